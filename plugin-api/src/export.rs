@@ -1,0 +1,309 @@
+//! From an [`Exporter`] to the C tables: trampolines that contain panics, and the export macros.
+//!
+//! One shape for every entry: check the pointers, refuse a poisoned instance, run the safe code
+//! under `catch_unwind`, report an error to the host's object. A panic poisons the instance;
+//! nothing unwinds into the host.
+
+use core::ffi::c_char;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    Call, Error, Exporter, Host, Sink, Snapshot,
+    abi::*,
+    layout::TALLYPORT_PLUGIN_LAYOUT_HASH,
+    raw::{self, Lent},
+};
+
+/// What a `tallyport_exporter` points to in a plugin made with this SDK.
+struct Instance<E> {
+    exporter: E,
+    host: Host,
+    poisoned: AtomicBool,
+}
+
+/// The table of an exporter, for a static; see [`plugin_set!`](crate::plugin_set).
+#[doc(hidden)]
+#[must_use]
+pub const fn vtable<E: Exporter>() -> tallyport_plugin_v1 {
+    let info = E::INFO;
+    tallyport_plugin_v1 {
+        struct_size: size_of::<tallyport_plugin_v1>() as u32,
+        abi: TALLYPORT_PLUGIN_ABI,
+        caps: info.caps,
+        id: raw::text(info.id),
+        version: raw::text(info.version),
+        vendor: raw::text(info.vendor),
+        description: raw::text(info.description),
+        formats: info.formats.as_ptr(),
+        format_count: info.formats.len() as u32,
+        signals: info.signals,
+        config_schema_json: raw::text(info.config_schema_json),
+        create: Some(create::<E>),
+        export_snapshot: Some(export_snapshot::<E>),
+        flush: Some(flush::<E>),
+        cancel: Some(cancel::<E>),
+        shutdown: Some(shutdown::<E>),
+        destroy: Some(destroy::<E>),
+        after_fork_child: None,
+        get_extension: None,
+    }
+}
+
+/// The descriptor of a file, for its section; see [`export_plugin_set!`](crate::export_plugin_set).
+#[doc(hidden)]
+#[must_use]
+pub const fn file_desc(id: &str, version: &str) -> tallyport_file_desc {
+    tallyport_file_desc {
+        magic: TALLYPORT_FILE_MAGIC,
+        struct_size: size_of::<tallyport_file_desc>() as u32,
+        abi: TALLYPORT_PLUGIN_ABI,
+        layout_hash: TALLYPORT_PLUGIN_LAYOUT_HASH,
+        flags: TALLYPORT_FILE_RUST,
+        id: padded::<64>(id),
+        version: padded::<32>(version),
+    }
+}
+
+const fn padded<const N: usize>(text: &str) -> [c_char; N] {
+    let mut field = [0; N];
+    let (mut bytes, mut at) = (text.as_bytes(), 0);
+    assert!(bytes.len() < N, "the id or version of a plugin file is too long");
+    while let [first, rest @ ..] = bytes {
+        #[allow(clippy::indexing_slicing)] // const evaluation: out of range would not compile
+        {
+            field[at] = *first as c_char;
+        }
+        at += 1;
+        bytes = rest;
+    }
+    field
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&'static str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> Error {
+    let error = Error::new(TALLYPORT_PANIC, format!("panic: {}", panic_text(&*payload)));
+    // A payload whose Drop panics would unwind from here: forget it instead.
+    core::mem::forget(payload);
+    error
+}
+
+unsafe extern "C" fn create<E: Exporter>(
+    host: *const tallyport_host,
+    config_json: tallyport_str,
+    exporter: *mut *mut tallyport_exporter,
+    error: *mut tallyport_error,
+) -> tallyport_status {
+    // SAFETY: the host lends its table until the process ends.
+    let Ok(raw_host) = (unsafe { Lent::read(host) }) else { return TALLYPORT_NULL_ARGUMENT };
+    let host = Host { raw: raw_host };
+    if exporter.is_null() {
+        return TALLYPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: the host lends the text for this call.
+    let config = unsafe { raw::str_from(config_json) };
+    let made = catch_unwind(|| {
+        let config = config?;
+        let options = parse_options::<E>(config)?;
+        E::create(host, options)
+    })
+    .unwrap_or_else(|payload| Err(panicked(payload)));
+    match made {
+        Ok(made) => {
+            let made = Instance { exporter: made, host, poisoned: AtomicBool::new(false) };
+            let made = Box::into_raw(Box::new(made)).cast::<tallyport_exporter>();
+            // SAFETY: not NULL; the host gives a place for one pointer.
+            unsafe { exporter.write(made) };
+            TALLYPORT_OK
+        }
+        Err(failed) => raw::report(&raw_host, error, &failed),
+    }
+}
+
+fn parse_options<E: Exporter>(config: &str) -> Result<E::Options, Error> {
+    if config.trim().is_empty() {
+        return Ok(E::Options::default());
+    }
+    let value: serde_json::Value = serde_json::from_str(config).map_err(|e| {
+        Error::new(TALLYPORT_INVALID_ARGUMENT, format!("options are not JSON: {e}"))
+    })?;
+    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Ok(E::Options::default());
+    }
+    serde_json::from_value(value)
+        .map_err(|e| Error::new(TALLYPORT_INVALID_ARGUMENT, format!("options: {e}")))
+}
+
+/// Runs `body` on a live instance, contained.
+///
+/// # Safety
+/// `exporter` is NULL or came from `create::<E>` and was not destroyed; `call` and `error` are as
+/// the ABI says for one call.
+unsafe fn contained<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    error: *mut tallyport_error,
+    body: impl FnOnce(&Instance<E>, &Call<'_>) -> Result<(), Error>,
+) -> tallyport_status {
+    // SAFETY: the caller vouches for it; the host does not destroy during a call.
+    let Some(instance) = (unsafe { exporter.cast::<Instance<E>>().as_ref() }) else {
+        return TALLYPORT_NULL_ARGUMENT;
+    };
+    let done = if instance.poisoned.load(Ordering::Acquire) {
+        Err(Error::new(TALLYPORT_POISONED, "an earlier panic poisoned this exporter"))
+    } else {
+        catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the host lends the call until it returns.
+            let raw = unsafe { Lent::read(call) }?;
+            // SAFETY: as above, for its texts.
+            let format = unsafe { raw::str_from(raw.get().format) }?;
+            // SAFETY: as above.
+            let traceparent = unsafe { raw::str_from(raw.get().traceparent) }?;
+            body(instance, &Call { raw, format, traceparent })
+        }))
+        .unwrap_or_else(|payload| {
+            instance.poisoned.store(true, Ordering::Release);
+            Err(panicked(payload))
+        })
+    };
+    match done {
+        Ok(()) => TALLYPORT_OK,
+        Err(failed) => raw::report(&instance.host.raw, error, &failed),
+    }
+}
+
+unsafe extern "C" fn export_snapshot<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    snapshot: *const tallyport_snapshot,
+    sink: *mut tallyport_sink,
+    error: *mut tallyport_error,
+) -> tallyport_status {
+    let body = |instance: &Instance<E>, call: &Call<'_>| {
+        // SAFETY: the host lends the snapshot until the call returns.
+        let snapshot = unsafe { Snapshot::from_abi(snapshot) }?;
+        let mut out = |bytes: &[u8]| raw::sink_write(&instance.host.raw, sink, bytes);
+        let mut sink = Sink::new(&mut out);
+        instance.exporter.export(call, &snapshot, &mut sink)?;
+        sink.finish()
+    };
+    // SAFETY: the host calls as the ABI says.
+    unsafe { contained(exporter, call, error, body) }
+}
+
+unsafe extern "C" fn flush<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    error: *mut tallyport_error,
+) -> tallyport_status {
+    // SAFETY: the host calls as the ABI says.
+    unsafe { contained::<E>(exporter, call, error, |instance, call| instance.exporter.flush(call)) }
+}
+
+unsafe extern "C" fn shutdown<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    error: *mut tallyport_error,
+) -> tallyport_status {
+    let body = |instance: &Instance<E>, call: &Call<'_>| instance.exporter.shutdown(call);
+    // SAFETY: the host calls as the ABI says.
+    unsafe { contained(exporter, call, error, body) }
+}
+
+unsafe extern "C" fn cancel<E: Exporter>(exporter: *mut tallyport_exporter) {
+    // SAFETY: the host calls it while the exporter lives.
+    let Some(instance) = (unsafe { exporter.cast::<Instance<E>>().as_ref() }) else { return };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| instance.exporter.cancel())) {
+        instance.poisoned.store(true, Ordering::Release);
+        raw::log(&instance.host.raw, TALLYPORT_LOG_ERROR, panicked(payload).message());
+    }
+}
+
+unsafe extern "C" fn destroy<E: Exporter>(exporter: *mut tallyport_exporter) {
+    if exporter.is_null() {
+        return;
+    }
+    // SAFETY: it came from `create::<E>`, and the host destroys once, with no call running.
+    let instance = unsafe { Box::from_raw(exporter.cast::<Instance<E>>()) };
+    let host = instance.host;
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(instance))) {
+        raw::log(&host.raw, TALLYPORT_LOG_ERROR, panicked(payload).message());
+    }
+}
+
+/// Makes a static [`tallyport_plugin_set`](crate::abi::tallyport_plugin_set) of exporters.
+///
+/// `plugin_set!(pub static EXPORTERS: [Prometheus, Json]);`
+#[macro_export]
+macro_rules! plugin_set {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: [$($exporter:ty),+ $(,)?]) => {
+        $(#[$meta])*
+        $vis static $name: $crate::abi::tallyport_plugin_set = {
+            static TABLES: [$crate::abi::tallyport_plugin_v1; [$(stringify!($exporter)),+].len()] =
+                [$($crate::vtable::<$exporter>()),+];
+            $crate::abi::tallyport_plugin_set {
+                struct_size: ::core::mem::size_of::<$crate::abi::tallyport_plugin_set>() as u32,
+                count: TABLES.len() as u32,
+                stride: ::core::mem::size_of::<$crate::abi::tallyport_plugin_v1>() as u32,
+                flags: 0,
+                plugins: TABLES.as_ptr(),
+            }
+        };
+    };
+}
+
+/// Exports exporters from a cdylib: the entry symbol, the file descriptor, the layout check.
+///
+/// The whole of a plugin's boilerplate: `export_plugins!("com.example.mine", [Mine]);`
+#[macro_export]
+macro_rules! export_plugins {
+    ($id:expr, [$($exporter:ty),+ $(,)?]) => {
+        $crate::plugin_set!(static TALLYPORT_PLUGINS: [$($exporter),+]);
+        $crate::export_plugin_set!($id, TALLYPORT_PLUGINS);
+    };
+}
+
+/// As [`export_plugins!`], for a set that [`plugin_set!`](crate::plugin_set) made elsewhere.
+#[macro_export]
+macro_rules! export_plugin_set {
+    ($id:expr, $set:path) => {
+        const _: () = {
+            #[used]
+            #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__tallyport"))]
+            #[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".tallyport"))]
+            static FILE: $crate::abi::tallyport_file_desc =
+                $crate::file_desc($id, env!("CARGO_PKG_VERSION"));
+
+            #[unsafe(no_mangle)]
+            extern "C" fn tallyport_plugin_query_v1(
+                host_abi: u32,
+            ) -> *const $crate::abi::tallyport_plugin_set {
+                if host_abi == $crate::abi::TALLYPORT_PLUGIN_ABI {
+                    &raw const $set
+                } else {
+                    ::core::ptr::null()
+                }
+            }
+
+            extern "C" fn typed() -> *const $crate::layout_check::v0_1::Set {
+                (&raw const $set).cast()
+            }
+
+            extern "C" fn root() -> $crate::layout_check::Constructed {
+                $crate::layout_check::root(typed)
+            }
+
+            #[unsafe(no_mangle)]
+            #[allow(non_upper_case_globals)] // a symbol's name
+            static tallyport_layout_v0_1: $crate::layout_check::Header =
+                $crate::layout_check::header(root);
+        };
+    };
+}

@@ -1,0 +1,395 @@
+//! The snapshot as an exporter reads it: families, series, labels and values over the columns.
+//!
+//! It owns nothing and copies nothing. Ranges of families are checked when the view is made, so
+//! walking it cannot fail; [`Snapshot::check`] also checks every id and label, for snapshots
+//! that come from a file or another process. Pointers become slices in `raw.rs`.
+
+use crate::{
+    Error,
+    abi::{
+        TALLYPORT_KIND_COUNTER, TALLYPORT_KIND_GAUGE, TALLYPORT_KIND_HISTOGRAM,
+        TALLYPORT_KIND_UP_DOWN_COUNTER, TALLYPORT_NUMBER_F64, TALLYPORT_NUMBER_I64,
+        TALLYPORT_NUMBER_U64, tallyport_family, tallyport_label_pair, tallyport_range,
+    },
+};
+
+/// Kind of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Monotonic sum.
+    Counter,
+    /// Sum that may fall; exported as a gauge.
+    UpDownCounter,
+    /// Last value.
+    Gauge,
+    /// Counts per bucket, count and sum.
+    Histogram,
+}
+
+impl Kind {
+    /// The kind of a `TALLYPORT_KIND_*`, or `None` for one that this version does not know.
+    #[must_use]
+    pub fn from_abi(kind: u32) -> Option<Self> {
+        match kind {
+            TALLYPORT_KIND_COUNTER => Some(Self::Counter),
+            TALLYPORT_KIND_UP_DOWN_COUNTER => Some(Self::UpDownCounter),
+            TALLYPORT_KIND_GAUGE => Some(Self::Gauge),
+            TALLYPORT_KIND_HISTOGRAM => Some(Self::Histogram),
+            _ => None,
+        }
+    }
+
+    /// The `TALLYPORT_KIND_*`.
+    #[must_use]
+    pub fn to_abi(self) -> u32 {
+        match self {
+            Self::Counter => TALLYPORT_KIND_COUNTER,
+            Self::UpDownCounter => TALLYPORT_KIND_UP_DOWN_COUNTER,
+            Self::Gauge => TALLYPORT_KIND_GAUGE,
+            Self::Histogram => TALLYPORT_KIND_HISTOGRAM,
+        }
+    }
+}
+
+/// Number type of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Number {
+    /// IEEE 754 double.
+    F64,
+    /// Unsigned integer.
+    U64,
+    /// Signed integer.
+    I64,
+}
+
+impl Number {
+    /// The number type of a `TALLYPORT_NUMBER_*`, or `None` for an unknown one.
+    #[must_use]
+    pub fn from_abi(number: u32) -> Option<Self> {
+        match number {
+            TALLYPORT_NUMBER_F64 => Some(Self::F64),
+            TALLYPORT_NUMBER_U64 => Some(Self::U64),
+            TALLYPORT_NUMBER_I64 => Some(Self::I64),
+            _ => None,
+        }
+    }
+
+    /// The `TALLYPORT_NUMBER_*`.
+    #[must_use]
+    pub fn to_abi(self) -> u32 {
+        match self {
+            Self::F64 => TALLYPORT_NUMBER_F64,
+            Self::U64 => TALLYPORT_NUMBER_U64,
+            Self::I64 => TALLYPORT_NUMBER_I64,
+        }
+    }
+}
+
+/// One value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// IEEE 754 double.
+    F64(f64),
+    /// Unsigned integer.
+    U64(u64),
+    /// Signed integer.
+    I64(i64),
+}
+
+/// Metrics at one time, borrowed from the host for one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot<'a> {
+    pub(crate) schema_id: u64,
+    pub(crate) time_unix_ns: u64,
+    pub(crate) series_count: u64,
+    pub(crate) str_off: &'a [u32],
+    pub(crate) text: &'a str,
+    pub(crate) families: Rows<'a>,
+    pub(crate) label_ranges: &'a [tallyport_range],
+    pub(crate) label_pairs: &'a [tallyport_label_pair],
+    pub(crate) bounds: &'a [f64],
+    pub(crate) created_ns: &'a [u64],
+    pub(crate) values: &'a [u64],
+    pub(crate) hist_count: &'a [u64],
+    pub(crate) hist_buckets: &'a [u64],
+}
+
+/// Family rows, read with the stride that the host uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn iter(self) -> impl Iterator<Item = tallyport_family> + 'a {
+        self.bytes.chunks_exact(self.stride).filter_map(|row| {
+            let word = |at: usize| row.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+            Some(tallyport_family {
+                name: word(0)?,
+                help: word(4)?,
+                unit: word(8)?,
+                kind: word(12)?,
+                number: word(16)?,
+                series_start: word(20)?,
+                series_count: word(24)?,
+                bounds_start: word(28)?,
+                bounds_count: word(32)?,
+                hist_start: word(36)?,
+                bucket_start: row.get(40..48)?.try_into().ok().map(u64::from_ne_bytes)?,
+            })
+        })
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    /// Identity of the schema: text rendered from names and labels may be kept by it.
+    #[must_use]
+    pub fn schema_id(&self) -> u64 {
+        self.schema_id
+    }
+
+    /// When the values were read, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn time_unix_ns(&self) -> u64 {
+        self.time_unix_ns
+    }
+
+    /// Number of series in all families.
+    #[must_use]
+    pub fn series_count(&self) -> u64 {
+        self.series_count
+    }
+
+    /// The families of a known kind and number type, in the host's order.
+    pub fn families(&self) -> impl Iterator<Item = Family<'a>> + use<'a> {
+        let snapshot = *self;
+        self.families.iter().filter_map(move |row| {
+            let kind = Kind::from_abi(row.kind)?;
+            let number = Number::from_abi(row.number)?;
+            Some(Family { snapshot, row, kind, number })
+        })
+    }
+
+    fn string(&self, id: u32) -> &'a str {
+        let id = id as usize;
+        let range = match (self.str_off.get(id), self.str_off.get(id + 1)) {
+            (Some(&start), Some(&end)) => start as usize..end as usize,
+            _ => return "",
+        };
+        self.text.get(range).unwrap_or("")
+    }
+
+    /// Checks that every range that a family names lies inside its column.
+    pub(crate) fn check_families(&self) -> Result<(), Error> {
+        let inside = |start: u64, count: u64, len: usize| {
+            start.checked_add(count).is_some_and(|end| end <= len as u64)
+        };
+        for (index, row) in self.families.iter().enumerate() {
+            let bad = |what: &str| Error::damaged(format!("family {index}: {what} out of range"));
+            let (start, count) = (u64::from(row.series_start), u64::from(row.series_count));
+            if !inside(start, count, self.label_ranges.len())
+                || !inside(start, count, self.values.len())
+            {
+                return Err(bad("series"));
+            }
+            if row.kind != TALLYPORT_KIND_HISTOGRAM {
+                continue;
+            }
+            let bounds = u64::from(row.bounds_count);
+            if !inside(row.bounds_start.into(), bounds, self.bounds.len()) {
+                return Err(bad("bounds"));
+            }
+            if !inside(row.hist_start.into(), count, self.hist_count.len())
+                || !inside(row.bucket_start, count * (bounds + 1), self.hist_buckets.len())
+            {
+                return Err(bad("buckets"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every string id, label range and bound, in time linear in the snapshot.
+    ///
+    /// Not needed for what the host lends; needed for what another process wrote.
+    ///
+    /// # Errors
+    /// DAMAGED, naming the first family or row that is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut previous = 0_u32;
+        for &offset in self.str_off {
+            if offset < previous || !self.text.is_char_boundary(offset as usize) {
+                return Err(Error::damaged("string offsets are not increasing text boundaries"));
+            }
+            previous = offset;
+        }
+        let known = |id: u32| (id as usize) + 1 < self.str_off.len();
+        if let Some(at) = self.label_pairs.iter().position(|p| !known(p.name) || !known(p.value)) {
+            return Err(Error::damaged(format!("label pair {at}: unknown string id")));
+        }
+        let pairs = self.label_pairs.len() as u64;
+        if let Some(at) =
+            self.label_ranges.iter().position(|r| u64::from(r.start) + u64::from(r.count) > pairs)
+        {
+            return Err(Error::damaged(format!("series {at}: labels out of range")));
+        }
+        let mut series = 0_u64;
+        for (index, row) in self.families.iter().enumerate() {
+            if !known(row.name) || !known(row.help) || !known(row.unit) {
+                return Err(Error::damaged(format!("family {index}: unknown string id")));
+            }
+            series += u64::from(row.series_count);
+        }
+        if series != self.series_count {
+            return Err(Error::damaged("the number of series differs from the families'"));
+        }
+        for family in self.families() {
+            let bounds = family.bounds();
+            let increasing = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| a < b);
+            if !increasing || !bounds.iter().all(|b| b.is_finite()) {
+                return Err(Error::damaged(format!("bounds of `{}`", family.name())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One family: a name, what it means, and its series.
+#[derive(Debug, Clone, Copy)]
+pub struct Family<'a> {
+    snapshot: Snapshot<'a>,
+    row: tallyport_family,
+    kind: Kind,
+    number: Number,
+}
+
+impl<'a> Family<'a> {
+    /// Name, as it was registered.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.snapshot.string(self.row.name)
+    }
+
+    /// Help text, or "".
+    #[must_use]
+    pub fn help(&self) -> &'a str {
+        self.snapshot.string(self.row.help)
+    }
+
+    /// Unit, or "".
+    #[must_use]
+    pub fn unit(&self) -> &'a str {
+        self.snapshot.string(self.row.unit)
+    }
+
+    /// Kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Number type.
+    #[must_use]
+    pub fn number(&self) -> Number {
+        self.number
+    }
+
+    /// Finite upper bounds of a histogram, increasing; empty for other kinds.
+    #[must_use]
+    pub fn bounds(&self) -> &'a [f64] {
+        if self.kind != Kind::Histogram {
+            return &[];
+        }
+        let start = self.row.bounds_start as usize;
+        self.snapshot.bounds.get(start..start + self.row.bounds_count as usize).unwrap_or(&[])
+    }
+
+    /// Number of series.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.row.series_count as usize
+    }
+
+    /// Whether the family has no series.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.row.series_count == 0
+    }
+
+    /// The series.
+    pub fn series(&self) -> impl ExactSizeIterator<Item = Series<'a>> + use<'a> {
+        let family = *self;
+        (0..self.row.series_count).map(move |index| Series { family, index })
+    }
+}
+
+/// One series: a label set and a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    family: Family<'a>,
+    index: u32,
+}
+
+/// What a histogram series holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Histogram<'a> {
+    /// Number of observations.
+    pub count: u64,
+    /// Sum of the observations.
+    pub sum: f64,
+    /// Observations per bucket, not cumulative; the last one is up to +Inf.
+    pub buckets: &'a [u64],
+}
+
+impl<'a> Series<'a> {
+    fn row(&self) -> usize {
+        self.family.row.series_start as usize + self.index as usize
+    }
+
+    fn bits(&self) -> u64 {
+        self.family.snapshot.values.get(self.row()).copied().unwrap_or(0)
+    }
+
+    /// Labels, sorted by name.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + use<'a> {
+        let snapshot = self.family.snapshot;
+        let range = snapshot.label_ranges.get(self.row()).copied();
+        let range = range.unwrap_or(tallyport_range { start: 0, count: 0 });
+        let start = range.start as usize;
+        let pairs = snapshot.label_pairs.get(start..start + range.count as usize).unwrap_or(&[]);
+        pairs.iter().map(move |pair| (snapshot.string(pair.name), snapshot.string(pair.value)))
+    }
+
+    /// When the series was created, in nanoseconds since the Unix epoch; 0 = not known.
+    #[must_use]
+    pub fn created_ns(&self) -> u64 {
+        self.family.snapshot.created_ns.get(self.row()).copied().unwrap_or(0)
+    }
+
+    /// The value; of a histogram its sum.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        let bits = self.bits();
+        match (self.family.kind, self.family.number) {
+            (Kind::Histogram, _) | (_, Number::F64) => Value::F64(f64::from_bits(bits)),
+            (_, Number::U64) => Value::U64(bits),
+            (_, Number::I64) => Value::I64(bits.cast_signed()),
+        }
+    }
+
+    /// Count, sum and buckets of a histogram series; `None` for other kinds.
+    #[must_use]
+    pub fn histogram(&self) -> Option<Histogram<'a>> {
+        if self.family.kind != Kind::Histogram {
+            return None;
+        }
+        let (row, index) = (&self.family.row, self.index as usize);
+        let width = row.bounds_count as usize + 1;
+        let start = usize::try_from(row.bucket_start).ok()? + index * width;
+        Some(Histogram {
+            count: *self.family.snapshot.hist_count.get(row.hist_start as usize + index)?,
+            sum: f64::from_bits(self.bits()),
+            buckets: self.family.snapshot.hist_buckets.get(start..start + width)?,
+        })
+    }
+}
