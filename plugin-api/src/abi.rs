@@ -108,7 +108,7 @@ pub const TALLYPORT_LOG_DEBUG: i32 = 4;
 /// Log level: everything.
 pub const TALLYPORT_LOG_TRACE: i32 = 5;
 
-/// What the host does for a plugin. Valid from `create` until the process ends.
+/// What the host does for a plugin. Valid from `create` until `destroy` returned.
 ///
 /// Every function takes this table as its first argument. [thread-safe]
 #[repr(C)]
@@ -292,7 +292,7 @@ pub const TALLYPORT_COLUMN_HIST_BUCKETS: u32 = 34;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tallyport_region {
-    /// First byte, aligned to 8.
+    /// First byte, aligned as the columns' elements need.
     pub base: *const u8,
     /// Length in bytes.
     pub len: u64,
@@ -312,7 +312,7 @@ pub struct tallyport_column {
     pub flags: u32,
     /// Number of elements.
     pub count: u64,
-    /// Offset of the first element in the region, a multiple of 8.
+    /// Offset of the first element in the region, aligned as the element needs.
     pub offset: u64,
 }
 

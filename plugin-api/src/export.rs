@@ -22,6 +22,8 @@ use crate::{
 struct Instance<E> {
     exporter: E,
     host: Host,
+    /// The host's table, for calls during which it is certainly alive.
+    lent: Lent<'static, tallyport_host>,
     poisoned: AtomicBool,
 }
 
@@ -101,29 +103,32 @@ unsafe extern "C" fn create<E: Exporter>(
     exporter: *mut *mut tallyport_exporter,
     error: *mut tallyport_error,
 ) -> tallyport_status {
-    // SAFETY: the host lends its table until the process ends.
-    let Ok(raw_host) = (unsafe { Lent::read(host) }) else { return TALLYPORT_NULL_ARGUMENT };
-    let host = Host { raw: raw_host };
+    // SAFETY: the host lends its table until `destroy` returned; `Host` is closed there.
+    let Ok(lent) = (unsafe { Lent::read(host) }) else { return TALLYPORT_NULL_ARGUMENT };
+    let host = Host::new(lent);
     if exporter.is_null() {
         return TALLYPORT_NULL_ARGUMENT;
     }
     // SAFETY: the host lends the text for this call.
     let config = unsafe { raw::str_from(config_json) };
-    let made = catch_unwind(|| {
+    let made = catch_unwind(AssertUnwindSafe(|| {
         let config = config?;
         let options = parse_options::<E>(config)?;
-        E::create(host, options)
-    })
+        E::create(host.clone(), options)
+    }))
     .unwrap_or_else(|payload| Err(panicked(payload)));
     match made {
         Ok(made) => {
-            let made = Instance { exporter: made, host, poisoned: AtomicBool::new(false) };
+            let made = Instance { exporter: made, host, lent, poisoned: AtomicBool::new(false) };
             let made = Box::into_raw(Box::new(made)).cast::<tallyport_exporter>();
             // SAFETY: not NULL; the host gives a place for one pointer.
             unsafe { exporter.write(made) };
             TALLYPORT_OK
         }
-        Err(failed) => raw::report(&raw_host, error, &failed),
+        Err(failed) => {
+            host.close();
+            raw::report(&lent, error, &failed)
+        }
     }
 }
 
@@ -175,7 +180,7 @@ unsafe fn contained<E: Exporter>(
     };
     match done {
         Ok(()) => TALLYPORT_OK,
-        Err(failed) => raw::report(&instance.host.raw, error, &failed),
+        Err(failed) => raw::report(&instance.lent, error, &failed),
     }
 }
 
@@ -189,7 +194,7 @@ unsafe extern "C" fn export_snapshot<E: Exporter>(
     let body = |instance: &Instance<E>, call: &Call<'_>| {
         // SAFETY: the host lends the snapshot until the call returns.
         let snapshot = unsafe { Snapshot::from_abi(snapshot) }?;
-        let mut out = |bytes: &[u8]| raw::sink_write(&instance.host.raw, sink, bytes);
+        let mut out = |bytes: &[u8]| raw::sink_write(&instance.lent, sink, bytes);
         let mut sink = Sink::new(&mut out);
         instance.exporter.export(call, &snapshot, &mut sink)?;
         sink.finish()
@@ -222,7 +227,7 @@ unsafe extern "C" fn cancel<E: Exporter>(exporter: *mut tallyport_exporter) {
     let Some(instance) = (unsafe { exporter.cast::<Instance<E>>().as_ref() }) else { return };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| instance.exporter.cancel())) {
         instance.poisoned.store(true, Ordering::Release);
-        raw::log(&instance.host.raw, TALLYPORT_LOG_ERROR, panicked(payload).message());
+        raw::log(&instance.lent, TALLYPORT_LOG_ERROR, panicked(payload).message());
     }
 }
 
@@ -232,10 +237,11 @@ unsafe extern "C" fn destroy<E: Exporter>(exporter: *mut tallyport_exporter) {
     }
     // SAFETY: it came from `create::<E>`, and the host destroys once, with no call running.
     let instance = unsafe { Box::from_raw(exporter.cast::<Instance<E>>()) };
-    let host = instance.host;
+    let (host, lent) = (instance.host.clone(), instance.lent);
     if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(instance))) {
-        raw::log(&host.raw, TALLYPORT_LOG_ERROR, panicked(payload).message());
+        raw::log(&lent, TALLYPORT_LOG_ERROR, panicked(payload).message());
     }
+    host.close();
 }
 
 /// Makes a static [`tallyport_plugin_set`](crate::abi::tallyport_plugin_set) of exporters.

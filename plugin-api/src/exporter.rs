@@ -2,6 +2,8 @@
 //!
 //! `export.rs` turns an implementation into the C tables; nothing here touches a pointer.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -164,21 +166,37 @@ pub enum LogLevel {
     Trace = TALLYPORT_LOG_TRACE,
 }
 
-/// The host's services, valid until the process ends. Any thread.
-#[derive(Debug, Clone, Copy)]
+/// The host's services. Any thread; clones share one state.
+///
+/// A clone may outlive the exporter (in a thread of its own, say): once the exporter is destroyed
+/// it does nothing, because the host's table is gone.
+#[derive(Debug, Clone)]
 pub struct Host {
-    pub(crate) raw: raw::Lent<'static, tallyport_host>,
+    shared: Arc<RwLock<Option<raw::Lent<'static, tallyport_host>>>>,
 }
 
 impl Host {
+    pub(crate) fn new(lent: raw::Lent<'static, tallyport_host>) -> Self {
+        Self { shared: Arc::new(RwLock::new(Some(lent))) }
+    }
+
+    /// Waits for calls that run, and makes later ones do nothing.
+    pub(crate) fn close(&self) {
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Writes one line to the host's log.
     pub fn log(&self, level: LogLevel, message: &str) {
-        raw::log(&self.raw, level as i32, message);
+        let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lent) = &*shared {
+            raw::log(lent, level as i32, message);
+        }
     }
 
     /// Monotonic time in nanoseconds, the clock of deadlines; 0 where the host has none.
     #[must_use]
     pub fn mono_ns(&self) -> u64 {
-        raw::mono_ns(&self.raw)
+        let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        shared.as_ref().map_or(0, raw::mono_ns)
     }
 }
