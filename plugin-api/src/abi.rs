@@ -22,9 +22,10 @@ pub const TALLYPORT_PLUGIN_ABI_MAJOR: u32 = 0;
 /// Minor version of the plugin ABI: appended fields, new extension and column ids.
 pub const TALLYPORT_PLUGIN_ABI_MINOR: u32 = 1;
 /// `major << 16 | minor`: what a plugin was built against, and what a host offers.
-pub const TALLYPORT_PLUGIN_ABI: u32 = 1;
+pub const TALLYPORT_PLUGIN_ABI: u32 =
+    (TALLYPORT_PLUGIN_ABI_MAJOR << 16) | TALLYPORT_PLUGIN_ABI_MINOR;
 
-/// Outcome of a call: `TALLYPORT_OK` or one of the numbers below, which are never reused.
+/// Outcome of a call: `TALLYPORT_OK`, or one of the failures, whose numbers are never reused.
 pub type tallyport_status = i32;
 
 /// Success.
