@@ -6,6 +6,7 @@
 
 mod constants;
 mod headers;
+mod unsafe_check;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,12 +23,20 @@ struct Verb {
     run: fn(&Path, &[&str]) -> Outcome,
 }
 
-const VERBS: &[Verb] = &[Verb {
-    name: "headers",
-    usage: "headers [--check]",
-    about: "write include/*.h from the Rust types, or say what differs",
-    run: headers::run,
-}];
+const VERBS: &[Verb] = &[
+    Verb {
+        name: "headers",
+        usage: "headers [--check]",
+        about: "write include/*.h from the Rust types, or say what differs",
+        run: headers::run,
+    },
+    Verb {
+        name: "unsafe-check",
+        usage: "unsafe-check",
+        about: "refuse unsafe code outside the files that may have it",
+        run: unsafe_check::run,
+    },
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
