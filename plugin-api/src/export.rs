@@ -11,6 +11,9 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use crate::{
     Call, Error, Exporter, Host, Sink, Snapshot,
     abi::*,
@@ -136,14 +139,31 @@ fn parse_options<E: Exporter>(config: &str) -> Result<E::Options, Error> {
     if config.trim().is_empty() {
         return Ok(E::Options::default());
     }
-    let value: serde_json::Value = serde_json::from_str(config).map_err(|e| {
+    let value: Value = serde_json::from_str(config).map_err(|e| {
         Error::new(TALLYPORT_INVALID_ARGUMENT, format!("options are not JSON: {e}"))
     })?;
     if value.as_object().is_some_and(serde_json::Map::is_empty) {
         return Ok(E::Options::default());
     }
-    serde_json::from_value(value)
-        .map_err(|e| Error::new(TALLYPORT_INVALID_ARGUMENT, format!("options: {e}")))
+    E::Options::deserialize(&value).map_err(|error| bad_option::<E>(&value, &error))
+}
+
+/// Names the option at fault: serde's own message leaves it out for a wrong type.
+fn bad_option<E: Exporter>(options: &Value, error: &serde_json::Error) -> Error {
+    let message = error.to_string();
+    let fails_alike = |options: serde_json::Map<String, Value>| {
+        let result = E::Options::deserialize(&Value::Object(options));
+        result.is_err_and(|error| error.to_string() == message)
+    };
+    let at_fault = options.as_object().into_iter().flatten().find_map(|(key, value)| {
+        fails_alike([(key.clone(), value.clone())].into_iter().collect()).then_some(key)
+    });
+    // What fails without any option (a missing one) is nobody's fault.
+    let at_fault = at_fault.filter(|_| !fails_alike(serde_json::Map::new()));
+    match at_fault {
+        Some(key) => Error::option(key, message),
+        None => Error::new(TALLYPORT_INVALID_ARGUMENT, format!("options: {message}")),
+    }
 }
 
 /// Runs `body` on a live instance, contained.
@@ -312,4 +332,169 @@ macro_rules! export_plugin_set {
                 $crate::layout_check::header(root);
         };
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Info, Kind, LogLevel, Number, Value as MetricValue, format,
+        testing::{Fixture, Harness, Run},
+    };
+
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Options {
+        panic_in: String,
+        depth: u8,
+    }
+
+    /// Panics where its option says.
+    struct Fragile {
+        host: Host,
+        panic_in: String,
+    }
+
+    impl Fragile {
+        fn enter(&self, place: &str) {
+            self.host.log(LogLevel::Debug, place);
+            assert!(self.panic_in != place, "as told in {place}");
+        }
+    }
+
+    impl Exporter for Fragile {
+        type Options = Options;
+        const INFO: Info =
+            Info { formats: &[format("lines", "text/plain")], ..Info::new("f", "1") };
+
+        fn create(host: Host, options: Options) -> Result<Self, Error> {
+            assert!(options.panic_in != "create", "as told in create");
+            if options.depth > 3 {
+                return Err(Error::option("depth", "at most 3"));
+            }
+            Ok(Self { host, panic_in: options.panic_in })
+        }
+
+        fn export(
+            &self,
+            call: &Call<'_>,
+            snapshot: &Snapshot<'_>,
+            sink: &mut Sink<'_>,
+        ) -> Result<(), Error> {
+            self.enter("export");
+            if call.is_cancelled() {
+                return Err(Error::new(TALLYPORT_CANCELLED, "cancelled"));
+            }
+            for family in snapshot.families() {
+                sink.write(family.name().as_bytes())?;
+            }
+            Ok(())
+        }
+
+        fn flush(&self, _call: &Call<'_>) -> Result<(), Error> {
+            self.enter("flush");
+            Ok(())
+        }
+
+        fn cancel(&self) {
+            self.enter("cancel");
+        }
+
+        fn shutdown(&self, _call: &Call<'_>) -> Result<(), Error> {
+            self.enter("shutdown");
+            Ok(())
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            self.enter("drop");
+        }
+    }
+
+    fn fragile(place: &str) -> Harness {
+        Harness::create::<Fragile>(&format!(r#"{{"panic_in":"{place}"}}"#)).unwrap()
+    }
+
+    fn one_family() -> crate::testing::Frozen {
+        let mut fixture = Fixture::at(1);
+        fixture.family("a", Kind::Gauge, Number::F64).series(&[], MetricValue::F64(1.0));
+        fixture.freeze()
+    }
+
+    #[test]
+    fn a_panic_poisons_and_is_reported() {
+        type Entry = fn(&Harness) -> Result<(), crate::testing::Failure>;
+        let entries: [(&str, Entry); 3] = [
+            ("export", |harness| harness.export("lines", &one_family()).map(drop)),
+            ("flush", Harness::flush),
+            ("shutdown", Harness::shutdown),
+        ];
+        for (place, entry) in entries {
+            let harness = fragile(place);
+            let failure = entry(&harness).unwrap_err();
+            assert_eq!(failure.status, TALLYPORT_PANIC);
+            assert_eq!(failure.message, format!("panic: as told in {place}"));
+            for (_, later) in entries {
+                assert_eq!(later(&harness).unwrap_err().status, TALLYPORT_POISONED, "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_create_is_reported() {
+        let failure = Harness::create::<Fragile>(r#"{"panic_in":"create"}"#).unwrap_err();
+        assert_eq!(
+            (failure.status, &*failure.message),
+            (TALLYPORT_PANIC, "panic: as told in create")
+        );
+    }
+
+    #[test]
+    fn a_panic_in_cancel_is_logged_and_poisons() {
+        let harness = fragile("cancel");
+        harness.cancel();
+        assert_eq!(harness.flush().unwrap_err().status, TALLYPORT_POISONED);
+        let log = harness.destroy();
+        assert!(
+            log.contains(&(TALLYPORT_LOG_ERROR, "panic: as told in cancel".to_owned())),
+            "{log:?}"
+        );
+    }
+
+    #[test]
+    fn a_panic_in_drop_is_logged() {
+        let log = fragile("drop").destroy();
+        assert_eq!(log.last(), Some(&(TALLYPORT_LOG_ERROR, "panic: as told in drop".to_owned())));
+    }
+
+    #[test]
+    fn a_bad_option_is_named() {
+        for (options, named, says) in [
+            (r#"{"depth":9}"#, Some("depth"), "option `depth`: at most 3"),
+            (r#"{"panic_in":"","depth":"x"}"#, Some("depth"), "expected u8"),
+            (r#"{"depht":1}"#, Some("depht"), "unknown field `depht`"),
+            ("[1,2,3]", None, "options: "),
+            ("{", None, "options are not JSON: "),
+        ] {
+            let failure = Harness::create::<Fragile>(options).unwrap_err();
+            assert_eq!(failure.status, TALLYPORT_INVALID_ARGUMENT);
+            assert!(failure.message.contains(says), "{options}: {}", failure.message);
+            let option = failure.details.iter().find(|(key, _)| key == "option");
+            assert_eq!(option.map(|(_, path)| path.as_str()), named, "{options}");
+        }
+        assert!(Harness::create::<Fragile>("").is_ok());
+        assert!(Harness::create::<Fragile>("{}").is_ok());
+    }
+
+    #[test]
+    fn what_the_sink_and_the_call_say_is_returned() {
+        let harness = fragile("");
+        let run = Run { limit: 0, limit_status: TALLYPORT_TIMEOUT, ..Run::new("lines") };
+        assert_eq!(harness.run(run, &one_family()).1.unwrap_err().status, TALLYPORT_TIMEOUT);
+        let run = Run { cancelled: true, ..Run::new("lines") };
+        assert_eq!(harness.run(run, &one_family()).1.unwrap_err().status, TALLYPORT_CANCELLED);
+        assert_eq!(harness.export("lines", &one_family()).unwrap(), b"a");
+        assert_eq!(harness.export_null("lines").unwrap_err().status, TALLYPORT_NULL_ARGUMENT);
+    }
 }

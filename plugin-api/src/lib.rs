@@ -40,6 +40,8 @@ pub mod layout_check;
 mod raw;
 mod sink;
 mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::Error;
 #[doc(hidden)]

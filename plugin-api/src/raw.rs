@@ -271,3 +271,106 @@ impl<'a> Columns<'a> {
         Ok(Rows { bytes, stride })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Kind, Number, Value,
+        testing::{Fixture, Frozen},
+    };
+
+    #[test]
+    fn null_and_invalid_text_is_an_error() {
+        let status = |ptr: *const u8, len| {
+            // SAFETY: NULL, or bytes of a static.
+            unsafe { str_from(tallyport_str { ptr: ptr.cast(), len }) }.map_err(|e| e.status())
+        };
+        assert_eq!(status(ptr::null(), 0), Ok(""));
+        assert_eq!(status(b"ab".as_ptr(), 2), Ok("ab"));
+        assert_eq!(status(ptr::null(), 1), Err(TALLYPORT_NULL_ARGUMENT));
+        assert_eq!(status(b"a".as_ptr(), usize::MAX), Err(TALLYPORT_NULL_ARGUMENT));
+        assert_eq!(status(b"ab\xff".as_ptr(), 3), Err(TALLYPORT_INVALID_UTF8));
+        // SAFETY: bytes of a static.
+        let error = unsafe { str_from(tallyport_str { ptr: b"ab\xff".as_ptr().cast(), len: 3 }) };
+        assert_eq!(error.unwrap_err().message(), "text is not UTF-8 at byte 2");
+    }
+
+    #[test]
+    fn a_struct_is_read_up_to_the_smaller_size() {
+        let whole = Fixture::at(9).freeze();
+        whole.lend(|table| {
+            // SAFETY: `lend` hands out a whole table.
+            let mut short = unsafe { table.read() };
+            let size = |short: &mut tallyport_snapshot, size| {
+                short.struct_size = size;
+                // SAFETY: a whole table that says it is shorter.
+                unsafe { Lent::read(short) }.map(|lent| *lent.get()).map_err(|e| e.status())
+            };
+            assert_eq!(size(&mut short, 0).unwrap_err(), TALLYPORT_PLUGIN_ABI_MISMATCH);
+            assert_eq!(size(&mut short, 7).unwrap_err(), TALLYPORT_PLUGIN_ABI_MISMATCH);
+            let read = size(&mut short, 24).unwrap();
+            assert_eq!((read.time_unix_ns, read.column_count), (9, 0));
+            assert!(read.columns.is_null());
+            assert_eq!(size(&mut short, u32::MAX).unwrap().time_unix_ns, 9, "a newer host");
+        });
+    }
+
+    fn filled() -> Frozen {
+        let mut fixture = Fixture::at(1);
+        fixture.family("c", Kind::Counter, Number::U64).series(&[("a", "é")], Value::U64(1));
+        fixture.histogram("h", &[1.0]).observed(&[], &[1, 2], 3.0);
+        fixture.freeze()
+    }
+
+    #[test]
+    fn a_snapshot_with_a_misplaced_column_is_damaged() {
+        type Damage = fn(&mut tallyport_column);
+        let damages: [Damage; 7] = [
+            |column| column.region = 2,
+            |column| column.offset = u64::MAX,
+            |column| column.offset = 1 << 40,
+            |column| column.count = u64::MAX,
+            |column| column.count += 1 << 20,
+            |column| column.elem_size = 0,
+            |column| column.elem_size = u32::MAX,
+        ];
+        let known = filled().columns_mut().iter().position(|column| column.id > 34).unwrap();
+        for at in 0..known {
+            for (number, damage) in damages.iter().enumerate() {
+                let mut frozen = filled();
+                damage(&mut frozen.columns_mut()[at]);
+                let status = frozen.view().map(drop).map_err(|error| error.status());
+                assert_eq!(status, Err(TALLYPORT_DAMAGED), "column {at}, damage {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_misaligned_column_and_a_family_out_of_range_are_damaged() {
+        for (id, shift, count) in [
+            (TALLYPORT_COLUMN_VALUE_BITS, 4, 1),
+            (TALLYPORT_COLUMN_VALUE_BITS, 0, 1),
+            (TALLYPORT_COLUMN_LABEL_RANGES, 0, 1),
+            (TALLYPORT_COLUMN_HIST_BOUNDS, 0, 0),
+            (TALLYPORT_COLUMN_HIST_COUNT, 0, 0),
+            (TALLYPORT_COLUMN_HIST_BUCKETS, 0, 1),
+        ] {
+            let mut frozen = filled();
+            let column = frozen.columns_mut().iter_mut().find(|column| column.id == id).unwrap();
+            column.offset += shift;
+            column.count = count;
+            let status = frozen.view().map(drop).map_err(|error| error.status());
+            assert_eq!(status, Err(TALLYPORT_DAMAGED), "column {id}");
+        }
+    }
+
+    #[test]
+    fn a_cut_inside_a_letter_is_damaged() {
+        let mut frozen = filled();
+        let text = &mut frozen.columns_mut()[1];
+        // "c", "a", then the first byte of "é".
+        text.count = 3;
+        assert_eq!(frozen.view().unwrap_err().status(), TALLYPORT_DAMAGED);
+    }
+}

@@ -209,7 +209,7 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// Checks every string id, label range and bound, in time linear in the snapshot.
+    /// Checks every string id, label, bound, bucket and counter, in time linear in the snapshot.
     ///
     /// Not needed for what the host lends; needed for what another process wrote.
     ///
@@ -248,6 +248,15 @@ impl<'a> Snapshot<'a> {
             let increasing = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| a < b);
             if !increasing || !bounds.iter().all(|b| b.is_finite()) {
                 return Err(Error::damaged(format!("bounds of `{}`", family.name())));
+            }
+            for series in family.series() {
+                series.check().map_err(|what| {
+                    Error::damaged(format!(
+                        "series {} of `{}`: {what}",
+                        series.index,
+                        family.name()
+                    ))
+                })?;
             }
         }
         Ok(())
@@ -350,8 +359,34 @@ impl<'a> Series<'a> {
         self.family.snapshot.values.get(self.row()).copied().unwrap_or(0)
     }
 
+    /// What the engine never does, and so no exporter has to expect.
+    fn check(&self) -> Result<(), &'static str> {
+        let names = self.labels().map(|(name, _)| name);
+        if names.clone().zip(names.skip(1)).any(|(name, next)| name >= next) {
+            return Err("label names are not sorted, or twice");
+        }
+        if self.family.kind == Kind::Counter {
+            return match self.value() {
+                Value::F64(value) if value.is_nan() || value < 0.0 => {
+                    Err("a counter below 0 or NaN")
+                }
+                Value::I64(value) if value < 0 => Err("a counter below 0"),
+                _ => Ok(()),
+            };
+        }
+        let total = |buckets: &[u64]| {
+            buckets.iter().try_fold(0_u64, |total, &count| total.checked_add(count))
+        };
+        match self.histogram() {
+            Some(hist) if total(hist.buckets) != Some(hist.count) => {
+                Err("the count is not the sum of the buckets")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Labels, sorted by name.
-    pub fn labels(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + use<'a> {
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         let snapshot = self.family.snapshot;
         let range = snapshot.label_ranges.get(self.row()).copied();
         let range = range.unwrap_or(tallyport_range { start: 0, count: 0 });
@@ -391,5 +426,100 @@ impl<'a> Series<'a> {
             sum: f64::from_bits(self.bits()),
             buckets: self.family.snapshot.hist_buckets.get(start..start + width)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fixture, Frozen};
+
+    fn checked(fill: impl FnOnce(&mut Fixture)) -> Result<(), Error> {
+        let mut fixture = Fixture::at(1);
+        fill(&mut fixture);
+        fixture.freeze().view()?.check()
+    }
+
+    fn says(result: Result<(), Error>, part: &str) {
+        let error = result.unwrap_err();
+        assert_eq!(error.status(), crate::abi::TALLYPORT_DAMAGED);
+        assert!(error.message().contains(part), "{error}");
+    }
+
+    fn mixed() -> Frozen {
+        let mut fixture = Fixture::at(77);
+        let rows = fixture.family("c", Kind::Counter, Number::U64).help("how many").unit("one");
+        rows.created(5).series(&[("a", "1"), ("b", "2")], Value::U64(u64::MAX));
+        fixture.unknown("later", 77, 1).series(&[], Value::U64(0));
+        fixture.unknown("later", 1, 77).series(&[], Value::U64(0));
+        fixture.family("u", Kind::UpDownCounter, Number::I64).series(&[], Value::I64(-3));
+        fixture.histogram("h", &[1.0, 2.0]).observed(&[], &[1, 0, 2], 9.5).observed(
+            &[("x", "")],
+            &[0, 0, 1],
+            2.5,
+        );
+        fixture.family("none", Kind::Gauge, Number::F64);
+        fixture.freeze()
+    }
+
+    #[test]
+    fn a_snapshot_reads_back_what_was_put_in() {
+        let frozen = mixed();
+        let snapshot = frozen.view().unwrap();
+        snapshot.check().unwrap();
+        assert_eq!((snapshot.time_unix_ns(), snapshot.series_count()), (77, 6));
+        let families: Vec<_> = snapshot.families().collect();
+        let names: Vec<_> = families.iter().map(Family::name).collect();
+        assert_eq!(names, ["c", "u", "h", "none"], "unknown kinds and number types are skipped");
+        assert_eq!(
+            (families[0].help(), families[0].unit(), families[1].help()),
+            ("how many", "one", "")
+        );
+        let counter = families[0].series().next().unwrap();
+        assert_eq!(counter.labels().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+        assert_eq!((counter.value(), counter.created_ns()), (Value::U64(u64::MAX), 5));
+        assert_eq!(families[1].series().next().unwrap().value(), Value::I64(-3));
+        let second = families[2].series().nth(1).unwrap();
+        let expected = Histogram { count: 1, sum: 2.5, buckets: &[0, 0, 1] };
+        assert_eq!(second.histogram(), Some(expected));
+        assert!(families[3].is_empty());
+    }
+
+    #[test]
+    fn a_check_finds_what_the_engine_never_writes() {
+        checked(|_| ()).unwrap();
+        let gauge = |labels: &'static [(&str, &str)]| {
+            move |fixture: &mut Fixture| {
+                fixture.family("g", Kind::Gauge, Number::F64).series(labels, Value::F64(f64::NAN));
+            }
+        };
+        checked(gauge(&[("a", "1"), ("b", "")])).unwrap();
+        says(checked(gauge(&[("b", "1"), ("a", "1")])), "series 0 of `g`: label names");
+        says(checked(gauge(&[("a", "1"), ("a", "2")])), "label names are not sorted, or twice");
+        for value in [Value::F64(f64::NAN), Value::F64(-0.5), Value::I64(-1)] {
+            let number = if let Value::I64(_) = value { Number::I64 } else { Number::F64 };
+            says(
+                checked(|fixture| {
+                    fixture.family("c", Kind::Counter, number).series(&[], value);
+                }),
+                "a counter below 0",
+            );
+        }
+        for bounds in [&[2.0, 1.0][..], &[1.0, 1.0], &[f64::NAN], &[f64::INFINITY]] {
+            let bad = checked(|fixture| {
+                fixture.histogram("h", bounds).observed(&[], &[], 0.0);
+            });
+            says(bad, "bounds of `h`");
+        }
+    }
+
+    #[test]
+    fn a_count_that_differs_from_its_buckets_is_damaged() {
+        let mut frozen = mixed();
+        // Shifts the counts by one row.
+        let columns = frozen.columns_mut();
+        let column = columns.iter_mut().find(|c| c.id == crate::abi::TALLYPORT_COLUMN_HIST_COUNT);
+        column.unwrap().offset += 8;
+        says(frozen.view().and_then(|snapshot| snapshot.check()), "the count is not the sum");
     }
 }
