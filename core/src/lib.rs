@@ -1,1 +1,6 @@
-//! Core.
+//! The Tallyport engine.
+
+pub mod metrics;
+pub mod model;
+pub mod plugin;
+pub mod snapshot;

@@ -1,0 +1,214 @@
+//! One family: what is fixed for a name, and the table of its series.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::RwLock;
+use tallyport_plugin_api::{Kind, Number};
+
+use super::series::Series;
+use crate::model::{Error, ErrorKind, SortedLabels, hash_labels};
+
+/// Upper bounds of a histogram that names none, in the unit of its observations.
+pub const DEFAULT_BOUNDS: [f64; 11] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Most finite bounds of a histogram.
+pub(crate) const MAX_BOUNDS: usize = 512;
+
+/// What a family is: fixed when it is first described or used.
+#[derive(Debug, Clone, Copy)]
+pub struct Description<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Kind.
+    pub kind: Kind,
+    /// Number type; `F64` for gauges and histograms.
+    pub number: Number,
+    /// Finite, increasing upper bounds of a histogram; empty: the engine's default.
+    pub bounds: &'a [f64],
+    /// Help text; "" sets none and matches any.
+    pub help: &'a str,
+    /// Unit, for example `seconds`; "" sets none and matches any.
+    pub unit: &'a str,
+}
+
+/// A family as it stands, for introspection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FamilyInfo {
+    /// Name.
+    pub name: String,
+    /// Kind.
+    pub kind: Kind,
+    /// Number type.
+    pub number: Number,
+    /// Upper bounds; empty unless a histogram.
+    pub bounds: Vec<f64>,
+    /// Help text.
+    pub help: String,
+    /// Unit.
+    pub unit: String,
+    /// Number of series.
+    pub series: usize,
+}
+
+/// A family and its series.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Kind,
+    pub(crate) number: Number,
+    pub(crate) bounds: Arc<[f64]>,
+    text: RwLock<Text>,
+    pub(crate) table: RwLock<Table>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Text {
+    help: Box<str>,
+    unit: Box<str>,
+}
+
+/// The series of a family in order of creation, found by the hash of their labels.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    by_hash: HashMap<u64, Vec<Arc<Series>>>,
+    pub(crate) order: Vec<Arc<Series>>,
+    /// Past the limit, what new label sets fold into.
+    pub(crate) overflow: Option<Arc<Series>>,
+}
+
+impl Family {
+    pub(crate) fn new(description: &Description<'_>, bounds: &[f64]) -> Self {
+        Self {
+            name: description.name.into(),
+            kind: description.kind,
+            number: description.number,
+            bounds: bounds.into(),
+            text: RwLock::new(Text {
+                help: description.help.into(),
+                unit: description.unit.into(),
+            }),
+            table: RwLock::default(),
+        }
+    }
+
+    /// Help and unit.
+    pub(crate) fn text(&self) -> (Box<str>, Box<str>) {
+        let text = self.text.read();
+        (text.help.clone(), text.unit.clone())
+    }
+
+    /// Checks a further description or use against what is fixed; sets help and unit once.
+    ///
+    /// `bounds` is `None` where the caller named none. Returns whether the text changed.
+    pub(crate) fn agree(
+        &self,
+        description: &Description<'_>,
+        bounds: Option<&[f64]>,
+    ) -> Result<bool, Error> {
+        let wanted = what(description.kind, description.number);
+        let have = what(self.kind, self.number);
+        if wanted != have {
+            return Err(self.conflict(&format!("is a {have}; it was asked for as a {wanted}")));
+        }
+        if let Some(bounds) = bounds.filter(|bounds| **bounds != *self.bounds) {
+            let have = &self.bounds;
+            return Err(
+                self.conflict(&format!("has bounds {have:?}; it was asked for with {bounds:?}"))
+            );
+        }
+        if description.help.is_empty() && description.unit.is_empty() {
+            return Ok(false);
+        }
+        let mut text = self.text.write();
+        for (field, have, wanted) in
+            [("help", &text.help, description.help), ("unit", &text.unit, description.unit)]
+        {
+            if !wanted.is_empty() && !have.is_empty() && **have != *wanted {
+                return Err(self
+                    .conflict(&format!("has {field} {have:?}; it was described with {wanted:?}")));
+            }
+        }
+        let before = text.help.len() + text.unit.len();
+        if text.help.is_empty() {
+            text.help = description.help.into();
+        }
+        if text.unit.is_empty() {
+            text.unit = description.unit.into();
+        }
+        Ok(text.help.len() + text.unit.len() != before)
+    }
+
+    fn conflict(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Conflict, format!("metric `{}` {what}", self.name)).with_field("name")
+    }
+}
+
+fn what(kind: Kind, number: Number) -> &'static str {
+    match (kind, number) {
+        (Kind::Counter, Number::F64) => "counter (f64)",
+        (Kind::Counter, _) => "counter (u64)",
+        (Kind::UpDownCounter, Number::F64) => "up-down counter (f64)",
+        (Kind::UpDownCounter, _) => "up-down counter (i64)",
+        (Kind::Gauge, _) => "gauge",
+        (Kind::Histogram, _) => "histogram",
+    }
+}
+
+impl Table {
+    pub(crate) fn find(&self, hash: u64, labels: &SortedLabels<'_>) -> Option<&Arc<Series>> {
+        self.by_hash.get(&hash)?.iter().find(|series| labels.matches(&series.labels))
+    }
+
+    pub(crate) fn insert(&mut self, hash: u64, series: &Arc<Series>) {
+        self.by_hash.entry(hash).or_default().push(Arc::clone(series));
+        self.order.push(Arc::clone(series));
+    }
+
+    /// Takes a series out; handles to it go on recording where nobody looks.
+    pub(crate) fn remove(&mut self, hash: u64, labels: &SortedLabels<'_>) -> bool {
+        let Some(found) = self.find(hash, labels).cloned() else { return false };
+        if let Some(same_hash) = self.by_hash.get_mut(&hash) {
+            same_hash.retain(|series| !Arc::ptr_eq(series, &found));
+            if same_hash.is_empty() {
+                self.by_hash.remove(&hash);
+            }
+        }
+        self.order.retain(|series| !Arc::ptr_eq(series, &found));
+        true
+    }
+
+    /// Takes every series out, the overflow too. Returns how many.
+    pub(crate) fn clear(&mut self) -> usize {
+        let count = self.order.len();
+        *self = Self::default();
+        count
+    }
+}
+
+/// Hash of a caller's labels for `Table`.
+pub(crate) fn hash_of(labels: &SortedLabels<'_>) -> u64 {
+    hash_labels(labels.pairs().iter().copied())
+}
+
+/// Checks a histogram's bounds.
+///
+/// # Errors
+/// InvalidArgument with the field `bounds`.
+pub(crate) fn check_bounds(bounds: &[f64]) -> Result<(), Error> {
+    let bad = |message: String| Err(Error::invalid("bounds", message));
+    if bounds.is_empty() {
+        return bad("a histogram needs at least one bound".into());
+    }
+    if bounds.len() > MAX_BOUNDS {
+        return bad(format!("{} bounds; at most {MAX_BOUNDS}", bounds.len()));
+    }
+    if let Some(bound) = bounds.iter().find(|bound| !bound.is_finite()) {
+        return bad(format!("bound {bound} is not finite (+Inf is implied)"));
+    }
+    let pair = bounds.iter().zip(bounds.iter().skip(1)).find(|(a, b)| a >= b);
+    match pair {
+        Some((a, b)) => bad(format!("bounds must increase: {b} follows {a}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,428 @@
+//! [`Metrics`]: every family of an engine, found by name; series found or made by label set.
+//!
+//! Families are few and read often; series are many. One lock for the map of families, one per
+//! family for its series, taken for the lookup only. Recording through a handle takes none.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::RwLock;
+use tallyport_plugin_api::{Kind, Number};
+
+use super::{
+    arena::Arena,
+    claims::Claims,
+    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, Table, check_bounds, hash_of},
+    handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
+    series::{Cell, Series},
+};
+use crate::model::{Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name};
+
+/// Label of the series that label sets past the limit fold into.
+pub const OVERFLOW_LABEL: &str = "tallyport_overflow";
+
+/// Name of the engine's own family that counts what was not recorded.
+const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
+
+/// How much the metrics of one engine may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Series of the engine.
+    pub max_series: usize,
+    /// Series of one family.
+    pub max_series_per_family: usize,
+    /// Bytes of cells; address space is reserved at once, memory is used as series are.
+    pub max_cell_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_series: 1_000_000, max_series_per_family: 100_000, max_cell_bytes: 256 << 20 }
+    }
+}
+
+/// What was not recorded, by reason; also exported as `tallyport_dropped_samples_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// NaN observations of histograms.
+    pub nan: u64,
+    /// Gauge series refused past a limit.
+    pub overflow: u64,
+}
+
+/// All metrics of an engine.
+#[derive(Debug)]
+pub struct Metrics {
+    families: RwLock<Families>,
+    arena: Arc<Arena>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    default_bounds: Box<[f64]>,
+    series: AtomicUsize,
+    /// Changes with every family, series and description: the schema's version.
+    generation: AtomicU64,
+    refused_nan: Arc<AtomicU64>,
+    refused_overflow: AtomicU64,
+    limit_logged: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Families {
+    by_name: HashMap<Box<str>, Arc<Family>>,
+    order: Vec<Arc<Family>>,
+    claims: Claims,
+}
+
+impl Metrics {
+    /// Empty metrics with their limits; `default_bounds` empty means [`DEFAULT_BOUNDS`].
+    ///
+    /// # Errors
+    /// InvalidArgument for bounds that do not increase, Io when memory cannot be reserved.
+    pub fn new(
+        limits: Limits,
+        default_bounds: &[f64],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let default_bounds =
+            if default_bounds.is_empty() { &DEFAULT_BOUNDS } else { default_bounds };
+        check_bounds(default_bounds)?;
+        Ok(Self {
+            families: RwLock::default(),
+            arena: Arena::private(limits.max_cell_bytes)?,
+            clock,
+            limits,
+            default_bounds: default_bounds.into(),
+            series: AtomicUsize::new(0),
+            generation: AtomicU64::new(1),
+            refused_nan: Arc::default(),
+            refused_overflow: AtomicU64::new(0),
+            limit_logged: AtomicBool::new(false),
+        })
+    }
+
+    /// Fixes what a family is, and sets its help and unit.
+    ///
+    /// # Errors
+    /// Conflict with what it already is, or with another family's sample names; InvalidArgument.
+    pub fn describe(&self, description: &Description<'_>) -> Result<(), Error> {
+        let bounds = Some(description.bounds).filter(|bounds| !bounds.is_empty());
+        for (field, text) in [("help", description.help), ("unit", description.unit)] {
+            if text.len() > MAX_VALUE_BYTES {
+                let message =
+                    format!("{field} has {} bytes; at most {MAX_VALUE_BYTES}", text.len());
+                return Err(Error::invalid(field, message));
+            }
+        }
+        self.family(description, bounds).map(|_| ())
+    }
+
+    /// The u64 counter with these labels, created on first use.
+    ///
+    /// # Errors
+    /// InvalidArgument for a bad name or label, Conflict, or Limit when memory for cells is used.
+    pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Result<Counter, Error> {
+        self.series(name, Kind::Counter, Number::U64, None, labels).map(|(_, s)| Counter(s))
+    }
+
+    /// The f64 counter with these labels, created on first use.
+    ///
+    /// # Errors
+    /// As [`Metrics::counter`].
+    pub fn counter_f64(&self, name: &str, labels: &[(&str, &str)]) -> Result<CounterF64, Error> {
+        self.series(name, Kind::Counter, Number::F64, None, labels).map(|(_, s)| CounterF64(s))
+    }
+
+    /// The i64 up-down counter with these labels, created on first use.
+    ///
+    /// # Errors
+    /// As [`Metrics::counter`].
+    pub fn up_down_counter(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<UpDownCounter, Error> {
+        let series = self.series(name, Kind::UpDownCounter, Number::I64, None, labels);
+        series.map(|(_, s)| UpDownCounter(s))
+    }
+
+    /// The f64 up-down counter with these labels, created on first use.
+    ///
+    /// # Errors
+    /// As [`Metrics::counter`].
+    pub fn up_down_counter_f64(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<UpDownCounterF64, Error> {
+        let series = self.series(name, Kind::UpDownCounter, Number::F64, None, labels);
+        series.map(|(_, s)| UpDownCounterF64(s))
+    }
+
+    /// The gauge with these labels, created on first use.
+    ///
+    /// # Errors
+    /// As [`Metrics::counter`]; past a cardinality limit Limit, because gauges cannot be folded.
+    pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Result<Gauge, Error> {
+        self.series(name, Kind::Gauge, Number::F64, None, labels).map(|(_, s)| Gauge(s))
+    }
+
+    /// The histogram with these labels, created on first use; `bounds` empty: the family's.
+    ///
+    /// # Errors
+    /// As [`Metrics::counter`]; InvalidArgument for bad bounds, Conflict for differing ones.
+    pub fn histogram(
+        &self,
+        name: &str,
+        bounds: &[f64],
+        labels: &[(&str, &str)],
+    ) -> Result<Histogram, Error> {
+        let bounds = Some(bounds).filter(|bounds| !bounds.is_empty());
+        let (family, series) = self.series(name, Kind::Histogram, Number::F64, bounds, labels)?;
+        let refused = Arc::clone(&self.refused_nan);
+        Ok(Histogram { series, bounds: Arc::clone(&family.bounds), refused })
+    }
+
+    /// Takes one series out of the exports. Handles to it stay valid and record where nobody looks.
+    ///
+    /// # Errors
+    /// NotFound when there is no such family or series.
+    pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
+        let family = self.find(name)?;
+        let labels = SortedLabels::new(labels)?;
+        if !family.table.write().remove(hash_of(&labels), &labels) {
+            let message = format!("metric `{name}` has no series {:?}", labels.to_owned());
+            return Err(Error::new(ErrorKind::NotFound, message).with_field("labels"));
+        }
+        self.series.fetch_sub(1, Relaxed);
+        self.changed();
+        Ok(())
+    }
+
+    /// Takes all series of a family out of the exports; the family stays described.
+    ///
+    /// # Errors
+    /// NotFound when there is no such family.
+    pub fn clear(&self, name: &str) -> Result<(), Error> {
+        let count = self.find(name)?.table.write().clear();
+        self.series.fetch_sub(count, Relaxed);
+        self.changed();
+        Ok(())
+    }
+
+    /// The families in order of creation.
+    #[must_use]
+    pub fn families(&self) -> Vec<FamilyInfo> {
+        self.list()
+            .iter()
+            .map(|family| {
+                let (help, unit) = family.text();
+                FamilyInfo {
+                    name: family.name.to_string(),
+                    kind: family.kind,
+                    number: family.number,
+                    bounds: family.bounds.to_vec(),
+                    help: help.into(),
+                    unit: unit.into(),
+                    series: family.table.read().order.len(),
+                }
+            })
+            .collect()
+    }
+
+    /// Number of series.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.series.load(Relaxed)
+    }
+
+    /// What was not recorded so far.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        Dropped {
+            nan: self.refused_nan.load(Relaxed),
+            overflow: self.refused_overflow.load(Relaxed),
+        }
+    }
+
+    /// Brings the engine's own families up to date; called before a snapshot.
+    pub(crate) fn record_own(&self) {
+        let dropped = self.dropped();
+        for (reason, count) in [("nan", dropped.nan), ("overflow", dropped.overflow)] {
+            if count == 0 {
+                continue;
+            }
+            match self.counter(DROPPED_FAMILY, &[("reason", reason)]) {
+                Ok(counter) => counter.add(count.saturating_sub(counter.value())),
+                Err(error) => tracing::warn!(%error, "the engine's own counter"),
+            }
+        }
+    }
+
+    /// The families as they are, for a schema.
+    pub(crate) fn list(&self) -> Vec<Arc<Family>> {
+        self.families.read().order.clone()
+    }
+
+    /// Version of names, labels and descriptions; values do not change it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Relaxed);
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Family>, Error> {
+        self.families.read().by_name.get(name).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("no metric is called `{name}`"))
+                .with_field("name")
+        })
+    }
+
+    /// The family of that name, created on first use, checked against what is asked.
+    fn family(
+        &self,
+        wanted: &Description<'_>,
+        bounds: Option<&[f64]>,
+    ) -> Result<Arc<Family>, Error> {
+        if let Some(bounds) = bounds {
+            if wanted.kind != Kind::Histogram {
+                return Err(Error::invalid("bounds", "only histograms have bounds"));
+            }
+            check_bounds(bounds)?;
+        }
+        if let Some(family) = self.families.read().by_name.get(wanted.name).cloned() {
+            if family.agree(wanted, bounds)? {
+                self.changed();
+            }
+            return Ok(family);
+        }
+        check_metric_name(wanted.name)?;
+        let mut families = self.families.write();
+        if let Some(family) = families.by_name.get(wanted.name).cloned() {
+            drop(families);
+            if family.agree(wanted, bounds)? {
+                self.changed();
+            }
+            return Ok(family);
+        }
+        families.claims.claim(wanted.name, wanted.kind)?;
+        let bounds = match (wanted.kind, bounds) {
+            (Kind::Histogram, None) => &*self.default_bounds,
+            (_, bounds) => bounds.unwrap_or(&[]),
+        };
+        let family = Arc::new(Family::new(wanted, bounds));
+        families.by_name.insert(family.name.clone(), Arc::clone(&family));
+        families.order.push(Arc::clone(&family));
+        drop(families);
+        self.changed();
+        Ok(family)
+    }
+
+    /// The series with these labels, created on first use.
+    fn series(
+        &self,
+        name: &str,
+        kind: Kind,
+        number: Number,
+        bounds: Option<&[f64]>,
+        labels: &[(&str, &str)],
+    ) -> Result<(Arc<Family>, Arc<Series>), Error> {
+        // Labels are checked first, so that a refused call leaves no empty family behind.
+        let labels = SortedLabels::new(labels)?;
+        let known = self.families.read().by_name.get(name).cloned();
+        if known.is_none() {
+            self.check_new(kind, &labels)?;
+        }
+        let wanted = Description { name, kind, number, bounds: &[], help: "", unit: "" };
+        let family = self.family(&wanted, bounds)?;
+        let hash = hash_of(&labels);
+        if let Some(series) = family.table.read().find(hash, &labels) {
+            return Ok((Arc::clone(&family), Arc::clone(series)));
+        }
+        self.check_new(kind, &labels)?;
+        let mut table = family.table.write();
+        if let Some(series) = table.find(hash, &labels) {
+            let series = Arc::clone(series);
+            drop(table);
+            return Ok((family, series));
+        }
+        let series = if self.reserve(&table) {
+            let made = self.new_series(&family, &labels);
+            let series = made.inspect_err(|_| {
+                self.series.fetch_sub(1, Relaxed);
+            })?;
+            table.insert(hash, &series);
+            series
+        } else {
+            self.overflow(&family, &mut table)?
+        };
+        drop(table);
+        self.changed();
+        Ok((family, series))
+    }
+
+    fn check_new(&self, kind: Kind, labels: &SortedLabels<'_>) -> Result<(), Error> {
+        labels.check()?;
+        for (label, _) in labels.pairs() {
+            if *label == OVERFLOW_LABEL || (*label == "le" && kind == Kind::Histogram) {
+                let message = format!("label name `{label}` is reserved");
+                return Err(Error::invalid("labels", message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts one more series of the engine, unless a limit is reached.
+    fn reserve(&self, table: &Table) -> bool {
+        let below = |count: usize| (count < self.limits.max_series).then_some(count + 1);
+        table.order.len() < self.limits.max_series_per_family
+            && self.series.fetch_update(Relaxed, Relaxed, below).is_ok()
+    }
+
+    /// The series that label sets past a limit fold into: one per family, past the limit itself.
+    fn overflow(&self, family: &Arc<Family>, table: &mut Table) -> Result<Arc<Series>, Error> {
+        if family.kind == Kind::Gauge {
+            self.refused_overflow.fetch_add(1, Relaxed);
+            if !self.limit_logged.swap(true, Relaxed) {
+                tracing::warn!(
+                    metric = &*family.name,
+                    "cardinality limit: new gauge series are refused"
+                );
+            }
+            let message = format!(
+                "gauge `{}` is at its limit of series, and gauges cannot be folded",
+                family.name
+            );
+            return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
+        }
+        if let Some(series) = &table.overflow {
+            return Ok(Arc::clone(series));
+        }
+        let labels = SortedLabels::new(&[(OVERFLOW_LABEL, "true")])?;
+        let series = self.new_series(family, &labels)?;
+        table.overflow = Some(Arc::clone(&series));
+        table.insert(hash_of(&labels), &series);
+        self.series.fetch_add(1, Relaxed);
+        tracing::warn!(
+            metric = &*family.name,
+            series = table.order.len(),
+            "cardinality limit: further label sets fold into {OVERFLOW_LABEL}=\"true\""
+        );
+        Ok(series)
+    }
+
+    fn new_series(&self, family: &Family, labels: &SortedLabels<'_>) -> Result<Arc<Series>, Error> {
+        let cell = Cell::new(&self.arena, family.kind, family.number, family.bounds.len())?;
+        Ok(Arc::new(Series { labels: labels.to_owned(), created_ns: self.clock.unix_ns(), cell }))
+    }
+}

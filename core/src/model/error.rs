@@ -1,0 +1,195 @@
+//! The one error of the engine: a kind, a sentence, and where it applies to one, the field that is
+//! wrong and the operating system's number.
+
+use std::{fmt, io};
+
+use tallyport_plugin_api::abi;
+
+/// What went wrong, coarsely; the C API's status numbers mirror it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument is outside its domain; [`Error::field`] names it.
+    InvalidArgument,
+    /// Text is not valid UTF-8.
+    InvalidUtf8,
+    /// A required pointer is NULL (C API).
+    NullArgument,
+    /// A handle is stale or of another type (C API).
+    BadHandle,
+    /// The same name exists with another kind, number type, bounds or help.
+    Conflict,
+    /// A configured limit would be exceeded.
+    Limit,
+    /// Nothing has that name.
+    NotFound,
+    /// Something has that name already.
+    AlreadyExists,
+    /// The configuration is invalid.
+    Config,
+    /// The operating system refused.
+    Io,
+    /// A plugin file could not be found, opened, trusted or loaded.
+    PluginRefused,
+    /// A plugin speaks another ABI, or breaks this one.
+    PluginAbi,
+    /// A plugin reported a failure of its own.
+    PluginFailed,
+    /// Code panicked; the panic was contained.
+    Panic,
+    /// An earlier panic left the object unusable.
+    Poisoned,
+    /// The caller withdrew the call.
+    Cancelled,
+    /// The deadline passed.
+    Timeout,
+    /// The operation or format is not available here.
+    Unsupported,
+    /// Data that was read is damaged.
+    Damaged,
+    /// The object was shut down.
+    Closed,
+    /// A bug in Tallyport.
+    Internal,
+}
+
+impl ErrorKind {
+    const STATUSES: [(Self, abi::tallyport_status); 21] = [
+        (Self::InvalidArgument, abi::TALLYPORT_INVALID_ARGUMENT),
+        (Self::InvalidUtf8, abi::TALLYPORT_INVALID_UTF8),
+        (Self::NullArgument, abi::TALLYPORT_NULL_ARGUMENT),
+        (Self::BadHandle, abi::TALLYPORT_BAD_HANDLE),
+        (Self::Conflict, abi::TALLYPORT_CONFLICT),
+        (Self::Limit, abi::TALLYPORT_LIMIT),
+        (Self::NotFound, abi::TALLYPORT_NOT_FOUND),
+        (Self::AlreadyExists, abi::TALLYPORT_ALREADY_EXISTS),
+        (Self::Config, abi::TALLYPORT_CONFIG),
+        (Self::Io, abi::TALLYPORT_IO),
+        (Self::PluginRefused, abi::TALLYPORT_PLUGIN_REFUSED),
+        (Self::PluginAbi, abi::TALLYPORT_PLUGIN_ABI_MISMATCH),
+        (Self::PluginFailed, abi::TALLYPORT_PLUGIN_FAILED),
+        (Self::Panic, abi::TALLYPORT_PANIC),
+        (Self::Poisoned, abi::TALLYPORT_POISONED),
+        (Self::Cancelled, abi::TALLYPORT_CANCELLED),
+        (Self::Timeout, abi::TALLYPORT_TIMEOUT),
+        (Self::Unsupported, abi::TALLYPORT_UNSUPPORTED),
+        (Self::Damaged, abi::TALLYPORT_DAMAGED),
+        (Self::Closed, abi::TALLYPORT_CLOSED),
+        (Self::Internal, abi::TALLYPORT_INTERNAL),
+    ];
+
+    /// The status number of the C interfaces.
+    #[must_use]
+    pub fn status(self) -> abi::tallyport_status {
+        let found = Self::STATUSES.iter().find(|(kind, _)| *kind == self);
+        found.map_or(abi::TALLYPORT_INTERNAL, |(_, status)| *status)
+    }
+
+    /// The kind of a status that a plugin returned; an unknown number is its own failure.
+    #[must_use]
+    pub fn from_status(status: abi::tallyport_status) -> Self {
+        let found = Self::STATUSES.iter().find(|(_, number)| *number == status);
+        found.map_or(Self::PluginFailed, |(kind, _)| *kind)
+    }
+}
+
+/// What went wrong: a sentence that names the object and what to do.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    field: Option<String>,
+    os_error: Option<i32>,
+}
+
+impl Error {
+    /// An error of a kind, with its sentence.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), field: None, os_error: None }))
+    }
+
+    /// The argument or configuration key `field` is invalid.
+    #[must_use]
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message).with_field(field)
+    }
+
+    /// The operating system refused `what` (an action and its object).
+    #[must_use]
+    pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
+        let mut own = Self::new(ErrorKind::Io, format!("{what}: {error}"));
+        own.0.os_error = error.raw_os_error();
+        own
+    }
+
+    /// Names the argument or key that is wrong.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// The same error under another kind.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Puts `context` and a colon before the sentence.
+    #[must_use]
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self
+    }
+
+    /// What went wrong, coarsely.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The argument or key that is wrong.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// The operating system's error number.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        self.0.os_error
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, message, field, os_error } = &*self.0;
+        write!(f, "{kind:?}: {message}")?;
+        if let Some(field) = field {
+            write!(f, " [field {field}]")?;
+        }
+        if let Some(os_error) = os_error {
+            write!(f, " [os error {os_error}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<tallyport_plugin_api::Error> for Error {
+    fn from(error: tallyport_plugin_api::Error) -> Self {
+        Self::new(ErrorKind::from_status(error.status()), error.message())
+    }
+}

@@ -1,0 +1,17 @@
+//! Floor 0: names, label sets, values, errors, time.
+//!
+//! What every other floor speaks in. It knows no metric storage, no plugin and no configuration.
+
+mod clock;
+mod error;
+mod labels;
+mod name;
+pub(crate) mod platform;
+pub mod schema;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{Error, ErrorKind};
+pub use labels::Labels;
+pub(crate) use labels::{SortedLabels, hash_labels};
+pub use name::{MAX_NAME_BYTES, MAX_VALUE_BYTES, check_label_name, check_metric_name};
+pub use tallyport_plugin_api::{Kind, Number, Value};

@@ -1,0 +1,73 @@
+//! Anonymous private memory that is reserved at once and touched lazily.
+
+use std::{io, ptr::NonNull};
+
+/// Zeroed pages, unmapped on drop.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory; who writes it synchronises by itself (metrics/arena).
+// Test: concurrent_recording_is_exact.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves `len` bytes of zeros; a page costs memory when it is first written.
+    pub(crate) fn private(len: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing
+        // that exists. Test: a_mapping_is_zeroed_and_writable.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave NULL"))?;
+        Ok(Self { base, len })
+    }
+
+    /// First byte, aligned to a page.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and len are those of the mapping, and no reference to it is left: cells
+        // keep the arena alive that owns it. Test: a_handle_outlives_its_engine.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_zeroed_and_writable() {
+        let mapping = Mapping::private(1 << 20).unwrap();
+        assert_eq!(mapping.len(), 1 << 20);
+        let last = mapping.base().as_ptr().wrapping_add(mapping.len() - 1);
+        // SAFETY: inside the mapping, which nobody else knows.
+        assert_eq!(unsafe { last.read() }, 0);
+        // SAFETY: as above.
+        unsafe { last.write(7) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { last.read() }, 7);
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_is_an_error() {
+        assert!(Mapping::private(usize::MAX / 2).is_err());
+    }
+}

@@ -1,0 +1,278 @@
+//! One configured instance of an exporter, and the calls on it.
+//!
+//! Calls run on the caller's thread. Without CONCURRENT they take turns per instance. A plugin
+//! that reports a panic is poisoned: later calls are refused until it is replaced.
+
+use std::{
+    ptr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tallyport_plugin_api::{
+    abi::{
+        TALLYPORT_OK, TALLYPORT_PANIC, tallyport_call, tallyport_export_result, tallyport_exporter,
+        tallyport_status, tallyport_str,
+    },
+    text,
+};
+
+use super::{
+    host::{Context, ErrorSlot, Output, SinkSlot, is_cancelled},
+    table::Table,
+};
+use crate::{
+    model::{Error, ErrorKind},
+    snapshot::Snapshot,
+};
+
+/// Numbers of calls, unique in the process.
+static NEXT_CALL: AtomicU64 = AtomicU64::new(1);
+
+/// A live exporter. Dropping it shuts it down and destroys it.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    pub(super) table: Arc<Table>,
+    name: String,
+    raw: *mut tallyport_exporter,
+    /// Its services; the plugin holds a pointer to them until `destroy` returned.
+    _context: Box<Context>,
+    turn: Mutex<()>,
+    /// Who has the turn: the address of a thread-local, 0 for nobody.
+    holder: AtomicUsize,
+    poisoned: AtomicBool,
+}
+
+// SAFETY: the ABI lets every thread call an exporter, one at a time unless CONCURRENT, which
+// `turn` enforces. Test: concurrent_load_unregister_and_export_is_exact.
+unsafe impl Send for Exporter {}
+// SAFETY: as above.
+unsafe impl Sync for Exporter {}
+
+/// What one successful export did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Name of the exporter.
+    pub exporter: String,
+    /// Format that was written.
+    pub format: String,
+    /// Media type of the format.
+    pub content_type: String,
+    /// Series in the snapshot.
+    pub series: u64,
+    /// Bytes written to the output.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+struct Turn<'a> {
+    exporter: &'a Exporter,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.exporter.holder.store(0, Release);
+    }
+}
+
+impl Exporter {
+    /// Makes an instance from its options (a JSON object, or empty).
+    pub(super) fn create(table: Arc<Table>, name: &str, options: &str) -> Result<Self, Error> {
+        let context = Context::new(name);
+        let mut raw = ptr::null_mut();
+        let mut error = ErrorSlot::default();
+        let what = format!("plugin `{name}` could not be created");
+        let Some(create) = table.raw.create else {
+            return Err(Error::new(ErrorKind::Internal, what));
+        };
+        // SAFETY: the plugin's function; all arguments live until it returns, the context until
+        // `destroy` did. Test: plugin_defects_have_their_status.
+        let status =
+            unsafe { create(&raw const context.table, text(options), &raw mut raw, error.lend()) };
+        if status != TALLYPORT_OK {
+            return Err(error.into_error(&what, status));
+        }
+        if raw.is_null() {
+            let message = format!("{what}: it answered OK and gave no exporter");
+            return Err(Error::new(ErrorKind::PluginAbi, message));
+        }
+        Ok(Self {
+            table,
+            name: name.to_owned(),
+            raw,
+            _context: context,
+            turn: Mutex::new(()),
+            holder: AtomicUsize::new(0),
+            poisoned: AtomicBool::new(false),
+        })
+    }
+
+    /// Writes a snapshot in a format of the exporter to `out`, on this thread.
+    pub(super) fn export(
+        &self,
+        snapshot: &Snapshot,
+        format: &str,
+        out: Output<'_>,
+    ) -> Result<Outcome, Error> {
+        let known = self.table.formats.iter().find(|known| known.name == format);
+        let Some(format) = known else {
+            let message = format!("exporter `{}` does not write `{format}`", self.name);
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("format"));
+        };
+        let _turn = self.take_turn()?;
+        let start = Instant::now();
+        let call = self.call(text(&format.name));
+        let mut sink = SinkSlot::new(out);
+        let done = self.run(&call, snapshot, &mut sink);
+        let duration = start.elapsed();
+        self.complete(&call, &done, sink.written, duration);
+        done.map(|()| Outcome {
+            exporter: self.name.clone(),
+            format: format.name.clone(),
+            content_type: format.content_type.clone(),
+            series: snapshot.series_count(),
+            bytes: sink.written,
+            duration,
+        })
+    }
+
+    fn run(
+        &self,
+        call: &tallyport_call,
+        snapshot: &Snapshot,
+        sink: &mut SinkSlot<'_>,
+    ) -> Result<(), Error> {
+        let refused = "refused the export";
+        let request = self.table.lifecycle.and_then(|lifecycle| lifecycle.on_export_request);
+        if let Some(request) = request {
+            // SAFETY: the plugin's function on its own live exporter; call and error live until
+            // it returns. Test: lifecycle_calls_surround_an_export.
+            self.checked(refused, |error| unsafe { request(self.raw, call, error) })?;
+        }
+        let Some(export) = self.table.raw.export_snapshot else {
+            return Err(Error::new(ErrorKind::Internal, "no export function"));
+        };
+        let done = snapshot.lend(|raw| {
+            let sink = sink.lend();
+            // SAFETY: as above; snapshot and sink live until it returns.
+            // Test: the_same_numbers_leave_through_every_plugin.
+            self.checked("export failed", |error| unsafe {
+                export(self.raw, call, raw, sink, error)
+            })
+        });
+        // What the output said explains more than what the plugin made of it.
+        match sink.failed.take() {
+            Some(failed) => Err(failed.context(format_args!("plugin `{}`", self.name))),
+            None => done,
+        }
+    }
+
+    fn complete(
+        &self,
+        call: &tallyport_call,
+        done: &Result<(), Error>,
+        bytes: u64,
+        duration: Duration,
+    ) {
+        let complete = self.table.lifecycle.and_then(|lifecycle| lifecycle.on_export_complete);
+        let Some(complete) = complete.filter(|_| !self.is_poisoned()) else { return };
+        let result = tallyport_export_result {
+            struct_size: size_of::<tallyport_export_result>() as u32,
+            status: done.as_ref().err().map_or(TALLYPORT_OK, |error| error.kind().status()),
+            bytes,
+            duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+        };
+        // SAFETY: the plugin's function on its own live exporter; both structs outlive the call.
+        unsafe { complete(self.raw, call, &raw const result) };
+    }
+
+    /// Has the exporter deliver what it buffered.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        let Some(flush) = self.table.raw.flush else { return Ok(()) };
+        let _turn = self.take_turn()?;
+        let call = self.call(text(""));
+        // SAFETY: the plugin's function on its own live exporter.
+        self.checked("flush failed", |error| unsafe { flush(self.raw, &raw const call, error) })
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Acquire)
+    }
+
+    fn call(&self, format: tallyport_str) -> tallyport_call {
+        tallyport_call {
+            struct_size: size_of::<tallyport_call>() as u32,
+            flags: 0,
+            call_id: NEXT_CALL.fetch_add(1, Relaxed),
+            deadline_ns: 0,
+            host_data: ptr::null_mut(),
+            is_cancelled: Some(is_cancelled),
+            format,
+            traceparent: text(""),
+        }
+    }
+
+    fn checked(
+        &self,
+        what: &str,
+        call: impl FnOnce(*mut tallyport_plugin_api::abi::tallyport_error) -> tallyport_status,
+    ) -> Result<(), Error> {
+        let mut error = ErrorSlot::default();
+        let status = call(error.lend());
+        if status == TALLYPORT_OK {
+            return Ok(());
+        }
+        if status == TALLYPORT_PANIC {
+            self.poisoned.store(true, Release);
+        }
+        Err(error.into_error(&format!("plugin `{}`: {what}", self.name), status))
+    }
+
+    /// Waits for the turn, unless this very thread has it: that would wait for ever.
+    fn take_turn(&self) -> Result<Option<Turn<'_>>, Error> {
+        if self.is_poisoned() {
+            let message = format!("plugin `{}` panicked before; replace it", self.name);
+            return Err(Error::new(ErrorKind::Poisoned, message));
+        }
+        if self.table.is_concurrent() {
+            return Ok(None);
+        }
+        thread_local!(static HERE: u8 = const { 0 });
+        let here = HERE.with(|here| ptr::from_ref(here).addr());
+        if self.holder.load(Acquire) == here {
+            let message = format!("plugin `{}` is exporting on this very thread", self.name);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let guard = self.turn.lock();
+        self.holder.swap(here, AcqRel);
+        Ok(Some(Turn { exporter: self, _guard: guard }))
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if let Some(shutdown) = self.table.raw.shutdown.filter(|_| !self.is_poisoned()) {
+            let call = self.call(text(""));
+            // SAFETY: the plugin's function on its own exporter, which nobody else holds.
+            let done = self.checked("shutdown failed", |error| unsafe {
+                shutdown(self.raw, &raw const call, error)
+            });
+            if let Err(error) = done {
+                tracing::error!(plugin = self.name, "{error}");
+            }
+        }
+        if let Some(destroy) = self.table.raw.destroy {
+            // SAFETY: the last call on the exporter; its services are dropped after it.
+            unsafe { destroy(self.raw) };
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What the host lends to plugins: its services, an error to fill, a sink to write to.
+//!
+//! Plugins hand these pointers back, so every function checks them for NULL, bounds what it
+//! copies, and contains panics of the host's own callbacks. All objects live on the caller's side
+//! of the call that lends them.
+
+use std::{
+    ffi::c_void,
+    panic::{AssertUnwindSafe, catch_unwind},
+    slice,
+};
+
+use tallyport_plugin_api::abi::{
+    TALLYPORT_INTERNAL, TALLYPORT_LOG_DEBUG, TALLYPORT_LOG_ERROR, TALLYPORT_LOG_INFO,
+    TALLYPORT_LOG_WARN, TALLYPORT_NULL_ARGUMENT, TALLYPORT_OK, TALLYPORT_PLUGIN_ABI,
+    tallyport_call, tallyport_error, tallyport_host, tallyport_sink, tallyport_status,
+    tallyport_str,
+};
+use tracing::Dispatch;
+
+use crate::model::{Error, ErrorKind};
+
+/// Longest text that is copied from a plugin; the rest is cut.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Most that `sink_reserve` lends at once.
+const MAX_RESERVE_BYTES: usize = 64 << 20;
+/// Most details of one error.
+const MAX_DETAILS: usize = 32;
+
+/// Where an export's bytes go.
+pub(crate) type Output<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
+
+/// The services of one exporter: the table, and what its functions need.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) table: tallyport_host,
+    plugin: String,
+    dispatch: Dispatch,
+}
+
+impl Context {
+    /// Boxed, because the table points to its context.
+    pub(super) fn new(plugin: &str) -> Box<Self> {
+        let mut context = Box::new(Self {
+            table: tallyport_host {
+                struct_size: size_of::<tallyport_host>() as u32,
+                abi: TALLYPORT_PLUGIN_ABI,
+                host_data: std::ptr::null_mut(),
+                log: Some(log),
+                error_set: Some(error_set),
+                error_detail: Some(error_detail),
+                sink_write: Some(sink_write),
+                sink_reserve: Some(sink_reserve),
+                sink_commit: Some(sink_commit),
+                mono_ns: Some(mono_ns),
+                get_service: Some(get_service),
+            },
+            plugin: plugin.to_owned(),
+            // Plugins may log from threads of their own: they log to where the engine logs.
+            dispatch: tracing::dispatcher::get_default(Clone::clone),
+        });
+        context.table.host_data = std::ptr::from_mut(&mut *context).cast::<c_void>();
+        context
+    }
+}
+
+/// An error that a plugin fills during a call.
+#[derive(Debug, Default)]
+pub(super) struct ErrorSlot {
+    message: String,
+    details: Vec<(String, String)>,
+}
+
+impl ErrorSlot {
+    pub(super) fn lend(&mut self) -> *mut tallyport_error {
+        std::ptr::from_mut(self).cast()
+    }
+
+    /// The error of a call that answered `status`; `what` names the plugin and the action.
+    pub(super) fn into_error(self, what: &str, status: tallyport_status) -> Error {
+        let mut message = match self.message.as_str() {
+            "" => format!("{what}: status {status}, without a message"),
+            text => format!("{what}: {text}"),
+        };
+        for (key, value) in &self.details {
+            message.push_str(&format!("; {key}: {value}"));
+        }
+        let error = Error::new(ErrorKind::from_status(status), message);
+        match self.details.into_iter().find(|(key, _)| key == "option") {
+            Some((_, option)) => error.with_field(option),
+            None => error,
+        }
+    }
+}
+
+/// A sink during one export, on the thread that asked for it.
+pub(super) struct SinkSlot<'a> {
+    out: Output<'a>,
+    /// Bytes that reached the output.
+    pub(super) written: u64,
+    /// Why the output refused; nothing is written after that.
+    pub(super) failed: Option<Error>,
+    reserved: Vec<u8>,
+}
+
+impl<'a> SinkSlot<'a> {
+    pub(super) fn new(out: Output<'a>) -> Self {
+        Self { out, written: 0, failed: None, reserved: Vec::new() }
+    }
+
+    pub(super) fn lend(&mut self) -> *mut tallyport_sink {
+        std::ptr::from_mut(self).cast()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> tallyport_status {
+        if let Some(failed) = &self.failed {
+            return failed.kind().status();
+        }
+        let out = &mut self.out;
+        let done = catch_unwind(AssertUnwindSafe(|| out(bytes)));
+        let failed = match done {
+            Ok(Ok(())) => {
+                self.written += bytes.len() as u64;
+                return TALLYPORT_OK;
+            }
+            Ok(Err(error)) => error,
+            Err(_) => Error::new(ErrorKind::Panic, "the destination of an export panicked"),
+        };
+        let status = failed.kind().status();
+        self.failed = Some(failed);
+        status
+    }
+}
+
+/// The context behind a table.
+///
+/// # Safety
+/// `host` is NULL or a table that [`Context::new`] made and that is alive.
+unsafe fn context<'a>(host: *const tallyport_host) -> Option<&'a Context> {
+    // SAFETY: the caller vouches for it; the ABI makes the plugin vouch to the caller.
+    let data = unsafe { host.as_ref() }?.host_data;
+    // SAFETY: set by `Context::new` to the context itself.
+    unsafe { data.cast::<Context>().as_ref() }
+}
+
+/// Copies text of a plugin, cut to a bound, invalid UTF-8 replaced.
+///
+/// # Safety
+/// `text` is as the ABI says during the call.
+unsafe fn copy(text: tallyport_str) -> String {
+    let len = text.len.min(MAX_TEXT_BYTES);
+    if text.ptr.is_null() || len == 0 {
+        return String::new();
+    }
+    // SAFETY: not NULL, and the plugin vouches for its own text.
+    let bytes = unsafe { slice::from_raw_parts(text.ptr.cast::<u8>(), len) };
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+unsafe extern "C" fn log(host: *const tallyport_host, level: i32, message: tallyport_str) {
+    // SAFETY: the ABI: plugins pass the table that they were lent.
+    let Some(context) = (unsafe { context(host) }) else { return };
+    // SAFETY: the ABI.
+    let message = unsafe { copy(message) };
+    let plugin = context.plugin.as_str();
+    // A subscriber of the host that panics must not unwind into the plugin.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        tracing::dispatcher::with_default(&context.dispatch, || match level {
+            TALLYPORT_LOG_ERROR => tracing::error!(plugin, "{message}"),
+            TALLYPORT_LOG_WARN => tracing::warn!(plugin, "{message}"),
+            TALLYPORT_LOG_INFO => tracing::info!(plugin, "{message}"),
+            TALLYPORT_LOG_DEBUG => tracing::debug!(plugin, "{message}"),
+            _ => tracing::trace!(plugin, "{message}"),
+        });
+    }));
+}
+
+unsafe extern "C" fn error_set(
+    _host: *const tallyport_host,
+    error: *mut tallyport_error,
+    _code: tallyport_status,
+    message: tallyport_str,
+) {
+    // SAFETY: the ABI: plugins pass the error that they were lent for this call.
+    let Some(slot) = (unsafe { error.cast::<ErrorSlot>().as_mut() }) else { return };
+    // SAFETY: the ABI. The code is the one that the call returns; it is taken from there.
+    slot.message = unsafe { copy(message) };
+}
+
+unsafe extern "C" fn error_detail(
+    _host: *const tallyport_host,
+    error: *mut tallyport_error,
+    key: tallyport_str,
+    value: tallyport_str,
+) {
+    // SAFETY: the ABI: plugins pass the error that they were lent for this call.
+    let Some(slot) = (unsafe { error.cast::<ErrorSlot>().as_mut() }) else { return };
+    if slot.details.len() < MAX_DETAILS {
+        // SAFETY: the ABI.
+        let key = unsafe { copy(key) };
+        // SAFETY: the ABI.
+        let value = unsafe { copy(value) };
+        slot.details.push((key, value));
+    }
+}
+
+unsafe extern "C" fn sink_write(
+    _host: *const tallyport_host,
+    sink: *mut tallyport_sink,
+    bytes: *const u8,
+    len: usize,
+) -> tallyport_status {
+    // SAFETY: the ABI: plugins pass the sink that they were lent for this call.
+    let Some(slot) = (unsafe { sink.cast::<SinkSlot<'_>>().as_mut() }) else {
+        return TALLYPORT_NULL_ARGUMENT;
+    };
+    if len == 0 {
+        return TALLYPORT_OK;
+    }
+    if bytes.is_null() || len > isize::MAX as usize {
+        return TALLYPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: not NULL, and the plugin vouches for its own bytes.
+    slot.write(unsafe { slice::from_raw_parts(bytes, len) })
+}
+
+unsafe extern "C" fn sink_reserve(
+    _host: *const tallyport_host,
+    sink: *mut tallyport_sink,
+    min_len: usize,
+    bytes: *mut *mut u8,
+    len: *mut usize,
+) -> tallyport_status {
+    // SAFETY: the ABI: plugins pass the sink that they were lent for this call.
+    let Some(slot) = (unsafe { sink.cast::<SinkSlot<'_>>().as_mut() }) else {
+        return TALLYPORT_NULL_ARGUMENT;
+    };
+    // SAFETY: the plugin vouches for its own variable, or passes NULL.
+    let (Some(bytes), Some(len)) = (unsafe { bytes.as_mut() }, unsafe { len.as_mut() }) else {
+        return TALLYPORT_NULL_ARGUMENT;
+    };
+    if let Some(failed) = &slot.failed {
+        return failed.kind().status();
+    }
+    if min_len > MAX_RESERVE_BYTES {
+        return ErrorKind::Limit.status();
+    }
+    if slot.reserved.len() < min_len.max(1) {
+        slot.reserved.resize(min_len.max(64 * 1024), 0);
+    }
+    *bytes = slot.reserved.as_mut_ptr();
+    *len = slot.reserved.len();
+    TALLYPORT_OK
+}
+
+unsafe extern "C" fn sink_commit(
+    _host: *const tallyport_host,
+    sink: *mut tallyport_sink,
+    len: usize,
+) -> tallyport_status {
+    // SAFETY: the ABI: plugins pass the sink that they were lent for this call.
+    let Some(slot) = (unsafe { sink.cast::<SinkSlot<'_>>().as_mut() }) else {
+        return TALLYPORT_NULL_ARGUMENT;
+    };
+    if len > slot.reserved.len() {
+        return ErrorKind::InvalidArgument.status();
+    }
+    let reserved = std::mem::take(&mut slot.reserved);
+    let status = slot.write(reserved.get(..len).unwrap_or(&[]));
+    slot.reserved = reserved;
+    status
+}
+
+unsafe extern "C" fn mono_ns(_host: *const tallyport_host) -> u64 {
+    monotonic_ns()
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: the clock that a plugin in any language can read by itself.
+pub(super) fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every supported system and `time` is ours.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    if status != 0 {
+        return 0;
+    }
+    time.tv_sec
+        .cast_unsigned()
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec.cast_unsigned())
+}
+
+unsafe extern "C" fn get_service(
+    _host: *const tallyport_host,
+    _id: tallyport_str,
+) -> *const c_void {
+    // No further service exists in this version.
+    std::ptr::null()
+}
+
+/// `tallyport_call.is_cancelled`: calls run on their caller's thread and are not withdrawn yet.
+pub(super) unsafe extern "C" fn is_cancelled(call: *const tallyport_call) -> i32 {
+    // SAFETY: the ABI: plugins pass the call that they were lent.
+    match unsafe { call.as_ref() } {
+        Some(call) if call.deadline_ns != 0 => i32::from(monotonic_ns() >= call.deadline_ns),
+        Some(_) => 0,
+        None => TALLYPORT_INTERNAL,
+    }
+}

@@ -1,0 +1,279 @@
+//! What an exporter says of itself: its table, read once, checked, and owned.
+
+use std::{ffi::c_void, mem::MaybeUninit, ptr, slice, str, sync::Arc};
+
+use tallyport_plugin_api::{
+    abi::{
+        TALLYPORT_CAP_CONCURRENT, TALLYPORT_PLUGIN_ABI, TALLYPORT_PLUGIN_ABI_MAJOR,
+        TALLYPORT_PLUGIN_ABI_MINOR, tallyport_format, tallyport_lifecycle_v1, tallyport_plugin_set,
+        tallyport_plugin_v1, tallyport_str,
+    },
+    text,
+};
+
+use crate::model::{Error, ErrorKind};
+
+/// Most exporters of one file, and most formats of one exporter.
+const MAX_COUNT: u32 = 64;
+/// Longest text of a table, the options schema aside.
+const MAX_TEXT_BYTES: usize = 4096;
+/// Longest options schema.
+const MAX_SCHEMA_BYTES: usize = 1 << 20;
+
+/// One format that an exporter writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    /// Short name, for example `openmetrics`.
+    pub name: String,
+    /// Media type.
+    pub content_type: String,
+}
+
+/// An exporter's table, checked. Its functions stay callable for the life of the process.
+#[derive(Debug)]
+pub struct Table {
+    /// Identity.
+    pub id: String,
+    /// The exporter's version.
+    pub version: String,
+    /// Who makes it.
+    pub vendor: String,
+    /// One line.
+    pub description: String,
+    /// Formats, the default one first.
+    pub formats: Vec<Format>,
+    /// `TALLYPORT_CAP_*` bits.
+    pub caps: u64,
+    /// `TALLYPORT_SIGNAL_*` bits.
+    pub signals: u32,
+    /// JSON Schema of the options, if the exporter describes them.
+    pub options_schema: Option<serde_json::Value>,
+    /// Where it came from: a file's path, or "linked in".
+    pub origin: String,
+    pub(super) raw: tallyport_plugin_v1,
+    pub(super) lifecycle: Option<tallyport_lifecycle_v1>,
+}
+
+// SAFETY: a table holds functions that the ABI makes callable from any thread, and pointers to
+// static text that is not read again. Test: concurrent_load_unregister_and_export_is_exact.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+impl Table {
+    /// Reads the tables of a set that is linked into this program.
+    ///
+    /// # Errors
+    /// PluginAbi, naming the exporter and what is wrong.
+    pub fn linked(set: &'static tallyport_plugin_set) -> Result<Vec<Arc<Self>>, Error> {
+        // SAFETY: a `'static` set made by safe code: `plugin_set!` makes nothing else.
+        unsafe { Self::read_set(set, "linked in") }
+    }
+
+    /// Reads the tables of a set.
+    ///
+    /// # Safety
+    /// `set` is NULL or points to a set as the ABI says, static for the life of the process.
+    ///
+    /// # Errors
+    /// PluginAbi, naming `origin`, the exporter and what is wrong.
+    pub unsafe fn read_set(
+        set: *const tallyport_plugin_set,
+        origin: &str,
+    ) -> Result<Vec<Arc<Self>>, Error> {
+        let bad = |reason: String| Err(broken(origin, &reason));
+        if set.is_null() {
+            return bad(format!(
+                "it offers no exporter to a host of plugin ABI \
+                 {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}"
+            ));
+        }
+        // SAFETY: the caller vouches for a set, which begins with its size.
+        let size = unsafe { set.cast::<u32>().read() } as usize;
+        if size < size_of::<tallyport_plugin_set>() {
+            return bad(format!("its plugin set has struct_size {size}"));
+        }
+        // SAFETY: as large as the type, by its own word.
+        let set = unsafe { set.read() };
+        if set.count == 0 || set.count > MAX_COUNT || set.plugins.is_null() {
+            return bad(format!("it says that it holds {} exporters", set.count));
+        }
+        let stride = set.stride as usize;
+        if stride < 8 || !stride.is_multiple_of(align_of::<tallyport_plugin_v1>()) {
+            return bad(format!("its plugin set has stride {stride}"));
+        }
+        let mut tables: Vec<Arc<Self>> = Vec::new();
+        for index in 0..set.count as usize {
+            let raw = set.plugins.cast::<u8>().wrapping_add(index * stride);
+            // SAFETY: the set says that `count` tables lie there, `stride` apart.
+            let table = unsafe { Self::read(raw.cast(), stride, origin) }?;
+            if tables.iter().any(|earlier| earlier.id == table.id) {
+                return bad(format!("two of its exporters are called `{}`", table.id));
+            }
+            tables.push(Arc::new(table));
+        }
+        Ok(tables)
+    }
+
+    /// Reads one table of at most `room` bytes.
+    ///
+    /// # Safety
+    /// `raw` points to a table as the ABI says, static for the life of the process.
+    ///
+    /// # Errors
+    /// PluginAbi, naming `origin` and what is wrong.
+    pub unsafe fn read(
+        raw: *const tallyport_plugin_v1,
+        room: usize,
+        origin: &str,
+    ) -> Result<Self, Error> {
+        let bad = |reason: String| broken(origin, &reason);
+        if raw.is_null() || !raw.is_aligned() {
+            return Err(bad("its table is NULL or misaligned".into()));
+        }
+        // SAFETY: a table begins with its size.
+        let size = unsafe { raw.cast::<u32>().read() } as usize;
+        let required = std::mem::offset_of!(tallyport_plugin_v1, destroy) + size_of::<usize>();
+        if size < required || size > room {
+            return Err(bad(format!(
+                "its table has struct_size {size}; {required} to {room} would fit"
+            )));
+        }
+        let mut copy = MaybeUninit::<tallyport_plugin_v1>::zeroed();
+        let common = size.min(size_of::<tallyport_plugin_v1>());
+        // SAFETY: `common` bytes are readable there by its own word, and writable here.
+        unsafe { ptr::copy_nonoverlapping(raw.cast::<u8>(), copy.as_mut_ptr().cast(), common) };
+        // SAFETY: integers, pointers and Option<fn>: zero is valid, and so is what a plugin wrote.
+        let raw = unsafe { copy.assume_init() };
+        if raw.abi != TALLYPORT_PLUGIN_ABI {
+            return Err(bad(format!(
+                "its table is of plugin ABI {}.{}; this host speaks \
+                 {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}",
+                raw.abi >> 16,
+                raw.abi & 0xffff
+            )));
+        }
+        // SAFETY: the caller vouches that the table's texts are as the ABI says.
+        let read = |field: &str, from: tallyport_str, most: usize| unsafe {
+            read_text(from, most).map_err(|reason| bad(format!("its {field} {reason}")))
+        };
+        let id = read("id", raw.id, MAX_TEXT_BYTES)?;
+        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            return Err(bad(format!(
+                "its id {id:?} is not made of letters, digits, `.`, `_`, `-`"
+            )));
+        }
+        let bad = |reason: String| broken(origin, &format!("exporter `{id}`: {reason}"));
+        let version = read("version", raw.version, MAX_TEXT_BYTES)?;
+        if version.is_empty() {
+            return Err(bad("it has no version".into()));
+        }
+        for (name, missing) in [
+            ("create", raw.create.is_none()),
+            ("export_snapshot", raw.export_snapshot.is_none()),
+            ("destroy", raw.destroy.is_none()),
+        ] {
+            if missing {
+                return Err(bad(format!("the required function `{name}` is NULL")));
+            }
+        }
+        // SAFETY: the caller vouches for the formats.
+        let formats = unsafe { read_formats(&raw) }.map_err(&bad)?;
+        let schema = read("options schema", raw.config_schema_json, MAX_SCHEMA_BYTES)?;
+        let options_schema = match schema.as_str() {
+            "" => None,
+            text => Some(
+                serde_json::from_str(text)
+                    .map_err(|e| bad(format!("its options schema is not JSON: {e}")))?,
+            ),
+        };
+        let vendor = read("vendor", raw.vendor, MAX_TEXT_BYTES)?;
+        let description = read("description", raw.description, MAX_TEXT_BYTES)?;
+        // SAFETY: the table's own function, as the ABI says.
+        let lifecycle = unsafe { read_lifecycle(&raw) };
+        Ok(Self {
+            id,
+            version,
+            vendor,
+            description,
+            formats,
+            caps: raw.caps,
+            signals: raw.signals,
+            options_schema,
+            origin: origin.to_owned(),
+            raw,
+            lifecycle,
+        })
+    }
+
+    /// Whether calls on one exporter may run at the same time.
+    #[must_use]
+    pub fn is_concurrent(&self) -> bool {
+        self.caps & TALLYPORT_CAP_CONCURRENT != 0
+    }
+}
+
+fn broken(origin: &str, reason: &str) -> Error {
+    Error::new(ErrorKind::PluginAbi, format!("plugin `{origin}`: {reason}"))
+}
+
+/// # Safety
+/// `text` is as the ABI says.
+unsafe fn read_text(text: tallyport_str, most: usize) -> Result<String, String> {
+    if text.len == 0 {
+        return Ok(String::new());
+    }
+    if text.ptr.is_null() {
+        return Err("is NULL with a length".into());
+    }
+    if text.len > most {
+        return Err(format!("has {} bytes; at most {most}", text.len));
+    }
+    // SAFETY: not NULL, of a sane length, and the plugin vouches for it.
+    let bytes = unsafe { slice::from_raw_parts(text.ptr.cast::<u8>(), text.len) };
+    let text = str::from_utf8(bytes);
+    text.map(str::to_owned).map_err(|e| format!("is not UTF-8 at byte {}", e.valid_up_to()))
+}
+
+/// # Safety
+/// The table's formats are as the ABI says.
+unsafe fn read_formats(raw: &tallyport_plugin_v1) -> Result<Vec<Format>, String> {
+    if raw.format_count == 0 || raw.format_count > MAX_COUNT || raw.formats.is_null() {
+        return Err(format!("it names {} formats", raw.format_count));
+    }
+    let count = raw.format_count as usize;
+    // SAFETY: not NULL, and the plugin vouches for the count.
+    let entries: &[tallyport_format] = unsafe { slice::from_raw_parts(raw.formats, count) };
+    let mut formats: Vec<Format> = Vec::new();
+    for entry in entries {
+        // SAFETY: as the ABI says.
+        let name = unsafe { read_text(entry.name, MAX_TEXT_BYTES) };
+        // SAFETY: as the ABI says.
+        let content_type = unsafe { read_text(entry.content_type, MAX_TEXT_BYTES) };
+        let name = name.map_err(|reason| format!("the name of a format {reason}"))?;
+        let content_type = content_type.map_err(|reason| format!("a media type {reason}"))?;
+        if name.is_empty() || formats.iter().any(|earlier| earlier.name == name) {
+            return Err(format!("the format name {name:?} is empty or there twice"));
+        }
+        formats.push(Format { name, content_type });
+    }
+    Ok(formats)
+}
+
+/// # Safety
+/// The table's functions are as the ABI says.
+unsafe fn read_lifecycle(raw: &tallyport_plugin_v1) -> Option<tallyport_lifecycle_v1> {
+    let get = raw.get_extension?;
+    // SAFETY: the plugin's function, [any thread].
+    let found: *const c_void = unsafe { get(text("tallyport.lifecycle/1")) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the extension begins with its size.
+    let size = unsafe { found.cast::<u32>().read() } as usize;
+    if size < size_of::<tallyport_lifecycle_v1>() {
+        return None;
+    }
+    // SAFETY: as large as the type, by its own word.
+    Some(unsafe { found.cast::<tallyport_lifecycle_v1>().read() })
+}

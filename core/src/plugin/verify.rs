@@ -1,0 +1,196 @@
+//! What can be known of a plugin file before any of its code runs.
+//!
+//! dlopen of a damaged file kills the host (SIGBUS at the first touch of a page past its end), so
+//! the headers are checked against the file's size first, and the descriptor section says whether
+//! this host should load it at all. Corruption inside a segment cannot be seen here.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use object::{
+    Endianness, Object, ObjectSection, elf,
+    read::elf::{FileHeader, ProgramHeader},
+};
+use tallyport_plugin_api::{
+    TALLYPORT_PLUGIN_LAYOUT_HASH,
+    abi::{
+        TALLYPORT_FILE_MAGIC, TALLYPORT_FILE_RUST, TALLYPORT_PLUGIN_ABI,
+        TALLYPORT_PLUGIN_ABI_MAJOR, TALLYPORT_PLUGIN_ABI_MINOR, tallyport_file_desc,
+    },
+};
+
+use crate::model::{Error, ErrorKind};
+
+/// Largest plugin file that is looked at.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Section of the file descriptor.
+const SECTION: &str = if cfg!(target_os = "macos") { "__tallyport" } else { ".tallyport" };
+
+/// What a plugin file says of itself, read without running it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Identity of the file.
+    pub id: String,
+    /// Version of the file.
+    pub version: String,
+    /// ABI that it was built against: major, minor.
+    pub abi: (u32, u32),
+    /// Whether the Rust SDK built it, so that its types can be checked at load.
+    pub rust: bool,
+}
+
+/// Reads and checks a plugin file without loading it.
+///
+/// # Errors
+/// PluginRefused for a file that is missing, not regular, not a whole shared library of this
+/// machine, or without a descriptor; PluginAbi for one of another ABI. Both name file and reason.
+pub fn inspect_file(path: &Path) -> Result<FileInfo, Error> {
+    let bytes = read(path)?;
+    check_library(&bytes).map_err(|reason| refused(path, reason))?;
+    let info = descriptor(&bytes).map_err(|reason| refused(path, reason))?;
+    let (desc, info) = info;
+    let ours = TALLYPORT_PLUGIN_ABI;
+    // Until the major is 1, another minor is another ABI.
+    if desc.abi != ours {
+        let (major, minor) = info.abi;
+        let message = format!(
+            "plugin file `{}` was built for plugin ABI {major}.{minor}; \
+             this host speaks {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::PluginAbi, message).with_field("path"));
+    }
+    if desc.layout_hash != TALLYPORT_PLUGIN_LAYOUT_HASH {
+        let message = format!(
+            "plugin file `{}` was built with other struct layouts (hash {:#018x}, here {:#018x})",
+            path.display(),
+            desc.layout_hash,
+            TALLYPORT_PLUGIN_LAYOUT_HASH
+        );
+        return Err(Error::new(ErrorKind::PluginAbi, message).with_field("path"));
+    }
+    Ok(info)
+}
+
+pub(super) fn refused(path: &Path, reason: impl std::fmt::Display) -> Error {
+    let message = format!("plugin file `{}`: {reason}", path.display());
+    Error::new(ErrorKind::PluginRefused, message).with_field("path")
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut file = open(path).map_err(|error| {
+        let mut own = Error::io(format_args!("plugin file `{}`", path.display()), &error);
+        own = own.with_kind(ErrorKind::PluginRefused);
+        own.with_field("path")
+    })?;
+    let metadata = file.metadata().map_err(|error| refused(path, error))?;
+    if !metadata.is_file() {
+        return Err(refused(path, "it is not a regular file"));
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(refused(path, format!("{} bytes are too many", metadata.len())));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    let limited = file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut bytes);
+    limited.map_err(|error| refused(path, error))?;
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    // Non-blocking: opening a FIFO would wait for a writer for ever.
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Checks that the file is a whole shared library of this machine.
+fn check_library(bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Err("it is empty".into());
+    }
+    if cfg!(target_os = "macos") {
+        // Not run yet: object's own parsing bounds-checks what it reads of a Mach-O file.
+        return object::File::parse(bytes).map(|_| ()).map_err(|e| e.to_string());
+    }
+    if !bytes.starts_with(&elf::ELFMAG) {
+        return Err("it is not an ELF file".into());
+    }
+    let header = elf::FileHeader64::<Endianness>::parse(bytes);
+    let header = header.map_err(|_| "it is not a 64-bit ELF file, or its header is cut")?;
+    let endian = header.endian().map_err(|e| e.to_string())?;
+    let machine = header.e_machine(endian);
+    if machine != MACHINE {
+        return Err(format!("it is for ELF machine {}, this is {}", machine.0, MACHINE.0));
+    }
+    if header.e_type(endian) != elf::ET_DYN {
+        return Err("it is not a shared library".into());
+    }
+    let segments = header.program_headers(endian, bytes);
+    let segments = segments.map_err(|_| "its program headers lie outside the file")?;
+    if segments.is_empty() {
+        return Err("it has no program headers".into());
+    }
+    for (index, segment) in segments.iter().enumerate() {
+        let (offset, in_file) = (segment.p_offset(endian), segment.p_filesz(endian));
+        let end = offset.checked_add(in_file);
+        if end.is_none_or(|end| end > bytes.len() as u64) {
+            return Err(format!(
+                "segment {index} lies outside the file ({} bytes): it is truncated",
+                bytes.len()
+            ));
+        }
+        if segment.p_type(endian) == elf::PT_LOAD && segment.p_memsz(endian) < in_file {
+            return Err(format!("segment {index} is larger in the file than in memory"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+const MACHINE: elf::Machine = elf::EM_X86_64;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: elf::Machine = elf::EM_AARCH64;
+
+struct Descriptor {
+    abi: u32,
+    layout_hash: u64,
+}
+
+fn descriptor(bytes: &[u8]) -> Result<(Descriptor, FileInfo), String> {
+    let missing = "it has no Tallyport descriptor (TALLYPORT_PLUGIN_FILE in C, \
+                   export_plugins! in Rust): it is not a Tallyport plugin";
+    let file = object::File::parse(bytes).map_err(|e| format!("its sections: {e}"))?;
+    let section = file.section_by_name(SECTION).ok_or(missing)?;
+    let data = section.data().map_err(|e| format!("its descriptor: {e}"))?;
+    let u32_at = |at: usize| data.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+    let u64_at = |at: usize| data.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let fields = || {
+        let size = u32_at(8)? as usize;
+        let whole = size >= size_of::<tallyport_file_desc>() && size <= data.len();
+        (u64_at(0)? == TALLYPORT_FILE_MAGIC && whole).then_some(())?;
+        Some((u32_at(12)?, u64_at(16)?, u64_at(24)?))
+    };
+    let (abi, layout_hash, flags) = fields().ok_or("its descriptor is cut or damaged")?;
+    let info = FileInfo {
+        id: text(data.get(32..96), "id")?,
+        version: text(data.get(96..128), "version")?,
+        abi: (abi >> 16, abi & 0xffff),
+        rust: flags & TALLYPORT_FILE_RUST != 0,
+    };
+    Ok((Descriptor { abi, layout_hash }, info))
+}
+
+fn text(field: Option<&[u8]>, what: &str) -> Result<String, String> {
+    let field = field.unwrap_or(&[]);
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let text = std::str::from_utf8(field.get(..end).unwrap_or(&[]));
+    let text = text.map_err(|_| format!("the {what} in its descriptor is not UTF-8"))?;
+    if text.is_empty() {
+        return Err(format!("the {what} in its descriptor is empty"));
+    }
+    Ok(text.to_owned())
+}

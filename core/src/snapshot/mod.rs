@@ -1,0 +1,62 @@
+//! Floor 2: what was recorded, as columns without pointers.
+//!
+//! [`Snapshots`] reads the metrics: the schema (names, labels, bounds) is built when it changed
+//! and shared by every snapshot of that version, values are copied each time without stopping
+//! writers. [`Snapshot`] is what exporters are lent and what a file holds. It knows no format.
+
+mod file;
+mod memory;
+mod schema;
+mod values;
+
+pub use file::{MAX_FILE_BYTES, load, save};
+pub use memory::Snapshot;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use parking_lot::Mutex;
+use schema::Schema;
+
+use crate::{metrics::Metrics, model::Error};
+
+/// Identities of schemas, unique in the process whatever engine makes them.
+static NEXT_SCHEMA_ID: AtomicU64 = AtomicU64::new(1);
+
+fn new_schema_id() -> u64 {
+    NEXT_SCHEMA_ID.fetch_add(1, Relaxed)
+}
+
+/// Makes snapshots of one engine's metrics and keeps the last schema.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    last: Mutex<Option<Arc<Schema>>>,
+}
+
+impl Snapshots {
+    /// Reads every value once. Writers go on; a histogram's count is the sum of its buckets.
+    ///
+    /// The snapshot is not an instant: each value lies between the start and the end of the call.
+    ///
+    /// # Errors
+    /// Limit, when text or series are more than the columns can number (4 Gi).
+    pub fn take(&self, metrics: &Metrics) -> Result<Snapshot, Error> {
+        metrics.record_own();
+        let schema = self.schema(metrics)?;
+        Ok(values::read(&schema, metrics.clock().unix_ns()))
+    }
+
+    fn schema(&self, metrics: &Metrics) -> Result<Arc<Schema>, Error> {
+        let mut last = self.last.lock();
+        // Read before the tables: a change that comes in between makes the next one build again.
+        let generation = metrics.generation();
+        if let Some(schema) = last.as_ref().filter(|schema| schema.generation == generation) {
+            return Ok(Arc::clone(schema));
+        }
+        let schema = Arc::new(Schema::build(metrics, generation)?);
+        *last = Some(Arc::clone(&schema));
+        Ok(schema)
+    }
+}
