@@ -1,1 +1,116 @@
-//! (being written)
+//! What tests of several crates share: where things are, how to build them, how to run them.
+//!
+//! - [`plugin`] compiles a plugin of `examples/plugins` or `tests/plugins` from C or C++.
+//! - [`cargo_artifact`] builds a crate of the workspace and names the file that came out.
+//! - [`compile`] and [`run`] are what these are made of.
+//!
+//! A tool that is missing fails the test: a skipped check looks like a passed one.
+
+#![allow(clippy::panic)] // a harness fails a test by panicking, with the whole output as the text
+
+mod cc;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+pub use cc::{Compiler, PLUGIN_LINK, WARNINGS, compile, plugin};
+
+/// The repository.
+#[must_use]
+pub fn repo_root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// What a finished command said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Itself, when the command ended with 0; else the test fails with all that it said.
+    #[must_use]
+    pub fn success(self) -> Self {
+        assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// Runs a command to its end. One that cannot be started fails the test.
+pub fn run(command: &mut Command) -> Output {
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!("{command:?}: {error}; `make setup` installs what tests need"),
+    };
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Where cargo put the running test, and with which options it has to be called for the same.
+struct Profile {
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+impl Profile {
+    /// `target[/TRIPLE]/PROFILE`, read off the path of the running test in its `deps`.
+    fn current() -> Self {
+        let test = std::env::current_exe().unwrap_or_else(|e| panic!("current_exe: {e}"));
+        let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let folder = test.ancestors().nth(2).unwrap_or(&test).to_path_buf();
+        let profile = name(&folder).filter(|name| name != "debug").unwrap_or("dev".to_owned());
+        let mut options = vec!["--profile".to_owned(), profile];
+        let mut target = folder.parent().unwrap_or(&folder);
+        // A cross or sanitizer build has one folder more, named after its target.
+        if let Some(triple) = name(target).filter(|name| name.matches('-').count() >= 2) {
+            options.extend(["--target".to_owned(), triple]);
+            target = target.parent().unwrap_or(target);
+        }
+        options.extend(["--target-dir".to_owned(), target.to_string_lossy().into_owned()]);
+        Self { folder, options }
+    }
+}
+
+/// A folder for what tests build, beside cargo's own files and removed with them.
+#[must_use]
+pub fn build_folder() -> PathBuf {
+    let folder = Profile::current().folder.join("test-files");
+    fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    folder
+}
+
+/// Builds `package` with the current profile and returns the path of its `file`.
+///
+/// `cargo_artifact("tallyport-ffi", "libtallyport.so")`. Calls cargo once per process and package.
+#[must_use]
+pub fn cargo_artifact(package: &str, file: &str) -> PathBuf {
+    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    // A test that failed while it held the lock left the map as it was: a whole build or none.
+    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let built = built.get_or_insert_default();
+    let folder = built.entry(package.to_owned()).or_insert_with(|| {
+        let profile = Profile::current();
+        let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+        let mut command = Command::new(cargo);
+        command.current_dir(repo_root()).args(["build", "--quiet", "-p", package]);
+        let _ = run(command.args(&profile.options)).success();
+        profile.folder
+    });
+    let path = folder.join(file);
+    assert!(path.exists(), "package {package} was built without {}", path.display());
+    path
+}
