@@ -1,5 +1,6 @@
 //! The Tallyport engine.
 
+pub mod engine;
 pub mod metrics;
 pub mod model;
 pub mod plugin;

@@ -178,8 +178,8 @@ impl HistogramCell {
 #[cfg(target_arch = "x86_64")]
 mod pair {
     use std::{
-        arch::x86_64::cmpxchg16b,
-        sync::atomic::Ordering::{Relaxed, SeqCst},
+        arch::asm,
+        sync::atomic::{AtomicU64, Ordering::Relaxed},
     };
 
     use super::super::Block;
@@ -189,16 +189,13 @@ mod pair {
         if !is_x86_feature_detected!("cmpxchg16b") {
             return false;
         }
-        let words = block.word(pair * 2);
-        let count = block.word(pair * 2 + 1);
-        let place = std::ptr::from_ref(words).cast_mut().cast::<u128>();
-        let mut seen = u128::from(words.load(Relaxed)) | u128::from(count.load(Relaxed)) << 64;
+        let (sum, count) = (block.word(pair * 2), block.word(pair * 2 + 1));
+        let mut seen = [sum.load(Relaxed), count.load(Relaxed)];
         loop {
-            let sum = f64::from_bits(seen as u64) + value;
-            let next = u128::from(sum.to_bits()) | u128::from((seen >> 64) as u64 + 1) << 64;
-            // SAFETY: the CPU has the instruction; the pair is 16-byte aligned (GRAIN), inside the
-            // block, and only ever accessed atomically. Test: concurrent_recording_is_exact.
-            let now = unsafe { cmpxchg16b(place, seen, next, SeqCst, Relaxed) };
+            let [sum_bits, count] = seen;
+            let next = [(f64::from_bits(sum_bits) + value).to_bits(), count + 1];
+            // SAFETY: the CPU has the instruction, and both words are of the block.
+            let now = unsafe { compare_exchange(sum, seen, next) };
             if now == seen {
                 return true;
             }
@@ -211,11 +208,37 @@ mod pair {
         if !is_x86_feature_detected!("cmpxchg16b") {
             return None;
         }
-        let _last = block.word(pair * 2 + 1);
-        let place = std::ptr::from_ref(block.word(pair * 2)).cast_mut().cast::<u128>();
+        let (sum, _count) = (block.word(pair * 2), block.word(pair * 2 + 1));
         // SAFETY: as in `add`; an exchange of zero for zero changes nothing.
-        let seen = unsafe { cmpxchg16b(place, 0, 0, SeqCst, Relaxed) };
-        Some((f64::from_bits(seen as u64), (seen >> 64) as u64))
+        let [sum_bits, count] = unsafe { compare_exchange(sum, [0, 0], [0, 0]) };
+        Some((f64::from_bits(sum_bits), count))
+    }
+
+    /// `lock cmpxchg16b`: stores `next` if the pair equals `seen`; returns what was there.
+    ///
+    /// By hand, because the intrinsic becomes a call into libatomic without optimisation.
+    ///
+    /// # Safety
+    /// The CPU has cmpxchg16b; `first` is the first of two words of one block, 16-byte aligned.
+    unsafe fn compare_exchange(first: &AtomicU64, seen: [u64; 2], next: [u64; 2]) -> [u64; 2] {
+        let ([seen_low, seen_high], [next_low, next_high]) = (seen, next);
+        let (low, high): (u64, u64);
+        // SAFETY: the caller vouches for the words; rbx, which the compiler keeps for itself, is
+        // restored. Test: concurrent_recording_is_exact.
+        unsafe {
+            asm!(
+                "xchg rbx, {next_low}",
+                "lock cmpxchg16b xmmword ptr [{place}]",
+                "mov rbx, {next_low}",
+                next_low = inout(reg) next_low => _,
+                place = in(reg) first.as_ptr(),
+                in("rcx") next_high,
+                inout("rax") seen_low => low,
+                inout("rdx") seen_high => high,
+                options(nostack),
+            );
+        }
+        [low, high]
     }
 }
 

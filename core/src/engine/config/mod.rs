@@ -1,0 +1,33 @@
+//! The configuration: one TOML file, or the same types filled in by code.
+//!
+//! Every error of a file is reported at once, with line, column, key and the nearest known name.
+//! The keys, their defaults and their descriptions are in `types.rs` alone: the JSON Schema that
+//! [`Config::json_schema`] prints, and that files are checked against, is derived from it. Nothing
+//! here opens a plugin or knows what its options mean.
+//!
+//! A file, with its comments:
+//!
+//! ```toml
+#![doc = include_str!("example.toml")]
+//! ```
+//!
+//! The way of a file: text → `document.rs` (TOML with positions → JSON) →
+//! [`Schema`](crate::model::schema::Schema) and `rules.rs` (what a schema cannot say) →
+//! [`Config`], or [`ConfigErrors`].
+
+mod document;
+mod errors;
+mod read;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use self::{
+    errors::{ConfigErrors, Problem},
+    read::Source,
+    types::{
+        Config, ConfigVersion, HistogramConfig, Limits, LogConfig, LogLevel, MAX_SERIES,
+        PluginConfig,
+    },
+};

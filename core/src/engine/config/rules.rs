@@ -1,0 +1,82 @@
+//! What a schema cannot say: the rules that hold for a configuration from a file and from code.
+
+use super::{
+    Config, MAX_SERIES,
+    types::{MAX_CELL_BYTES, MIN_CELL_BYTES},
+};
+use crate::model::schema::{KeyPath, Violation, ViolationKind};
+
+/// Every rule that the configuration breaks.
+pub(super) fn check(config: &Config) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let limits = &config.limits;
+    for (key, limit, range) in [
+        ("max_series", limits.max_series, 1..=MAX_SERIES),
+        ("max_series_per_family", limits.max_series_per_family, 1..=MAX_SERIES),
+        ("max_cell_bytes", limits.max_cell_bytes, MIN_CELL_BYTES..=MAX_CELL_BYTES),
+    ] {
+        if !range.contains(&limit) {
+            let message =
+                format!("must be between {} and {}, is {limit}", range.start(), range.end());
+            let path = KeyPath::keys(&["limits", key]);
+            violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
+        }
+    }
+    bounds(&config.histogram.default_bounds, &mut violations);
+    for (name, plugin) in &config.plugins {
+        let table = KeyPath::keys(&["plugins", name]);
+        if !is_plugin_name(name) {
+            let message = "a plugin's name has letters, digits, `.`, `_` and `-` only";
+            violations.push(Violation::new(table.clone(), ViolationKind::NotAllowed, message));
+        }
+        let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
+        let exporter = plugin.exporter.as_ref().map(String::as_bytes);
+        for (key, text) in [("path", path), ("exporter", exporter)] {
+            if let Some(message) = text.and_then(unusable_text) {
+                let (place, kind) = (table.then(key), ViolationKind::NotAllowed);
+                violations.push(Violation::new(place, kind, message));
+            }
+        }
+    }
+    violations
+}
+
+fn bounds(bounds: &[f64], violations: &mut Vec<Violation>) {
+    let path = KeyPath::keys(&["histogram", "default_bounds"]);
+    if bounds.is_empty() {
+        let message = "needs at least one bound";
+        violations.push(Violation::new(path.clone(), ViolationKind::WrongLength, message));
+    }
+    let mut before = None;
+    for (index, bound) in bounds.iter().enumerate() {
+        let message = match before {
+            _ if !bound.is_finite() => Some("must be a finite number".to_owned()),
+            Some(before) if *bound <= before => {
+                Some(format!("must be more than the bound before it, {before}, is {bound}"))
+            }
+            _ => None,
+        };
+        match message {
+            None => before = Some(*bound),
+            Some(message) => {
+                let place = path.then(index);
+                violations.push(Violation::new(place, ViolationKind::OutOfRange, message));
+            }
+        }
+    }
+}
+
+fn is_plugin_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && name.bytes().all(legal)
+}
+
+fn unusable_text(text: &[u8]) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("must not be empty; leave the key out instead")
+    } else if text.contains(&0) {
+        Some("must not contain a NUL character")
+    } else {
+        None
+    }
+}

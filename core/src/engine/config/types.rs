@@ -1,0 +1,216 @@
+//! The keys, their types, defaults and descriptions.
+//!
+//! The first paragraph of each field is its description in the JSON Schema, so it is written for
+//! the people who write configuration files.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Source;
+use crate::metrics::{self, DEFAULT_BOUNDS};
+
+/// The highest limit on series: rows of a snapshot are counted in 32 bits.
+pub const MAX_SERIES: usize = 4_294_967_295;
+
+/// The lowest limit on cells: one page.
+pub(super) const MIN_CELL_BYTES: usize = 4096;
+
+/// The highest limit on cells: 1 TiB of address space.
+pub(super) const MAX_CELL_BYTES: usize = 1 << 40;
+
+/// Everything that the engine can be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Tallyport configuration")]
+pub struct Config {
+    /// The version of this format: 1.
+    #[serde(rename = "schema")]
+    pub version: ConfigVersion,
+    /// What exporters call this process; may be empty.
+    #[serde(default)]
+    pub service_name: String,
+    /// Bounds on memory.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How histograms count when they do not say themselves.
+    #[serde(default)]
+    pub histogram: HistogramConfig,
+    /// What the engine says about itself.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The exporters, each under a name of letters, digits, `.`, `_` and `-`.
+    #[serde(default)]
+    pub plugins: BTreeMap<String, PluginConfig>,
+    /// The folder that relative paths start from; empty: the working directory.
+    #[serde(skip)]
+    pub base_dir: PathBuf,
+    /// The file that this was read from, to place later errors in it.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// The one version of the format that this engine reads, 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct ConfigVersion;
+
+impl ConfigVersion {
+    const NUMBER: u64 = 1;
+}
+
+impl From<ConfigVersion> for u64 {
+    fn from(_: ConfigVersion) -> Self {
+        ConfigVersion::NUMBER
+    }
+}
+
+impl TryFrom<u64> for ConfigVersion {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        if number == Self::NUMBER { Ok(Self) } else { Err("this engine reads `schema = 1`") }
+    }
+}
+
+impl JsonSchema for ConfigVersion {
+    fn schema_name() -> Cow<'static, str> {
+        "ConfigVersion".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "const": Self::NUMBER })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Bounds on memory.
+///
+/// The limit per family may be the higher one; the engine's then comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Series of the whole engine; more fold into the overflow series of their family.
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    pub max_series: usize,
+    /// Series of one family; more fold into its overflow series.
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    pub max_series_per_family: usize,
+    /// Bytes of the cells that recording changes; address space is reserved at once, memory is
+    /// used as series are.
+    #[schemars(range(min = 4096, max = 1_099_511_627_776_u64))]
+    pub max_cell_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let metrics::Limits { max_series, max_series_per_family, max_cell_bytes } =
+            metrics::Limits::default();
+        Self { max_series, max_series_per_family, max_cell_bytes }
+    }
+}
+
+impl From<&Limits> for metrics::Limits {
+    fn from(limits: &Limits) -> Self {
+        let &Limits { max_series, max_series_per_family, max_cell_bytes } = limits;
+        Self { max_series, max_series_per_family, max_cell_bytes }
+    }
+}
+
+/// How histograms count when they do not say themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistogramConfig {
+    /// Upper bounds of the buckets: finite and increasing; +Inf is implied.
+    #[schemars(length(min = 1))]
+    pub default_bounds: Vec<f64>,
+}
+
+impl Default for HistogramConfig {
+    fn default() -> Self {
+        Self { default_bounds: DEFAULT_BOUNDS.to_vec() }
+    }
+}
+
+/// What the engine says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The least important message that reaches the host's log callback.
+    pub level: LogLevel,
+}
+
+/// How important a message is; a level lets everything above it through.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Something failed.
+    Error,
+    /// Something is wrong, but was dealt with.
+    Warn,
+    /// What an operator wants to know.
+    #[default]
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+/// One exporter: where its code is, and what it is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginConfig {
+    /// The shared library, relative to the configuration file's folder. Absent: an exporter that
+    /// is linked in.
+    #[schemars(length(min = 1))]
+    pub path: Option<PathBuf>,
+    /// Which exporter of the library, or which linked-in one. Absent: the library's only one, or
+    /// the linked-in one that has this plugin's name.
+    #[schemars(length(min = 1))]
+    pub exporter: Option<String>,
+    /// False: the plugin is not loaded.
+    pub enabled: bool,
+    /// True: the engine does not open when this plugin fails to load. Says nothing about a plugin
+    /// that is not enabled.
+    pub required: bool,
+    /// What the exporter is told, as JSON; its own schema says what is allowed.
+    pub options: Map<String, Value>,
+    /// The line of the plugin's table in the file; 0: filled in by code.
+    #[serde(skip)]
+    pub line: usize,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            exporter: None,
+            enabled: true,
+            required: false,
+            options: Map::new(),
+            line: 0,
+        }
+    }
+}
+
+impl PluginConfig {
+    /// The shared library's path, from the folder that relative paths start from.
+    #[must_use]
+    pub fn file(&self, base_dir: &Path) -> Option<PathBuf> {
+        self.path.as_ref().map(|path| base_dir.join(path))
+    }
+}

@@ -1,0 +1,233 @@
+//! Floor 7: the engine, built from a configuration or none.
+//!
+//! It owns metrics, snapshots and plugins, and brings them together: record → snapshot → export.
+//! It starts no thread; everything runs on the caller's. Formats and C types are above it.
+
+pub mod config;
+mod plugins;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use tallyport_plugin_api::abi::tallyport_plugin_set;
+
+use crate::{
+    metrics::Metrics,
+    model::{Clock, Error, SystemClock},
+    plugin::{Outcome, Plugins, Table},
+    snapshot::{Snapshot, Snapshots},
+};
+use config::Config;
+
+/// A metrics engine. Clones share it; it ends with the last one.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    metrics: Metrics,
+    snapshots: Snapshots,
+    plugins: Plugins,
+    linked: Vec<Arc<Table>>,
+    config: Config,
+    failures: Vec<LoadFailure>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("plugins", &self.plugins).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.plugins.clear();
+    }
+}
+
+/// A plugin of the configuration that was not loaded; the others serve.
+#[derive(Debug, Clone)]
+pub struct LoadFailure {
+    /// Name in the configuration.
+    pub plugin: String,
+    /// Why.
+    pub error: Error,
+}
+
+/// Gathers what an engine is made of.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    config: Config,
+    linked: Vec<&'static tallyport_plugin_set>,
+    clock: Arc<dyn Clock>,
+}
+
+impl EngineBuilder {
+    /// Uses a configuration that was read or filled in by code.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Offers exporters that are linked into the program. Each is registered under its id, unless
+    /// the configuration says otherwise under that name.
+    #[must_use]
+    pub fn linked(mut self, set: &'static tallyport_plugin_set) -> Self {
+        self.linked.push(set);
+        self
+    }
+
+    /// Uses another clock; for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the engine and loads the plugins of the configuration.
+    ///
+    /// A plugin that cannot be loaded is left out, logged, and listed by
+    /// [`Engine::load_failures`], unless it is `required`.
+    ///
+    /// # Errors
+    /// Config for a configuration filled in by code that breaks its rules, the error of a required
+    /// plugin, Io when memory cannot be reserved.
+    pub fn build(self) -> Result<Engine, Error> {
+        let Self { config, linked, clock } = self;
+        config.check()?;
+        let metrics =
+            Metrics::new((&config.limits).into(), &config.histogram.default_bounds, clock)?;
+        let mut tables = Vec::new();
+        for set in linked {
+            tables.extend(Table::linked(set)?);
+        }
+        let mut inner = Inner {
+            metrics,
+            snapshots: Snapshots::default(),
+            plugins: Plugins::default(),
+            linked: tables,
+            config,
+            failures: Vec::new(),
+        };
+        plugins::start(&mut inner)?;
+        Ok(Engine(Arc::new(inner)))
+    }
+}
+
+impl Engine {
+    /// Starts an engine that knows no exporter and has the default limits.
+    #[must_use]
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            config: Config::default(),
+            linked: Vec::new(),
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+
+    /// The metrics: where handles come from.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The exporters.
+    #[must_use]
+    pub fn plugins(&self) -> &Plugins {
+        &self.0.plugins
+    }
+
+    /// The configuration that it was built from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Plugins of the configuration that were left out.
+    #[must_use]
+    pub fn load_failures(&self) -> &[LoadFailure] {
+        &self.0.failures
+    }
+
+    /// Reads every value once; writers go on.
+    ///
+    /// # Errors
+    /// As [`Snapshots::take`].
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.0.snapshots.take(&self.0.metrics)
+    }
+
+    /// Takes a snapshot and writes it to `out`, on this thread.
+    ///
+    /// `selector` is an exporter's name, a format, or `name/format`: [`Plugins::select`].
+    ///
+    /// # Errors
+    /// NotFound for an unknown selector; what the exporter or `out` answered.
+    pub fn export(
+        &self,
+        selector: &str,
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<Outcome, Error> {
+        let (plugin, format) = self.0.plugins.select(selector)?;
+        plugin.export(&self.snapshot()?, format.as_deref(), out)
+    }
+
+    /// Writes a snapshot that was taken or loaded before.
+    ///
+    /// # Errors
+    /// As [`Engine::export`].
+    pub fn export_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        selector: &str,
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<Outcome, Error> {
+        let (plugin, format) = self.0.plugins.select(selector)?;
+        plugin.export(snapshot, format.as_deref(), out)
+    }
+
+    /// Takes a snapshot and returns it in one piece.
+    ///
+    /// # Errors
+    /// As [`Engine::export`].
+    pub fn export_to_vec(&self, selector: &str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.export(selector, &mut |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Takes a snapshot and saves it for another process, atomically.
+    ///
+    /// # Errors
+    /// As [`crate::snapshot::save`].
+    pub fn save_snapshot(&self, path: &Path) -> Result<(), Error> {
+        crate::snapshot::save(&self.snapshot()?, path)
+    }
+
+    /// Loads a plugin as a configuration would, and returns the names it registered.
+    ///
+    /// # Errors
+    /// PluginRefused or PluginAbi with file and reason, AlreadyExists for a name in use, Config
+    /// for options that break the exporter's schema, what its `create` answered.
+    pub fn load_plugin(
+        &self,
+        name: &str,
+        plugin: &config::PluginConfig,
+    ) -> Result<Vec<String>, Error> {
+        plugins::load(&self.0, name, plugin, plugins::Mode::Register)
+    }
+
+    /// Loads a plugin in the place of the one of that name, which serves until the new one does.
+    ///
+    /// # Errors
+    /// As [`Engine::load_plugin`]; NotFound when nothing has that name.
+    pub fn replace_plugin(
+        &self,
+        name: &str,
+        plugin: &config::PluginConfig,
+    ) -> Result<Vec<String>, Error> {
+        plugins::load(&self.0, name, plugin, plugins::Mode::Replace)
+    }
+}

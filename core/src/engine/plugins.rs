@@ -1,0 +1,149 @@
+//! From the configuration's plugins to registered exporters.
+//!
+//! Deny by default: only what the configuration or the program names is loaded. A file that holds
+//! several exporters registers each under its own id, unless `exporter` picks one.
+
+use std::{path::Path, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::{Inner, LoadFailure, config::PluginConfig};
+use crate::{
+    model::{Error, ErrorKind, schema::Schema},
+    plugin::{Table, load_file},
+};
+
+/// Whether a name must be free or must be in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Register,
+    Replace,
+}
+
+/// Registers what the configuration names, then the linked-in exporters that it does not name.
+pub(super) fn start(inner: &mut Inner) -> Result<(), Error> {
+    let mut failures = Vec::new();
+    for (name, plugin) in &inner.config.plugins {
+        if !plugin.enabled {
+            continue;
+        }
+        match load(inner, name, plugin, Mode::Register) {
+            Ok(_) => {}
+            Err(error) if plugin.required => {
+                return Err(error.context(format_args!("required plugin `{name}`")));
+            }
+            Err(error) => {
+                tracing::error!(plugin = name, "not loaded: {error}");
+                failures.push(LoadFailure { plugin: name.clone(), error });
+            }
+        }
+    }
+    for table in &inner.linked {
+        // Named in the configuration: loaded above, disabled, or a failure; or a name given to
+        // something else.
+        let named = inner.config.plugins.contains_key(&table.id);
+        if !named && inner.plugins.by_name(&table.id).is_none() {
+            inner.plugins.register(&table.id, Arc::clone(table), "")?;
+        }
+    }
+    inner.failures = failures;
+    Ok(())
+}
+
+/// Finds the exporters that a plugin entry means and registers them.
+pub(super) fn load(
+    inner: &Inner,
+    name: &str,
+    plugin: &PluginConfig,
+    mode: Mode,
+) -> Result<Vec<String>, Error> {
+    let chosen = match plugin.file(&inner.config.base_dir) {
+        Some(path) => from_file(name, plugin, &path)?,
+        None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
+    };
+    for (_, table) in &chosen {
+        check_options(inner, name, table, &plugin.options)?;
+    }
+    let options = Value::Object(plugin.options.clone()).to_string();
+    let mut done: Vec<String> = Vec::new();
+    for (name, table) in chosen {
+        let registered = match mode {
+            Mode::Register => inner.plugins.register(&name, table, &options),
+            Mode::Replace => inner.plugins.replace(&name, table, &options),
+        };
+        if let Err(error) = registered {
+            // All of a file's exporters or none; a replaced one is not brought back.
+            if mode == Mode::Register {
+                for name in done {
+                    inner.plugins.unregister(&name)?;
+                }
+            }
+            return Err(error);
+        }
+        done.push(name);
+    }
+    Ok(done)
+}
+
+fn from_file(
+    name: &str,
+    plugin: &PluginConfig,
+    path: &Path,
+) -> Result<Vec<(String, Arc<Table>)>, Error> {
+    let file = load_file(path)?;
+    let ids = || file.tables.iter().map(|table| table.id.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(wanted) = &plugin.exporter {
+        let found = file.tables.iter().find(|table| table.id == *wanted).ok_or_else(|| {
+            let message = format!(
+                "plugin file `{}` has no exporter `{wanted}`; it has {}",
+                path.display(),
+                ids()
+            );
+            Error::new(ErrorKind::NotFound, message).with_field("exporter")
+        })?;
+        return Ok(vec![(name.to_owned(), Arc::clone(found))]);
+    }
+    if let [only] = &*file.tables {
+        return Ok(vec![(name.to_owned(), Arc::clone(only))]);
+    }
+    if !plugin.options.is_empty() {
+        let message = format!(
+            "plugin file `{}` has several exporters ({}): name one with `exporter` to give options",
+            path.display(),
+            ids()
+        );
+        return Err(Error::new(ErrorKind::Config, message).with_field("exporter"));
+    }
+    Ok(file.tables.iter().map(|table| (table.id.clone(), Arc::clone(table))).collect())
+}
+
+fn from_linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<Table>, Error> {
+    let wanted = plugin.exporter.as_deref().unwrap_or(name);
+    inner.linked.iter().find(|table| table.id == wanted).cloned().ok_or_else(|| {
+        let known: Vec<_> = inner.linked.iter().map(|table| table.id.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let message = format!(
+            "plugin `{name}` has no `path`, and no exporter `{wanted}` is linked in (there is {known})"
+        );
+        Error::new(ErrorKind::NotFound, message).with_field("path")
+    })
+}
+
+/// Checks options against the exporter's own schema, before the exporter sees them.
+fn check_options(
+    inner: &Inner,
+    name: &str,
+    table: &Table,
+    options: &Map<String, Value>,
+) -> Result<(), Error> {
+    let Some(schema) = &table.options_schema else { return Ok(()) };
+    let schema = Schema::compile(schema).map_err(|error| {
+        let error = error.context(format_args!("plugin `{}`: its options schema", table.id));
+        error.with_kind(ErrorKind::PluginAbi)
+    })?;
+    let violations = schema.check(&Value::Object(options.clone()));
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(inner.config.options_errors(name, violations).into())
+}
