@@ -30,7 +30,7 @@ impl Problem {
 
     /// A problem at the place of a byte of the text.
     fn at(mut self, text: &str, byte: usize) -> Self {
-        let before = text.get(..byte).unwrap_or(text);
+        let before = text.get(..text.floor_char_boundary(byte)).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let in_line = before.get(line_start..).unwrap_or_default();
         self.line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;

@@ -2,7 +2,7 @@
 
 use super::{
     Config, MAX_SERIES,
-    types::{MAX_CELL_BYTES, MIN_CELL_BYTES},
+    types::{MAX_BOUNDS, MAX_CELL_BYTES, MIN_CELL_BYTES},
 };
 use crate::model::schema::{KeyPath, Violation, ViolationKind};
 
@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
             violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
         }
     }
-    bounds(&config.histogram.default_bounds, &mut violations);
+    check_bounds(&config.histogram.default_bounds, &mut violations);
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);
         if !is_plugin_name(name) {
@@ -41,10 +41,10 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
     violations
 }
 
-fn bounds(bounds: &[f64], violations: &mut Vec<Violation>) {
+fn check_bounds(bounds: &[f64], violations: &mut Vec<Violation>) {
     let path = KeyPath::keys(&["histogram", "default_bounds"]);
-    if bounds.is_empty() {
-        let message = "needs at least one bound";
+    if !(1..=MAX_BOUNDS).contains(&bounds.len()) {
+        let message = format!("must have 1 to {MAX_BOUNDS} bounds, has {}", bounds.len());
         violations.push(Violation::new(path.clone(), ViolationKind::WrongLength, message));
     }
     let mut before = None;

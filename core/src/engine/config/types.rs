@@ -25,6 +25,9 @@ pub(super) const MIN_CELL_BYTES: usize = 4096;
 /// The highest limit on cells: 1 TiB of address space.
 pub(super) const MAX_CELL_BYTES: usize = 1 << 40;
 
+/// The most bounds that a histogram can have.
+pub(super) const MAX_BOUNDS: usize = 512;
+
 /// Everything that the engine can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -100,14 +103,14 @@ impl JsonSchema for ConfigVersion {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Series of the whole engine; more fold into the overflow series of their family.
-    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    #[schemars(range(min = 1, max = MAX_SERIES))]
     pub max_series: usize,
     /// Series of one family; more fold into its overflow series.
-    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    #[schemars(range(min = 1, max = MAX_SERIES))]
     pub max_series_per_family: usize,
     /// Bytes of the cells that recording changes; address space is reserved at once, memory is
     /// used as series are.
-    #[schemars(range(min = 4096, max = 1_099_511_627_776_u64))]
+    #[schemars(range(min = MIN_CELL_BYTES, max = MAX_CELL_BYTES))]
     pub max_cell_bytes: usize,
 }
 
@@ -131,7 +134,7 @@ impl From<&Limits> for metrics::Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramConfig {
     /// Upper bounds of the buckets: finite and increasing; +Inf is implied.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = MAX_BOUNDS))]
     pub default_bounds: Vec<f64>,
 }
 
@@ -178,8 +181,8 @@ pub struct PluginConfig {
     /// is linked in.
     #[schemars(length(min = 1))]
     pub path: Option<PathBuf>,
-    /// Which exporter of the library, or which linked-in one. Absent: the library's only one, or
-    /// the linked-in one that has this plugin's name.
+    /// Which exporter of the library, or which linked-in one. Absent: every one of the library
+    /// (several keep their own names), or the linked-in one that has this plugin's name.
     #[schemars(length(min = 1))]
     pub exporter: Option<String>,
     /// False: the plugin is not loaded.
