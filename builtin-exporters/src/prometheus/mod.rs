@@ -1,0 +1,111 @@
+//! Prometheus text 0.0.4 and OpenMetrics 1.0.
+//!
+//! `names` decides how names are spelled, `escape` how texts are, `render` writes what depends on
+//! the schema, `text` the values. What is decided where the formats leave a choice:
+//! - No timestamps. `_created` lines in OpenMetrics only, and only with the option.
+//! - A histogram with a negative bound has no `_sum` and no `_count` in OpenMetrics, which forbids
+//!   the one and then the other; 0.0.4 has both, as the format asks for them. A series whose sum
+//!   is negative or NaN is treated alike: sums are counters there.
+//! - A family without series still shows its HELP and TYPE lines.
+//! - Bounds are spelled as Go does (`1e+06`), values as `number` does.
+
+mod escape;
+mod names;
+mod render;
+mod text;
+
+use serde::Deserialize;
+use tallyport_plugin_api::{
+    Call, Error, Exporter, Host, Info, Sink, Snapshot,
+    abi::{
+        TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_OUT_OF_PROC, TALLYPORT_CAP_WRITES_SINK,
+        TALLYPORT_UNSUPPORTED, tallyport_format,
+    },
+    format,
+};
+
+use crate::rendered::{Cache, Key, Rendered};
+
+const PROMETHEUS: &str = "prometheus";
+const OPENMETRICS: &str = "openmetrics";
+const FORMATS: &[tallyport_format] = &[
+    format(PROMETHEUS, "text/plain; version=0.0.4; charset=utf-8"),
+    format(OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+];
+
+/// Options of the exporter `prometheus`; see `options.schema.json`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// How names are written that the classic data model does not know.
+    pub utf8_names: Utf8Names,
+    /// Whether OpenMetrics shows when counters and histograms began.
+    pub created_lines: bool,
+}
+
+/// How names are written that are not `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Utf8Names {
+    /// `U__a_2e_b` for `a.b`: the `values` escaping of Prometheus, which any reader takes.
+    #[default]
+    Escape,
+    /// `{"a.b"}`: for readers that know UTF-8 names.
+    Quote,
+}
+
+/// One of the two formats, with the options that change it.
+#[derive(Debug, Clone, Copy)]
+struct Dialect {
+    open_metrics: bool,
+    created_lines: bool,
+    utf8_names: Utf8Names,
+}
+
+/// The exporter `prometheus`.
+#[derive(Debug)]
+pub struct Prometheus {
+    options: Options,
+    rendered: Cache<Rendered>,
+}
+
+impl Exporter for Prometheus {
+    type Options = Options;
+
+    const INFO: Info = Info {
+        vendor: "Tallyport",
+        description: "Prometheus text 0.0.4 and OpenMetrics 1.0",
+        formats: FORMATS,
+        caps: TALLYPORT_CAP_CONCURRENT | TALLYPORT_CAP_OUT_OF_PROC | TALLYPORT_CAP_WRITES_SINK,
+        config_schema_json: include_str!("options.schema.json"),
+        ..Info::new("prometheus", env!("CARGO_PKG_VERSION"))
+    };
+
+    fn create(_host: Host, options: Options) -> Result<Self, Error> {
+        Ok(Self { options, rendered: Cache::default() })
+    }
+
+    fn export(
+        &self,
+        call: &Call<'_>,
+        snapshot: &Snapshot<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        let open_metrics = match call.format() {
+            "" | PROMETHEUS => false,
+            OPENMETRICS => true,
+            other => {
+                let message = format!("no format `{other}` here: {PROMETHEUS} or {OPENMETRICS}");
+                return Err(Error::new(TALLYPORT_UNSUPPORTED, message));
+            }
+        };
+        let dialect = Dialect {
+            open_metrics,
+            created_lines: open_metrics && self.options.created_lines,
+            utf8_names: self.options.utf8_names,
+        };
+        let key = Key::new(snapshot, u8::from(open_metrics));
+        let rendered = self.rendered.get(key, || render::render(dialect, call, snapshot))?;
+        text::write(dialect, &rendered, snapshot, sink)
+    }
+}
