@@ -84,6 +84,13 @@ impl<'s> Checker<'s> {
                     self.path.pop();
                 }
             }
+            (Rule::Names(names), Value::Object(object)) => {
+                for key in object.keys() {
+                    self.path.push(key.as_str());
+                    self.node(names, &Value::String(key.clone()), found);
+                    self.path.pop();
+                }
+            }
             (Rule::Values(allowed), _) => self.values(allowed, value, found),
             (Rule::Range(bound, limit), Value::Number(number))
                 if !within(*bound, number, limit) =>

@@ -42,6 +42,8 @@ pub(super) enum Rule {
     Type(Types),
     Fields(Box<Fields>),
     Items(Box<Node>),
+    /// What every key of an object, as a text, must be.
+    Names(Box<Node>),
     /// `enum` and `const`.
     Values(Vec<Value>),
     Range(Bound, Number),
@@ -77,16 +79,26 @@ pub(super) enum Side {
     Most,
 }
 
-/// Compiles a whole schema.
-pub(super) fn schema(schema: &Value) -> Result<Schema, Error> {
-    let mut compiler = Compiler::default();
+/// What a keyword outside the subset does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Unknown {
+    /// It is an error of the schema.
+    #[default]
+    Refused,
+    /// It is noted and not checked: whoever wrote the schema checks it.
+    Noted,
+}
+
+/// Compiles a whole schema; also returns the places of keywords that are not checked.
+pub(super) fn schema(schema: &Value, unknown: Unknown) -> Result<(Schema, Vec<String>), Error> {
+    let mut compiler = Compiler { unknown, ..Compiler::default() };
     let root = compiler.node(schema, &Place { pointer: "#".to_owned(), depth: 0 })?;
     for (name, place) in &compiler.references {
         if !compiler.definitions.contains_key(name) {
             return Err(malformed(place, &format!("refers to `{name}`, which `$defs` lacks")));
         }
     }
-    Ok(Schema { root, definitions: compiler.definitions })
+    Ok((Schema { root, definitions: compiler.definitions }, compiler.noted))
 }
 
 #[derive(Default)]
@@ -94,6 +106,8 @@ struct Compiler {
     definitions: BTreeMap<String, Node>,
     /// The names that were referred to, and from where.
     references: BTreeMap<String, String>,
+    unknown: Unknown,
+    noted: Vec<String>,
 }
 
 /// Where in the schema the compiler is.
@@ -150,11 +164,20 @@ impl Compiler {
                 "items" => rules.push(Rule::Items(Box::new(self.node(value, &place)?))),
                 annotation if ANNOTATIONS.contains(&annotation) => {}
                 own if own.starts_with("x-") => {}
-                plain => rules.extend(plain_rule(plain, value, &place.pointer)?),
+                "propertyNames" => rules.push(Rule::Names(Box::new(self.node(value, &place)?))),
+                plain => match plain_rule(plain, value, &place.pointer) {
+                    Err(error) if self.notes(&error) => self.noted.push(place.pointer),
+                    rule => rules.extend(rule?),
+                },
             }
         }
         rules.extend(self.fields(keywords, place)?);
         Ok(rules)
+    }
+
+    /// Whether an error is a keyword that is passed over.
+    fn notes(&self, error: &Error) -> bool {
+        self.unknown == Unknown::Noted && error.kind() == ErrorKind::Unsupported
     }
 
     fn fields(

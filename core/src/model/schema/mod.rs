@@ -43,7 +43,17 @@ impl Schema {
     /// `InvalidArgument` for a keyword with a malformed value or a reference to nothing; the
     /// error's field is the place in the schema (`#/properties/port/pattern`).
     pub fn compile(schema: &Value) -> Result<Self, Error> {
-        compile::schema(schema)
+        compile::schema(schema, compile::Unknown::Refused).map(|(schema, _)| schema)
+    }
+
+    /// Compiles somebody else's schema: keywords that are not checked here are passed over.
+    ///
+    /// Returns the places of those keywords too (`#/properties/port/pattern`).
+    ///
+    /// # Errors
+    /// As [`Schema::compile`], `Unsupported` aside.
+    pub fn compile_foreign(schema: &Value) -> Result<(Self, Vec<String>), Error> {
+        compile::schema(schema, compile::Unknown::Noted)
     }
 
     /// Every way in which `value` breaks the schema, in the order of the value's keys.

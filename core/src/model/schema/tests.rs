@@ -338,7 +338,6 @@ fn an_unsupported_keyword_is_refused_with_its_place() {
         "prefixItems",
         "contains",
         "patternProperties",
-        "propertyNames",
         "minProperties",
         "dependentRequired",
         "unevaluatedProperties",
@@ -465,4 +464,29 @@ fn what_schemars_derives_compiles_and_checks() {
             "`target.port`: must be at least 1, is 0",
         ]
     );
+}
+
+#[test]
+fn names_of_properties_are_checked_as_texts() {
+    let schema = json!({ "propertyNames": { "enum": ["name", "value"] } });
+    let schema = Schema::compile(&schema).unwrap();
+    assert!(schema.check(&json!({ "name": 1, "value": 2 })).is_empty());
+    let violations = schema.check(&json!({ "name": 1, "valeu": 2 }));
+    assert_eq!(violations.len(), 1);
+    assert_eq!(violations[0].path.to_string(), "valeu");
+}
+
+#[test]
+fn a_foreign_schema_may_use_keywords_that_are_not_checked() {
+    let foreign = json!({
+        "properties": { "port": { "type": "integer", "multipleOf": 2 } },
+        "additionalProperties": false,
+    });
+    assert_eq!(Schema::compile(&foreign).unwrap_err().kind(), ErrorKind::Unsupported);
+    let (schema, passed_over) = Schema::compile_foreign(&foreign).unwrap();
+    assert_eq!(passed_over, ["#/properties/port/multipleOf"]);
+    assert!(schema.check(&json!({ "port": 3 })).is_empty());
+    assert_eq!(schema.check(&json!({ "prot": 3 })).len(), 1);
+    let malformed = json!({ "minimum": "low" });
+    assert_eq!(Schema::compile_foreign(&malformed).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
