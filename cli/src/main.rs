@@ -1,2 +1,23 @@
-//! (being written)
-fn main() {}
+//! The `tallyport` command.
+//!
+//! `app` parses the command line and runs a verb; each verb has its file. What a verb prints as
+//! data goes to stdout through `report`, what it says to people goes to stderr through `console`,
+//! what ends it early is a `Failure` of `exit`.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod config;
+mod console;
+mod engine;
+mod exit;
+mod export;
+mod output;
+mod plugins;
+mod report;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::main()
+}

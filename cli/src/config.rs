@@ -1,0 +1,95 @@
+//! `tallyport config`: is the file right, and what may be in it?
+
+use clap::{Args, Subcommand};
+use tallyport_core::{engine::config::Config, plugin::inspect_file};
+
+use crate::{
+    console::Console,
+    engine::{CONFIG_VARIABLE, ConfigArg, Opened, problems},
+    exit::{Exit, Failure},
+    report,
+};
+
+const CHECK_HELP: &str = "\
+Examples:
+  tallyport config check --config tallyport.toml
+  TALLYPORT_CONFIG=tallyport.toml tallyport config check --load
+
+Every problem is a line `file:line:column: message` on stderr. Without --load no code of a plugin
+file runs: its headers are read, its options are not checked.
+Exit codes: 0 all well, 3 the configuration is invalid, 9 only plugins were refused.";
+
+const SCHEMA_HELP: &str = "\
+Examples:
+  tallyport config schema > tallyport.schema.json
+
+Editors complete and check the file with it: put `#:schema ./tallyport.schema.json` on its first
+line. The options of an exporter have schemas of their own: tallyport plugins inspect NAME --schema";
+
+/// The verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Check a configuration file: every problem at once
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// Print the JSON Schema of configuration files
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+}
+
+/// The flags of `config check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Also load the plugin files that it names, as a host would: this runs their code
+    #[arg(long)]
+    load: bool,
+}
+
+/// Runs a verb of `config`.
+pub(crate) fn run(verb: &ConfigVerb, console: Console) -> Result<(), Failure> {
+    match verb {
+        ConfigVerb::Check(args) => check(args, console),
+        ConfigVerb::Schema => report::print_json(&Config::json_schema()),
+    }
+}
+
+fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
+    let Some(config) = args.config.load()? else {
+        let failure = Failure::usage("config check needs a file: --config FILE");
+        return Err(failure.hint(format!("or name it in ${CONFIG_VARIABLE}")));
+    };
+    let file = config.source.origin().to_owned();
+    let enabled = config.plugins.values().filter(|plugin| plugin.enabled).count();
+    let disabled = config.plugins.len() - enabled;
+
+    let (mut exit, mut lines) = (Exit::Ok, Vec::new());
+    let mut found = |code: Exit, line: Vec<String>| {
+        // A mistake in the file comes before a plugin that does not fit.
+        exit = if exit == Exit::Config { exit } else { code };
+        lines.extend(line);
+    };
+    let mut trial = config.clone();
+    if !args.load {
+        trial.plugins.retain(|_, plugin| plugin.path.is_none());
+        for (name, plugin) in config.plugins.iter().filter(|(_, plugin)| plugin.enabled) {
+            let path = plugin.file(&config.base_dir);
+            if let Some(Err(error)) = path.map(|path| inspect_file(&path)) {
+                let line = format!("{file}:{}: plugin `{name}`: {error}", plugin.line);
+                found(Exit::PluginRefused, vec![line]);
+            }
+        }
+    }
+    for refused in Opened::new(Some(trial))?.refused {
+        found(refused.exit(), refused.lines());
+    }
+    if lines.is_empty() {
+        let s = if enabled == 1 { "" } else { "s" };
+        console.note(format_args!(
+            "config: `{file}` is valid: {enabled} plugin{s} enabled, {disabled} disabled"
+        ));
+        return Ok(());
+    }
+    Err(Failure { exit, ..problems(&file, lines) })
+}

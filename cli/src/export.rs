@@ -1,0 +1,130 @@
+//! `tallyport export`: a snapshot file through an exporter to stdout or a file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use tallyport_core::{plugin::Outcome, snapshot};
+
+use crate::{
+    console::Console,
+    engine::{ConfigArg, Opened},
+    exit::{Exit, Failure},
+    output::Target,
+    report::{self, Report},
+};
+
+const USAGE: &str = "tallyport export --from <FILE> --format <NAME> [OPTIONS]";
+
+const HELP: &str = "\
+Examples:
+  tallyport export --from app.snap --format openmetrics
+  tallyport export --from app.snap --format csv --config tallyport.toml
+  tallyport export --from app.snap --format prometheus --output /var/lib/node/app.prom
+  tallyport export --from app.snap --format json --output app.json --report json
+
+A host saves a snapshot file with tallyport_snapshot_save(). The file that --output names is
+replaced as a whole, by a rename, and keeps its mode; on a failure it stays as it was.
+The report goes to stderr; as JSON it goes to stdout when the data goes to a file.";
+
+/// The flags of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP, override_usage = USAGE)]
+pub(crate) struct ExportArgs {
+    /// Snapshot file that a host saved
+    // It and the format are required, by `run`: clap cannot say what they are.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// What to write: an exporter's name, a format, or EXPORTER/FORMAT
+    #[arg(short, long, value_name = "NAME")]
+    format: Option<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// File to write; `-` is stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// Say what was exported; json: one object, with its version in `schema`
+    #[arg(long, value_enum, value_name = "KIND")]
+    report: Option<Report>,
+}
+
+/// The report of an export; its keys never change their meaning.
+#[derive(Serialize)]
+struct Exported<'a> {
+    schema: &'static str,
+    exporter: &'a str,
+    format: &'a str,
+    content_type: &'a str,
+    series: u64,
+    bytes: u64,
+    duration_ms: f64,
+    output: String,
+}
+
+/// Exports; what is cheap to find wrong is found before any plugin runs.
+pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
+    let Some(from) = &args.from else {
+        let failure = Failure::usage("export needs a snapshot file: --from FILE");
+        return Err(failure.hint("a host writes one with tallyport_snapshot_save()"));
+    };
+    let Some(format) = &args.format else {
+        let failure = Failure::usage("export needs to know what to write: --format NAME");
+        return Err(failure.hint("`tallyport plugins list` shows exporters and their formats"));
+    };
+    let config = args.config.load()?;
+    let snapshot = snapshot::load(from)
+        .map_err(|error| Failure::new(Exit::State, "cannot read the snapshot", error))?;
+    let opened = Opened::new(config)?;
+    opened.required()?;
+    opened.check(format)?;
+    opened.warn(console);
+
+    let target = Target::new(&args.output);
+    let mut writer = target.open()?;
+    let done = opened.engine.export_snapshot(&snapshot, format, &mut |bytes| writer.write(bytes));
+    let outcome = match done {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(writer.abandon().unwrap_or_else(|| Failure::export(&error))),
+    };
+    writer.finish()?;
+    match args.report {
+        None => Ok(()),
+        Some(Report::Text) => {
+            console.note(sentence(&outcome, &target));
+            Ok(())
+        }
+        Some(Report::Json) => json(&outcome, &target, console),
+    }
+}
+
+fn sentence(outcome: &Outcome, target: &Target) -> String {
+    let Outcome { exporter, format, content_type, series, bytes, duration } = outcome;
+    let output = match target {
+        Target::Stdout => "stdout".to_owned(),
+        Target::File(_) => format!("`{}`", target.name()),
+    };
+    format!(
+        "exported {series} series by `{exporter}` as {format} ({content_type}): \
+         {bytes} bytes to {output} in {duration:.1?}"
+    )
+}
+
+fn json(outcome: &Outcome, target: &Target, console: Console) -> Result<(), Failure> {
+    let report = Exported {
+        schema: "tallyport.export/1",
+        exporter: &outcome.exporter,
+        format: &outcome.format,
+        content_type: &outcome.content_type,
+        series: outcome.series,
+        bytes: outcome.bytes,
+        duration_ms: outcome.duration.as_secs_f64() * 1e3,
+        output: target.name(),
+    };
+    match target {
+        Target::File(_) => report::print_json(&report),
+        Target::Stdout => {
+            console.data(&report::json(&report)?);
+            Ok(())
+        }
+    }
+}
