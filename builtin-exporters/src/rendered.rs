@@ -188,3 +188,52 @@ pub(crate) fn refuse_label_le(family: &Family<'_>, series: &Series<'_>) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(schema_id: u64) -> Key {
+        Key { schema_id, series_count: 1, format: 0 }
+    }
+
+    fn renders(cache: &Cache<u64>, schema_id: u64) -> bool {
+        let mut rendered = false;
+        let kept = cache.get(key(schema_id), || {
+            rendered = true;
+            Ok(schema_id)
+        });
+        assert_eq!(*kept.unwrap(), schema_id);
+        rendered
+    }
+
+    #[test]
+    fn the_last_two_keys_are_kept() {
+        let cache = Cache::default();
+        assert!(renders(&cache, 1) && renders(&cache, 2));
+        assert!(!renders(&cache, 1) && !renders(&cache, 2) && !renders(&cache, 1));
+        assert!(renders(&cache, 3), "drops 2, which was used before 1");
+        assert!(!renders(&cache, 1) && renders(&cache, 2));
+        assert!(renders(&cache, 0) && renders(&cache, 0), "0 names no schema");
+    }
+
+    #[test]
+    fn a_failed_rendering_is_not_kept() {
+        let cache = Cache::default();
+        let failed = cache.get(key(1), || Err(Error::failed("no")));
+        assert_eq!(failed.unwrap_err().message(), "no");
+        assert!(renders(&cache, 1));
+    }
+
+    #[test]
+    fn pieces_are_read_back_and_no_more() {
+        let rendered = Rendered { bytes: b"abc".to_vec(), ends: vec![1, 1, 3] };
+        let mut pieces = rendered.pieces();
+        let mut skipped = pieces.skip(2).unwrap();
+        assert_eq!((skipped.take().unwrap(), skipped.take().unwrap()), (&b"a"[..], &b""[..]));
+        assert!(pieces.clone().finish().is_err(), "a piece is left");
+        assert_eq!(pieces.take().unwrap(), b"bc");
+        assert!(pieces.clone().take().is_err() && pieces.clone().skip(1).is_err());
+        pieces.finish().unwrap();
+    }
+}
