@@ -142,7 +142,11 @@ fn parse_options<E: Exporter>(config: &str) -> Result<E::Options, Error> {
     let value: Value = serde_json::from_str(config).map_err(|e| {
         Error::new(TALLYPORT_INVALID_ARGUMENT, format!("options are not JSON: {e}"))
     })?;
-    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+    // serde would take a list for a struct, by position.
+    let Some(options) = value.as_object() else {
+        return Err(Error::new(TALLYPORT_INVALID_ARGUMENT, "options are not a JSON object"));
+    };
+    if options.is_empty() {
         return Ok(E::Options::default());
     }
     E::Options::deserialize(&value).map_err(|error| bad_option::<E>(&value, &error))
@@ -474,7 +478,7 @@ mod tests {
             (r#"{"depth":9}"#, Some("depth"), "option `depth`: at most 3"),
             (r#"{"panic_in":"","depth":"x"}"#, Some("depth"), "expected u8"),
             (r#"{"depht":1}"#, Some("depht"), "unknown field `depht`"),
-            ("[1,2,3]", None, "options: "),
+            (r#"["",1]"#, None, "options are not a JSON object"),
             ("{", None, "options are not JSON: "),
         ] {
             let failure = Harness::create::<Fragile>(options).unwrap_err();
