@@ -137,7 +137,7 @@ static const void *find(const tallyport_snapshot *snapshot, uint32_t id, size_t 
         const tallyport_region *region = &snapshot->regions[column->region];
         /* Family rows may have grown, and have a stride; other elements are of one size for ever. */
         if (column->elem_size < size || (stride == NULL && column->elem_size != size)) return NULL;
-        if (column->offset > region->len ||
+        if (region->base == NULL || column->offset > region->len ||
             column->count > (region->len - column->offset) / column->elem_size)
             return NULL;
         *count = column->count;

@@ -37,7 +37,7 @@ static column find(const tallyport_snapshot *snapshot, uint32_t id) {
         if (found->id != id || found->region >= snapshot->region_count) continue;
         const tallyport_region *region = &snapshot->regions[found->region];
         /* The host promises this; checking it costs nothing and turns a bug into no output. */
-        if (found->elem_size == 0 || found->offset > region->len ||
+        if (region->base == NULL || found->elem_size == 0 || found->offset > region->len ||
             found->count > (region->len - found->offset) / found->elem_size)
             return none;
         const column inside = {region->base + found->offset, found->elem_size, found->count};
