@@ -11,13 +11,13 @@ use std::{
 use proptest::prelude::*;
 use tallyport_core::{
     engine::Engine,
-    metrics::{Description, Limits, Metrics, OVERFLOW_LABEL},
+    metrics::{Cells, Description, Limits, Metrics, OVERFLOW_LABEL},
     model::{ErrorKind, Kind, Number, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
 };
 
 fn metrics_with(limits: Limits) -> Metrics {
-    Metrics::new(limits, &[], Arc::new(SystemClock::default())).unwrap()
+    Metrics::new(limits, Cells::PerCpu, &[], Arc::new(SystemClock::default())).unwrap()
 }
 
 fn metrics() -> Metrics {
@@ -160,7 +160,7 @@ fn help_is_set_once_and_empty_help_matches_any() {
     let metrics = metrics();
     let described = |help, unit| {
         let (kind, number) = (Kind::Histogram, Number::F64);
-        Description { name: "took_seconds", kind, number, bounds: &[], help, unit }
+        Description { name: "took_seconds", kind, number, bounds: &[], help, unit, cells: None }
     };
     metrics.histogram("took_seconds", &[], &[]).unwrap();
     metrics.describe(&described("How long.", "")).unwrap();

@@ -94,8 +94,12 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine, Error> {
         let Self { config, linked, clock } = self;
         config.check()?;
-        let metrics =
-            Metrics::new((&config.limits).into(), &config.histogram.default_bounds, clock)?;
+        let metrics = Metrics::new(
+            (&config.limits).into(),
+            config.recording.cells.into(),
+            &config.histogram.default_bounds,
+            clock,
+        )?;
         let mut tables = Vec::new();
         for set in linked {
             tables.extend(Table::linked(set)?);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::RwLock;
 use tallyport_plugin_api::{Kind, Number};
 
-use super::series::Series;
+use super::{arena::Cells, series::Series};
 use crate::model::{Error, ErrorKind, SortedLabels, hash_labels};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
@@ -30,6 +30,8 @@ pub struct Description<'a> {
     pub help: &'a str,
     /// Unit, for example `seconds`; "" sets none and matches any.
     pub unit: &'a str,
+    /// Which cells the series of a new family get; `None`: the engine decides.
+    pub cells: Option<Cells>,
 }
 
 /// A family as it stands, for introspection.
@@ -58,6 +60,7 @@ pub(crate) struct Family {
     pub(crate) kind: Kind,
     pub(crate) number: Number,
     pub(crate) bounds: Arc<[f64]>,
+    pub(crate) cells: Option<Cells>,
     text: RwLock<Text>,
     pub(crate) table: RwLock<Table>,
 }
@@ -84,6 +87,7 @@ impl Family {
             kind: description.kind,
             number: description.number,
             bounds: bounds.into(),
+            cells: description.cells,
             text: RwLock::new(Text {
                 help: description.help.into(),
                 unit: description.unit.into(),

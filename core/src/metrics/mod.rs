@@ -11,6 +11,7 @@ mod handle;
 mod registry;
 mod series;
 
+pub use arena::Cells;
 pub(crate) use family::Family;
 pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo};
 pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64};

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
-    arena::Arena,
+    arena::{Arena, Cells},
     claims::Claims,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, Table, check_bounds, hash_of},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
@@ -29,6 +29,10 @@ pub const OVERFLOW_LABEL: &str = "tallyport_overflow";
 /// Name of the engine's own family that counts what was not recorded.
 const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
 
+/// Histogram series of a family that get per-CPU cells; later ones share theirs, because one
+/// takes 16 bytes a bucket and CPU.
+const PER_CPU_HISTOGRAMS: usize = 1024;
+
 /// How much the metrics of one engine may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -36,13 +40,13 @@ pub struct Limits {
     pub max_series: usize,
     /// Series of one family.
     pub max_series_per_family: usize,
-    /// Bytes of cells; address space is reserved at once, memory is used as series are.
+    /// Bytes of cells, counted over all planes; memory is used as series are.
     pub max_cell_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_series: 1_000_000, max_series_per_family: 100_000, max_cell_bytes: 256 << 20 }
+        Self { max_series: 1_000_000, max_series_per_family: 100_000, max_cell_bytes: 1 << 30 }
     }
 }
 
@@ -81,10 +85,13 @@ struct Families {
 impl Metrics {
     /// Empty metrics with their limits; `default_bounds` empty means [`DEFAULT_BOUNDS`].
     ///
+    /// [`Cells::PerCpu`] falls back to shared cells where the system cannot; [`Metrics::cells`].
+    ///
     /// # Errors
     /// InvalidArgument for bounds that do not increase, Io when memory cannot be reserved.
     pub fn new(
         limits: Limits,
+        cells: Cells,
         default_bounds: &[f64],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
@@ -93,7 +100,7 @@ impl Metrics {
         check_bounds(default_bounds)?;
         Ok(Self {
             families: RwLock::default(),
-            arena: Arena::private(limits.max_cell_bytes)?,
+            arena: Arena::private(limits.max_cell_bytes, cells)?,
             clock,
             limits,
             default_bounds: default_bounds.into(),
@@ -212,6 +219,12 @@ impl Metrics {
         self.series.fetch_sub(count, Relaxed);
         self.changed();
         Ok(())
+    }
+
+    /// Which cells run: `PerCpu` only where the system can and nobody asked for shared ones.
+    #[must_use]
+    pub fn cells(&self) -> Cells {
+        self.arena.cells()
     }
 
     /// The families in order of creation.
@@ -343,7 +356,8 @@ impl Metrics {
         if known.is_none() {
             self.check_new(kind, &labels)?;
         }
-        let wanted = Description { name, kind, number, bounds: &[], help: "", unit: "" };
+        let wanted =
+            Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
         let family = self.family(&wanted, bounds)?;
         let hash = hash_of(&labels);
         if let Some(series) = family.table.read().find(hash, &labels) {
@@ -357,7 +371,7 @@ impl Metrics {
             return Ok((family, series));
         }
         let series = if self.reserve(&table) {
-            let made = self.new_series(&family, &labels);
+            let made = self.new_series(&family, table.order.len(), &labels);
             let series = made.inspect_err(|_| {
                 self.series.fetch_sub(1, Relaxed);
             })?;
@@ -409,7 +423,7 @@ impl Metrics {
             return Ok(Arc::clone(series));
         }
         let labels = SortedLabels::new(&[(OVERFLOW_LABEL, "true")])?;
-        let series = self.new_series(family, &labels)?;
+        let series = self.new_series(family, table.order.len(), &labels)?;
         table.overflow = Some(Arc::clone(&series));
         table.insert(hash_of(&labels), &series);
         self.series.fetch_add(1, Relaxed);
@@ -421,8 +435,16 @@ impl Metrics {
         Ok(series)
     }
 
-    fn new_series(&self, family: &Family, labels: &SortedLabels<'_>) -> Result<Arc<Series>, Error> {
-        let cell = Cell::new(&self.arena, family.kind, family.number, family.bounds.len())?;
+    fn new_series(
+        &self,
+        family: &Family,
+        series_before: usize,
+        labels: &SortedLabels<'_>,
+    ) -> Result<Arc<Series>, Error> {
+        let many = family.kind == Kind::Histogram && series_before >= PER_CPU_HISTOGRAMS;
+        let cells = family.cells.unwrap_or(if many { Cells::Shared } else { Cells::PerCpu });
+        let bounds = family.bounds.len();
+        let cell = Cell::new(&self.arena, family.kind, family.number, bounds, cells)?;
         Ok(Arc::new(Series { labels: labels.to_owned(), created_ns: self.clock.unix_ns(), cell }))
     }
 }

@@ -2,7 +2,7 @@
 
 use tallyport_plugin_api::{Kind, Number};
 
-use super::arena::{Arena, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
+use super::arena::{Arena, Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
 use crate::model::{Error, Labels};
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ impl Cell {
         kind: Kind,
         number: Number,
         bounds: usize,
+        cells: Cells,
     ) -> Result<Self, Error> {
         let buckets = bounds + 1;
         let bytes = match (kind, number) {
@@ -41,7 +42,8 @@ impl Cell {
             (_, Number::I64) => I64Cell::BYTES,
             (_, Number::F64) => F64Cell::BYTES,
         };
-        let block = arena.allocate(bytes)?;
+        let cells = if kind == Kind::Gauge { Cells::Shared } else { cells };
+        let block = arena.allocate(bytes, cells)?;
         Ok(match (kind, number) {
             (Kind::Histogram, _) => Self::Histogram(HistogramCell::new(block, buckets)),
             (Kind::Gauge, _) => Self::Gauge(GaugeCell::new(block)),

@@ -27,7 +27,7 @@ pub use self::{
     errors::{ConfigErrors, Problem},
     read::Source,
     types::{
-        Config, ConfigVersion, HistogramConfig, Limits, LogConfig, LogLevel, MAX_SERIES,
-        PluginConfig,
+        CellsConfig, Config, ConfigVersion, HistogramConfig, Limits, LogConfig, LogLevel,
+        MAX_SERIES, PluginConfig, RecordingConfig,
     },
 };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Config, ConfigErrors, LogLevel, PluginConfig, types::MAX_BOUNDS};
 use crate::{
-    metrics::Metrics,
+    metrics::{Cells, Metrics},
     model::{Error, ErrorKind, SystemClock, schema::Schema},
 };
 
@@ -201,7 +201,12 @@ fn histogram_bounds_are_finite_increasing_and_not_empty() {
 fn metrics_take_as_many_bounds_as_the_configuration_does() {
     let take = |count: u32| {
         let bounds: Vec<_> = (0..count).map(f64::from).collect();
-        Metrics::new(Default::default(), &bounds, std::sync::Arc::new(SystemClock::default()))
+        Metrics::new(
+            Default::default(),
+            Cells::Shared,
+            &bounds,
+            std::sync::Arc::new(SystemClock::default()),
+        )
     };
     let most = u32::try_from(MAX_BOUNDS).unwrap();
     assert!(take(most).is_ok());
@@ -360,7 +365,7 @@ fn every_default_equals_the_one_in_the_schema() {
         compared
     };
     let actual = serde_json::to_value(Config::default()).unwrap();
-    assert_eq!(compare(&schema, actual.clone()), 5);
+    assert_eq!(compare(&schema, actual.clone()), 6);
     let definitions = &schema["$defs"];
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 3);
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);

@@ -42,6 +42,9 @@ pub struct Config {
     /// Bounds on memory.
     #[serde(default)]
     pub limits: Limits,
+    /// How values are recorded.
+    #[serde(default)]
+    pub recording: RecordingConfig,
     /// How histograms count when they do not say themselves.
     #[serde(default)]
     pub histogram: HistogramConfig,
@@ -108,8 +111,8 @@ pub struct Limits {
     /// Series of one family; more fold into its overflow series.
     #[schemars(range(min = 1, max = MAX_SERIES))]
     pub max_series_per_family: usize,
-    /// Bytes of the cells that recording changes; address space is reserved at once, memory is
-    /// used as series are.
+    /// Bytes of the cells that recording changes, counted over all planes of CPUs; memory is used
+    /// as series are.
     #[schemars(range(min = MIN_CELL_BYTES, max = MAX_CELL_BYTES))]
     pub max_cell_bytes: usize,
 }
@@ -126,6 +129,34 @@ impl From<&Limits> for metrics::Limits {
     fn from(limits: &Limits) -> Self {
         let &Limits { max_series, max_series_per_family, max_cell_bytes } = limits;
         Self { max_series, max_series_per_family, max_cell_bytes }
+    }
+}
+
+/// How values are recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordingConfig {
+    /// Where counters and histograms keep their values.
+    pub cells: CellsConfig,
+}
+
+/// Where counters and histograms keep their values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CellsConfig {
+    /// One cell per CPU where the system can: fastest, whoever else records.
+    #[default]
+    PerCpu,
+    /// One cell for all: least memory.
+    Shared,
+}
+
+impl From<CellsConfig> for metrics::Cells {
+    fn from(cells: CellsConfig) -> Self {
+        match cells {
+            CellsConfig::PerCpu => Self::PerCpu,
+            CellsConfig::Shared => Self::Shared,
+        }
     }
 }
 

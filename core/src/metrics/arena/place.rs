@@ -1,0 +1,154 @@
+//! Where a cell lies: pointers into its planes, and the adds and reads on them.
+//!
+//! A place is what the hot path holds: two pointers, no reference count. It is valid as long as
+//! the `Block` that it came from.
+
+use std::{
+    ptr::NonNull,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::{
+    Block, Cells, PLANE_BYTES,
+    rseq::{self, PLANE_SHIFT, Rseq},
+    shared,
+};
+use crate::model::platform;
+
+/// What the process can do, decided once, before a cell exists.
+#[derive(Debug, Clone, Copy)]
+struct Ability {
+    rseq: Rseq,
+    cpus: u32,
+}
+
+static ABILITY: OnceLock<Option<Ability>> = OnceLock::new();
+
+/// Number of CPU planes that an arena needs; 0 where sections cannot run.
+pub(super) fn cpus() -> u32 {
+    let decide = || {
+        let rseq = rseq::detect()?;
+        // Every CPU that may ever come online, not those that are.
+        let cpus = platform::possible_cpus()?;
+        Some(Ability { rseq, cpus })
+    };
+    ABILITY.get_or_init(decide).map_or(0, |ability| ability.cpus)
+}
+
+/// Pointers to a cell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// First word in the shared plane.
+    shared: NonNull<AtomicU64>,
+    /// First word in CPU 0's plane; NULL for a cell of the shared plane only.
+    first_cpu: *const u8,
+}
+
+// SAFETY: cells are written by sections of the writing thread's own CPU and by atomic
+// instructions, so every thread may use a place. Test: storms_of_preemption_lose_nothing.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
+
+impl Block {
+    pub(super) fn place(&self) -> Place {
+        // SAFETY: `allocate` keeps offset + len inside the first plane.
+        let shared = unsafe { self.arena.mapping.base().add(self.offset) };
+        let first_cpu = match self.cells {
+            Cells::PerCpu => shared.as_ptr().cast_const().wrapping_add(PLANE_BYTES),
+            Cells::Shared => std::ptr::null(),
+        };
+        Place { shared: shared.cast(), first_cpu }
+    }
+}
+
+impl Place {
+    /// Adds to a u64 (or, as two's complement, an i64), wrapping.
+    #[inline]
+    pub(super) fn add_u64(self, amount: u64) {
+        if let Some((rseq, cpus)) = self.sections() {
+            // SAFETY: the cell exists in every plane of CPUs below `cpus`.
+            if unsafe { rseq::add_u64(rseq, cpus, self.first_cpu, amount) } {
+                return;
+            }
+        }
+        self.word(0).fetch_add(amount, Relaxed);
+    }
+
+    /// Adds to an f64.
+    #[inline]
+    pub(super) fn add_f64(self, amount: f64) {
+        if let Some((rseq, cpus)) = self.sections() {
+            // SAFETY: as in `add_u64`.
+            if unsafe { rseq::add_f64(rseq, cpus, self.first_cpu, amount) } {
+                return;
+            }
+        }
+        shared::add_f64(self.word(0), amount);
+    }
+
+    /// Adds {value, 1} to the pair at `index`.
+    #[inline]
+    pub(super) fn add_pair(self, index: usize, value: f64) {
+        if let Some((rseq, cpus)) = self.sections() {
+            let cell = self.first_cpu.wrapping_add(index * 16);
+            // SAFETY: as in `add_u64`; a cell of pairs is aligned to 16.
+            if unsafe { rseq::add_pair(rseq, cpus, cell, value) } {
+                return;
+            }
+        }
+        shared::add_pair(self.word(index * 2), self.word(index * 2 + 1), value);
+    }
+
+    /// The word at `index` of the shared plane.
+    #[inline]
+    pub(super) fn word(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: every caller stays inside the words that it allocated.
+        let word = unsafe { self.shared.add(index) };
+        // SAFETY: inside the mapping, which the block keeps; aligned to 8; zero-initialised; only
+        // ever accessed atomically. Test: cells_are_reused_and_zeroed.
+        unsafe { word.as_ref() }
+    }
+
+    /// The words of every plane at `index`.
+    pub(super) fn words(&self, index: usize) -> impl Iterator<Item = &AtomicU64> {
+        let planes = self.sections().map_or(0, |(_, cpus)| cpus as usize);
+        std::iter::once(self.word(index)).chain((0..planes).map(move |cpu| {
+            let at = self.first_cpu.wrapping_add((cpu << PLANE_SHIFT) + index * 8);
+            // SAFETY: inside that CPU's plane of the mapping, aligned to 8. Sections write it with
+            // plain stores of 8 aligned bytes, which this CPU makes atomic.
+            // Test: storms_of_preemption_lose_nothing.
+            unsafe { AtomicU64::from_ptr(at.cast_mut().cast()) }
+        }))
+    }
+
+    /// The pairs of every plane at `index`: {sum, count}, each read at once.
+    pub(super) fn pairs(&self, index: usize) -> impl Iterator<Item = (f64, u64)> {
+        let counts = self.words(index * 2 + 1);
+        self.words(index * 2).zip(counts).map(|(sum, count)| shared::read_pair(sum, count))
+    }
+
+    /// Zeroes `bytes` in every plane, for a cell that no handle can reach any more.
+    pub(super) fn zero(&self, bytes: usize) {
+        for index in 0..bytes / 8 {
+            for word in self.words(index) {
+                // An untouched page stays untouched.
+                if word.load(Relaxed) != 0 {
+                    word.store(0, Relaxed);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn sections(&self) -> Option<(Rseq, u32)> {
+        if self.first_cpu.is_null() {
+            return None;
+        }
+        let ability = ABILITY.get().copied().flatten()?;
+        Some((ability.rseq, ability.cpus))
+    }
+}
