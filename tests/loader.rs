@@ -253,7 +253,7 @@ fn a_configuration_loads_what_it_can_and_lists_what_it_cannot() {
         ("json", ErrorKind::Config)
     );
     let options = failures[0].error.to_string();
-    assert!(options.contains("test.toml:11:") && options.contains("`pretty`"), "{options}");
+    assert!(options.contains("test.toml:12:") && options.contains("`pretty`"), "{options}");
     assert!(failures[1].error.to_string().contains("/base/nowhere/x.so"));
     let csv = String::from_utf8(engine.export_to_vec("csv").unwrap()).unwrap();
     assert!(csv.starts_with("timestamp;name;type;value;labels\n"), "{csv}");
