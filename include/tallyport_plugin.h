@@ -128,6 +128,27 @@ extern "C" {
 /** Log level: everything. */
 #define TALLYPORT_LOG_TRACE 5
 
+/** Kind of a family: monotonic sum. */
+#define TALLYPORT_KIND_COUNTER 1u
+
+/** Kind of a family: sum that may fall; exported as a gauge. */
+#define TALLYPORT_KIND_UP_DOWN_COUNTER 2u
+
+/** Kind of a family: last value. */
+#define TALLYPORT_KIND_GAUGE 3u
+
+/** Kind of a family: counts per bucket, count and sum. */
+#define TALLYPORT_KIND_HISTOGRAM 4u
+
+/** Number type of a family: `value_bits` holds the bits of an IEEE 754 double. */
+#define TALLYPORT_NUMBER_F64 1u
+
+/** Number type of a family: `value_bits` holds an unsigned integer. */
+#define TALLYPORT_NUMBER_U64 2u
+
+/** Number type of a family: `value_bits` holds a two's complement integer. */
+#define TALLYPORT_NUMBER_I64 3u
+
 /** An error that a host lends to a plugin for one call. HOST-owned, opaque. */
 typedef struct tallyport_error tallyport_error;
 
@@ -211,27 +232,6 @@ typedef struct tallyport_str {
 
 /** `major << 16 | minor`: what a plugin was built against, and what a host offers. */
 #define TALLYPORT_PLUGIN_ABI ((TALLYPORT_PLUGIN_ABI_MAJOR << 16) | TALLYPORT_PLUGIN_ABI_MINOR)
-
-/** Kind of a family: monotonic sum. */
-#define TALLYPORT_KIND_COUNTER 1u
-
-/** Kind of a family: sum that may fall; exported as a gauge. */
-#define TALLYPORT_KIND_UP_DOWN_COUNTER 2u
-
-/** Kind of a family: last value. */
-#define TALLYPORT_KIND_GAUGE 3u
-
-/** Kind of a family: counts per bucket, count and sum. */
-#define TALLYPORT_KIND_HISTOGRAM 4u
-
-/** Number type of a family: `value_bits` holds the bits of an IEEE 754 double. */
-#define TALLYPORT_NUMBER_F64 1u
-
-/** Number type of a family: `value_bits` holds an unsigned integer. */
-#define TALLYPORT_NUMBER_U64 2u
-
-/** Number type of a family: `value_bits` holds a two's complement integer. */
-#define TALLYPORT_NUMBER_I64 3u
 
 /**
  * Column, schema: u32 per string plus one; string i is `STR_BYTES[off[i] .. off[i + 1]]`. Id 0 is "".
