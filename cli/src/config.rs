@@ -64,12 +64,7 @@ fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
     let enabled = config.plugins.values().filter(|plugin| plugin.enabled).count();
     let disabled = config.plugins.len() - enabled;
 
-    let (mut exit, mut lines) = (Exit::Ok, Vec::new());
-    let mut found = |code: Exit, line: Vec<String>| {
-        // A mistake in the file comes before a plugin that does not fit.
-        exit = if exit == Exit::Config { exit } else { code };
-        lines.extend(line);
-    };
+    let mut found: Vec<(usize, Exit, Vec<String>)> = Vec::new();
     let mut trial = config.clone();
     if !args.load {
         trial.plugins.retain(|_, plugin| plugin.path.is_none());
@@ -77,13 +72,18 @@ fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
             let path = plugin.file(&config.base_dir);
             if let Some(Err(error)) = path.map(|path| inspect_file(&path)) {
                 let line = format!("{file}:{}: plugin `{name}`: {error}", plugin.line);
-                found(Exit::PluginRefused, vec![line]);
+                found.push((plugin.line, Exit::PluginRefused, vec![line]));
             }
         }
     }
-    for refused in Opened::new(Some(trial))?.refused {
-        found(refused.exit(), refused.lines());
-    }
+    let refused = Opened::new(Some(trial))?.refused;
+    found.extend(refused.iter().map(|refused| (refused.line, refused.exit(), refused.lines())));
+    // In the order of the file; the engine goes by name.
+    found.sort_by_key(|(line, ..)| *line);
+    // A mistake in the file comes before a plugin that does not fit.
+    let config_is_wrong = found.iter().any(|(_, exit, _)| *exit == Exit::Config);
+    let exit = if config_is_wrong { Exit::Config } else { Exit::PluginRefused };
+    let lines: Vec<_> = found.into_iter().flat_map(|(.., lines)| lines).collect();
     if lines.is_empty() {
         let s = if enabled == 1 { "" } else { "s" };
         console.note(format_args!(

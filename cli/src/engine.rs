@@ -79,7 +79,7 @@ pub(crate) struct Refused {
     /// The configuration file.
     origin: String,
     /// The line of the plugin in it.
-    line: usize,
+    pub(crate) line: usize,
 }
 
 impl Opened {

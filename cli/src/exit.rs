@@ -106,7 +106,7 @@ impl Failure {
     /// An export failed in the exporter.
     pub(crate) fn export(error: &Error) -> Self {
         let exit = match error.kind() {
-            ErrorKind::Unsupported | ErrorKind::NotFound => Exit::Usage,
+            ErrorKind::Unsupported => Exit::Usage,
             ErrorKind::Io | ErrorKind::Cancelled => Exit::Retry,
             ErrorKind::Damaged => Exit::State,
             ErrorKind::Timeout => Exit::Timeout,

@@ -269,7 +269,10 @@ fn options(exporter: &Exporter) -> Vec<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let lines = properties.into_iter().flatten().map(|(name, option)| {
         let mut line = name.clone();
-        if let Some(kind) = option.get("type") {
+        if let Some(values) = option.get("enum").and_then(Value::as_array) {
+            let values: Vec<_> = values.iter().map(Value::to_string).collect();
+            line.push_str(&format!(" {}", values.join("|")));
+        } else if let Some(kind) = option.get("type") {
             line.push_str(&format!(" {}", kind.to_string().replace('"', "")));
         }
         if let Some(default) = option.get("default") {
