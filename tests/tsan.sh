@@ -28,7 +28,7 @@ if "$stress" --planted-race >"$folder/planted.log" 2>&1; then
 fi
 grep -q 'data race' "$folder/planted.log"
 
-if ! "$stress" --seconds "$seconds" --plugin "$plugin" >"$folder/stress.log" 2>&1; then
+if ! "$stress" --shared-cells --seconds "$seconds" --plugin "$plugin" >"$folder/stress.log" 2>&1; then
   cat "$folder/stress.log" >&2
   echo "tsan: the stress run failed" >&2
   exit 1

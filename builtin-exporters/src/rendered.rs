@@ -5,8 +5,9 @@
 //! two schemas (or formats), so its memory is bounded by twice the text of one schema. It knows
 //! nothing of a format.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tallyport_plugin_api::{
     Call, Error, Family, Kind, Series, Snapshot,
     abi::{TALLYPORT_CANCELLED, TALLYPORT_CONFLICT},
@@ -153,7 +154,7 @@ impl<T> Cache<T> {
         let made = Arc::new(render()?);
         // The ABI says that 0 is never used: nothing may rely on it.
         if key.schema_id != 0 {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = self.slots.lock();
             let [newest, older] = &mut *slots;
             let replaced = newest.replace((key, Arc::clone(&made)));
             // Another thread may have rendered the same in the meantime.
@@ -165,7 +166,7 @@ impl<T> Cache<T> {
     }
 
     fn kept(&self, key: Key) -> Option<Arc<T>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let [newest, older] = &mut *slots;
         if older.as_ref().is_some_and(|(kept, _)| *kept == key) {
             std::mem::swap(newest, older);

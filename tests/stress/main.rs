@@ -1,6 +1,7 @@
 //! Four threads record, two export, one loads and unregisters plugins; the totals are exact.
 //!
-//! A program of its own, so that ThreadSanitizer and other tools can run it:
+//! With `--shared-cells` all cells are shared: per-CPU ones are added to in assembly, which a
+//! sanitizer does not see. A program of its own, so that ThreadSanitizer and other tools can run it:
 //! `stress --seconds 10 --plugin libx.so [--plugin liby.so@exporter]`. With `--planted-race` it also makes
 //! a data race, to show that the tool that runs it is on. Exit code 1 says what was not exact.
 
@@ -18,7 +19,10 @@ use std::{
 };
 
 use tallyport_core::{
-    engine::{Engine, config::PluginConfig},
+    engine::{
+        Engine,
+        config::{CellsConfig, Config, PluginConfig},
+    },
     model::{Error, ErrorKind, Value},
 };
 
@@ -28,20 +32,23 @@ const RECORDERS: usize = 4;
 const EXPORTERS: usize = 2;
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
+#[derive(Default)]
 struct Options {
     seconds: u64,
     plugins: Vec<PluginConfig>,
+    shared_cells: bool,
     planted_race: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 10, plugins: Vec::new(), planted_race: false };
+    let mut options = Options { seconds: 10, ..Options::default() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--seconds" => options.seconds = value()?.parse().map_err(|e| format!("{e}"))?,
             "--plugin" => options.plugins.push(plugin(&value()?)),
+            "--shared-cells" => options.shared_cells = true,
             "--planted-race" => options.planted_race = true,
             other => return Err(format!("unknown argument {other}")),
         }
@@ -158,8 +165,12 @@ fn check(engine: &Engine, recorded: &Counts) -> Result<(), String> {
 }
 
 fn run(options: &Options) -> Result<String, String> {
+    let mut config = Config::default();
+    if options.shared_cells {
+        config.recording.cells = CellsConfig::Shared;
+    }
     let engine = Engine::builder().linked(&tallyport_builtin_exporters::EXPORTERS);
-    let engine = engine.build().map_err(|e| e.to_string())?;
+    let engine = engine.config(config).build().map_err(|e| e.to_string())?;
     let (stop, exports) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut recorded = Counts::new();
     let mut failures = Vec::new();
