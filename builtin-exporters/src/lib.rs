@@ -4,7 +4,7 @@
 //! do. [`EXPORTERS`] is the set that the engine links in and that `loadable/` exports as a file.
 //!
 //! One way through each exporter: what depends on names and labels alone is *rendered* once per
-//! schema and kept ([`rendered`]); an export copies that text and prints the values between.
+//! schema and kept (`rendered`); an export copies that text and prints the values between.
 
 #![forbid(unsafe_code)]
 

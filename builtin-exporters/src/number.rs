@@ -59,7 +59,7 @@ pub(crate) fn special(value: f64) -> &'static str {
 /// `.0` added where there is neither a point nor an exponent) as the canonical one.
 pub(crate) fn canonical(bound: f64) -> String {
     if bound == 0.0 {
-        return if bound.is_sign_negative() { "-0" } else { "0" }.to_owned();
+        return "0".to_owned(); // of either sign: one bound, one text
     }
     if !bound.is_finite() {
         return special(bound).to_owned();
@@ -137,7 +137,7 @@ mod tests {
     fn bounds_are_spelled_as_go_spells_them() {
         for (bound, expected) in [
             (0.0, "0"),
-            (-0.0, "-0"),
+            (-0.0, "0"),
             (0.005, "0.005"),
             (0.1, "0.1"),
             (1.0, "1"),
@@ -167,7 +167,7 @@ mod tests {
             let value = f64::from_bits(bits);
             prop_assume!(value.is_finite());
             prop_assert_eq!(text(value).parse::<f64>().unwrap().to_bits(), bits);
-            prop_assert_eq!(canonical(value).parse::<f64>().unwrap().to_bits(), bits);
+            prop_assert_eq!(canonical(value).parse::<f64>().unwrap(), value);
         }
     }
 }

@@ -95,7 +95,7 @@ fn family_cells(family: &Family<'_>, out: &mut Cells<'_>) -> Result<(), Error> {
     if family.kind() == Kind::Histogram {
         for &bound in family.bounds().iter().chain(&[f64::INFINITY]) {
             let mut text = Vec::new();
-            number::f64(&mut text, bound);
+            number::f64(&mut text, bound + 0.0); // -0.0 is the bound 0
             // In a JSON object a bound is a label like any other, not a cell.
             if out.layout.flatten_labels {
                 out.cell(text)?

@@ -30,7 +30,7 @@ pub(super) fn render(
             for &bound in family.bounds().iter().chain(&[f64::INFINITY]) {
                 let (text, colon, comma) = (out.text(), frame.colon, frame.inline_comma);
                 text.extend_from_slice(format!("{{\"le\"{colon}").as_bytes());
-                f64(text, bound);
+                f64(text, bound + 0.0); // -0.0 is the bound 0
                 text.extend_from_slice(format!("{comma}\"count\"{colon}").as_bytes());
                 out.end_piece()?;
             }
