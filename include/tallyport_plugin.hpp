@@ -11,7 +11,7 @@
  *         static constexpr auto about =
  *             tallyport::plugin::about("com.example.names", "1.0.0").formats(formats);
  *
- *         names(tallyport::plugin::host, std::string_view options_json) {}
+ *         names(tallyport::plugin::host, std::string_view) {} // the second: options, as JSON
  *
  *         void export_snapshot(const tallyport::plugin::call &,
  *                              const tallyport::plugin::snapshot &snapshot,

@@ -94,6 +94,18 @@ fn all_c_headers_compile_together_in_either_order() {
     }
 }
 
+#[test]
+fn the_example_in_the_cpp_header_compiles() {
+    let path = repo_root().join("include/tallyport_plugin.hpp");
+    let header = fs::read_to_string(path).expect("read");
+    let example = header.lines().filter_map(|line| line.strip_prefix(" *     "));
+    let text = example
+        .fold("#include \"tallyport_plugin.hpp\"\n".to_owned(), |text, line| text + line + "\n");
+    assert!(text.contains("TALLYPORT_EXPORT_PLUGINS"), "the example is gone:\n{text}");
+    let failed = failures("example", &text, &["c++17", "c++20"], STRICTER);
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 /// Each macro of the plugin header in each place that it promises.
 const MACROS: &str = r#"
 #include "tallyport_plugin.h"
