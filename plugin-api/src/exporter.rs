@@ -27,7 +27,7 @@ pub struct Info {
     pub vendor: &'static str,
     /// One line.
     pub description: &'static str,
-    /// Formats, the default one first; see [`format`].
+    /// Formats, the default one first; see [`format()`].
     pub formats: &'static [tallyport_format],
     /// `TALLYPORT_CAP_*` bits.
     pub caps: u64,
