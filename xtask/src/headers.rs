@@ -31,6 +31,8 @@ struct Header {
     config: &'static str,
     /// A Rust file, or a folder whose files are all read.
     sources: &'static str,
+    /// Files of that folder, each a section of the header, in this order; none: no sections.
+    sections: &'static [&'static str],
     /// Goes before the types, after `after_includes` of the config.
     before: fn() -> String,
     /// Goes after the types, before `trailer` of the config.
@@ -43,6 +45,7 @@ const HEADERS: &[Header] = &[
         output: "include/tallyport_plugin.h",
         config: "plugin-api/cbindgen.toml",
         sources: ABI,
+        sections: &[],
         before: layout_hash,
         after: layout_assertions,
     },
@@ -50,6 +53,21 @@ const HEADERS: &[Header] = &[
         output: "include/tallyport.h",
         config: "ffi/cbindgen.toml",
         sources: "ffi/src",
+        sections: &[
+            "version",
+            "error",
+            "buf",
+            "options",
+            "engine",
+            "family",
+            "counter",
+            "up_down_counter",
+            "gauge",
+            "histogram",
+            "snapshot",
+            "export",
+            "plugin",
+        ],
         before: version_macros,
         after: String::new,
     },
@@ -110,7 +128,11 @@ fn generate(root: &Path, header: &Header) -> Result<String, String> {
         config.export.include = own.types;
     }
     config.export.exclude.extend(shared.types.iter().chain(&shared.constants).cloned());
-    let body = bindings(config, &files, &source)?;
+    let body = if header.sections.is_empty() {
+        bindings(config, &files, &source)?
+    } else {
+        sections(root, header, &config, &files)?
+    };
     let common = common(root, &shared)?;
 
     let mut out =
@@ -131,6 +153,34 @@ fn generate(root: &Path, header: &Header) -> Result<String, String> {
     }
     let _ = writeln!(out, "{}\n\n#ifdef __cplusplus\n}}\n#endif\n", trailer.trim());
     let _ = writeln!(out, "#endif /* {guard} */");
+    Ok(out)
+}
+
+/// The bindings file by file, each under the title that the file's own comment begins with.
+fn sections(
+    root: &Path,
+    header: &Header,
+    config: &Config,
+    files: &[PathBuf],
+) -> Result<String, String> {
+    let path = |name: &&str| root.join(header.sources).join(format!("{name}.rs"));
+    let listed: Vec<PathBuf> = header.sections.iter().map(path).collect();
+    for file in files.iter().filter(|file| !listed.contains(file)) {
+        if read(file)?.contains("#[unsafe(no_mangle)]") {
+            return Err(format!("{}: has C entries, and is no section here", file.display()));
+        }
+    }
+    let mut out = String::new();
+    for file in &listed {
+        let source = read(file)?;
+        let title = source.lines().next().and_then(|line| line.strip_prefix("//! "));
+        let title = title.ok_or(format!("{}: begins with no //! title", file.display()))?;
+        let mut config = config.clone();
+        // A type that only other files use is of this section all the same.
+        config.export.include = Names::of(&source).types;
+        let body = bindings(config, std::slice::from_ref(file), &source)?;
+        let _ = writeln!(out, "/* {} */\n/* {title} */\n\n{}\n", "-".repeat(92), body.trim());
+    }
     Ok(out)
 }
 
@@ -238,7 +288,7 @@ fn version_macros() -> String {
     let mut parts = VERSION.split(['.', '-', '+']);
     let mut next = || parts.next().unwrap_or("0");
     format!(
-        "/** Version of this header. */\n#define TALLYPORT_VERSION \"{VERSION}\"\n\
+        "/** Version of this header. */\n#define TALLYPORT_VERSION_STRING \"{VERSION}\"\n\
          #define TALLYPORT_VERSION_MAJOR {}\n#define TALLYPORT_VERSION_MINOR {}\n\
          #define TALLYPORT_VERSION_PATCH {}",
         next(),

@@ -1,0 +1,329 @@
+//! The shape of every C entry: nothing unwinds out, arguments are checked, a status comes back.
+//!
+//! - [`fallible!`]: fallible calls. The body gets a [`Call`] to read its arguments through, and returns
+//!   a `Result`; the error becomes a status and, if the caller wants it, a `tallyport_error`. A
+//!   panic is PANIC, and poisons the engine that the call was on: its cold calls answer POISONED
+//!   from then on, while recording goes on.
+//! - [`record!`]: calls through a recording handle. No lock, no allocation, no thread-local.
+//! - [`plain!`]: what cannot fail otherwise: frees and questions.
+//!
+//! tests/boundary.rs proves that every `extern "C"` function of this crate is one of the three.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    ffi::c_void,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
+    ptr::{self, NonNull},
+    sync::{Arc, Once},
+};
+
+use tallyport_core::model::{Error, ErrorKind};
+use tallyport_plugin_api::abi::{
+    TALLYPORT_OK, TALLYPORT_PANIC, tallyport_error, tallyport_status, tallyport_str,
+};
+
+use crate::{
+    engine::EngineState,
+    error::ErrorState,
+    handles::{self, Object},
+    log,
+    options::{tallyport_engine_options, tallyport_family_options, tallyport_plugin_options},
+};
+
+/// A fallible entry: `fallible!(err, |call| { …; Ok(()) })`.
+macro_rules! fallible {
+    ($err:expr, |$call:ident| $body:expr) => {{
+        // SAFETY: this is the body of a C entry, whose contract makes the caller vouch for its
+        // pointers, as `Call` says. Tests: null_arguments, the C hosts under valgrind.
+        let call = unsafe { $crate::boundary::Call::new() };
+        $crate::boundary::run(call, $err, |$call| $body)
+    }};
+}
+
+/// An entry through a recording handle: `record!(otherwise, handle, Counter(counter) => …)`.
+macro_rules! record {
+    ($otherwise:expr, $handle:expr, $kind:ident($object:ident) => $body:expr) => {
+        $crate::boundary::contained($otherwise, || {
+            let done = $crate::handles::with($handle, |object| match object {
+                $crate::handles::Object::$kind($object) => Some($body),
+                _ => None,
+            });
+            done.unwrap_or_else(|| {
+                $crate::handles::count_misuse();
+                $otherwise
+            })
+        })
+    };
+}
+
+/// An entry that cannot fail: `plain!(otherwise, …)`, or with a call as in `fallible!`.
+macro_rules! plain {
+    ($otherwise:expr, |$call:ident| $body:expr) => {
+        $crate::boundary::contained($otherwise, || {
+            // SAFETY: as in `fallible!`.
+            let call = unsafe { $crate::boundary::Call::new() };
+            let $call = &call;
+            $body
+        })
+    };
+    ($otherwise:expr, $body:expr) => {
+        $crate::boundary::contained($otherwise, || $body)
+    };
+}
+
+pub(crate) use {fallible, plain, record};
+
+/// A C call that is running; what is read through it lives until the call returns.
+///
+/// Its methods take the call's own pointers. Each is NULL, or what the header says of it: readable
+/// text of the given length, an array of the given count, a place to write one value to. NULL and
+/// misaligned ones are refused here; the rest only the caller can know, so the caller vouches for
+/// it, to whoever makes a `Call`.
+pub(crate) struct Call {
+    /// The engines that the call is on.
+    engines: RefCell<Vec<Arc<EngineState>>>,
+}
+
+/// Where one output goes.
+pub(crate) struct Out<'a, T> {
+    place: NonNull<T>,
+    call: PhantomData<&'a Call>,
+}
+
+/// An option struct of the header.
+///
+/// # Safety
+/// `repr(C)`, begins with `u32 size, u32 flags`, and zero bytes are a value of it.
+pub(crate) unsafe trait Options: Copy {}
+// SAFETY: repr(C); integers, pointers, Option<fn>: asserted by `options::layouts`.
+unsafe impl Options for tallyport_engine_options {}
+// SAFETY: as above.
+unsafe impl Options for tallyport_family_options {}
+// SAFETY: as above.
+unsafe impl Options for tallyport_plugin_options {}
+
+/// Larger option structs than this are a wrong `size`.
+const MAX_OPTIONS_BYTES: usize = 4096;
+
+impl Call {
+    /// # Safety
+    /// In the body of a C entry, given to methods with that entry's own arguments only.
+    pub(crate) unsafe fn new() -> Self {
+        Self { engines: RefCell::default() }
+    }
+
+    /// Notes that the call is on an engine, for the case that it panics.
+    pub(crate) fn is_on(&self, engine: &Arc<EngineState>) {
+        self.engines.borrow_mut().push(Arc::clone(engine));
+    }
+
+    /// An output; it is `none` until it is set.
+    pub(crate) fn out<T: Copy>(
+        &self,
+        field: &str,
+        place: *mut T,
+        none: T,
+    ) -> Result<Out<'_, T>, Error> {
+        let place = self.pointer(field, place.cast_const())?.cast_mut();
+        // SAFETY: not NULL, aligned, and the caller vouches for a place of that type.
+        unsafe { place.write(none) };
+        let place = NonNull::new(place).ok_or_else(|| null(field))?;
+        Ok(Out { place, call: PhantomData })
+    }
+
+    /// A copy of an option struct, as large as the caller's; what it leaves out is zero.
+    pub(crate) fn options<T: Options>(&self, field: &str, from: *const T) -> Result<T, Error> {
+        let from = self.pointer(field, from)?;
+        let own = size_of::<T>();
+        // SAFETY: every option struct begins with its size (Options).
+        let size = unsafe { from.cast::<u32>().read() } as usize;
+        if !(8..=MAX_OPTIONS_BYTES).contains(&size) {
+            let message = format!("`{field}.size` is {size}; it must be the sizeof of the struct");
+            return Err(Error::invalid(&format!("{field}.size"), message));
+        }
+        let mut copy = std::mem::MaybeUninit::<T>::zeroed();
+        // SAFETY: `size` bytes are readable by the struct's own word, and `T` has room for as many
+        // as are copied.
+        unsafe {
+            ptr::copy_nonoverlapping(from.cast::<u8>(), copy.as_mut_ptr().cast(), size.min(own));
+        }
+        for offset in own..size {
+            // SAFETY: inside the `size` bytes of the caller's struct.
+            if unsafe { from.cast::<u8>().wrapping_add(offset).read() } != 0 {
+                let message = format!("`{field}` sets a field that this library does not know");
+                return Err(Error::new(ErrorKind::Unsupported, message).with_field(field));
+            }
+        }
+        // SAFETY: zeroed, then overwritten with a value of the caller's; both are valid (Options).
+        let copy = unsafe { copy.assume_init() };
+        // SAFETY: `flags` is the second word of every option struct (Options).
+        let flags = unsafe { (&raw const copy).cast::<u32>().wrapping_add(1).read() };
+        if flags != 0 {
+            let message = format!("`{field}.flags` is {flags}; no flag is defined");
+            return Err(Error::invalid(&format!("{field}.flags"), message));
+        }
+        Ok(copy)
+    }
+
+    /// A pointer that must be there.
+    pub(crate) fn pointer<T>(&self, field: &str, pointer: *const T) -> Result<*const T, Error> {
+        if pointer.is_null() {
+            return Err(null(field));
+        }
+        if !pointer.is_aligned() {
+            return Err(Error::invalid(field, format!("`{field}` is a misaligned pointer")));
+        }
+        Ok(pointer)
+    }
+
+    /// A host's function as the destination of an export.
+    pub(crate) fn writer(
+        &self,
+        function: Option<unsafe extern "C" fn(*mut c_void, *const u8, usize) -> i32>,
+        data: *mut c_void,
+    ) -> Result<impl FnMut(&[u8]) -> Result<(), Error>, Error> {
+        let function = function.ok_or_else(|| null("write"))?;
+        Ok(move |bytes: &[u8]| {
+            // SAFETY: the caller vouches for its function and data; `bytes` outlives the call.
+            match unsafe { function(data, bytes.as_ptr(), bytes.len()) } {
+                0 => Ok(()),
+                answer => {
+                    let message = format!("the write function stopped the export with {answer}");
+                    Err(Error::new(ErrorKind::Cancelled, message).with_field("write"))
+                }
+            }
+        })
+    }
+
+    fn poison(&self) {
+        self.engines.borrow().iter().for_each(|engine| engine.poison());
+    }
+
+    /// Hands an error to the caller, if it wants one.
+    fn report(&self, place: *mut *mut tallyport_error, error: Error) {
+        if !place.is_null() && place.is_aligned() {
+            let handle = handles::insert(Object::Error(Box::new(ErrorState::new(error))));
+            // SAFETY: not NULL, aligned, and the caller vouches for a place of that type.
+            unsafe { place.write(handle.unwrap_or(ptr::null_mut())) };
+        }
+    }
+}
+
+impl<T> Out<'_, T> {
+    /// Writes the output.
+    pub(crate) fn set(self, value: T) {
+        // SAFETY: `Call::out` checked the place and wrote to it in this very call.
+        unsafe { self.place.write(value) };
+    }
+}
+
+/// A host's log function and its data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogFunction {
+    function: unsafe extern "C" fn(*mut c_void, i32, tallyport_str, tallyport_str),
+    data: *mut c_void,
+}
+
+// SAFETY: the header says that the function is called, with its data, from any thread that calls
+// into the engine; the host vouches for that when it gives them. Test: reentrant_log.
+unsafe impl Send for LogFunction {}
+// SAFETY: as above.
+unsafe impl Sync for LogFunction {}
+
+impl LogFunction {
+    /// The log function of the options.
+    pub(crate) fn of(options: &tallyport_engine_options) -> Option<Self> {
+        options.log_fn.map(|function| Self { function, data: options.log_data })
+    }
+
+    /// Hands one message to the host.
+    pub(crate) fn call(&self, level: i32, target: tallyport_str, message: tallyport_str) {
+        // SAFETY: the host vouched for function and data, which outlive the engine; the texts
+        // outlive the call.
+        unsafe { (self.function)(self.data, level, target, message) };
+    }
+}
+
+/// A required pointer is NULL.
+pub(crate) fn null(field: &str) -> Error {
+    Error::new(ErrorKind::NullArgument, format!("`{field}` is NULL")).with_field(field)
+}
+
+/// Runs a fallible entry.
+pub(crate) fn run(
+    call: Call,
+    error: *mut *mut tallyport_error,
+    body: impl FnOnce(&Call) -> Result<(), Error>,
+) -> tallyport_status {
+    contained(TALLYPORT_PANIC, || {
+        let held = log::hold();
+        let done = watched(|| body(&call)).unwrap_or_else(|panic| {
+            call.poison();
+            Err(panic)
+        });
+        // The host's log function runs here, when no lock of the engine is held.
+        drop(held);
+        match done {
+            Ok(()) => TALLYPORT_OK,
+            Err(why) => {
+                let status = why.kind().status();
+                call.report(error, why);
+                status
+            }
+        }
+    })
+}
+
+/// Runs an entry; `otherwise` if it panics.
+#[inline]
+pub(crate) fn contained<R>(otherwise: R, body: impl FnOnce() -> R) -> R {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(done) => done,
+        Err(payload) => {
+            // Dropping a foreign payload may panic again.
+            std::mem::forget(payload);
+            otherwise
+        }
+    }
+}
+
+thread_local! {
+    /// Watched calls that run on this thread.
+    static WATCHED: Cell<usize> = const { Cell::new(0) };
+    /// Where the last panic of a watched call was.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs `body`; its panic becomes an error that says what and where, and is not printed.
+fn watched<R>(body: impl FnOnce() -> R) -> Result<R, Error> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if WATCHED.try_with(Cell::get).unwrap_or(0) == 0 {
+                return before(panic);
+            }
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            // Without a place the error says less.
+            let _ = PLACE.try_with(|last| last.try_borrow_mut().map(|mut last| *last = place));
+        }));
+    });
+    WATCHED.with(|depth| depth.set(depth.get() + 1));
+    let done = catch_unwind(AssertUnwindSafe(body));
+    WATCHED.with(|depth| depth.set(depth.get() - 1));
+    done.map_err(panicked)
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> Error {
+    let place = PLACE.with(|place| std::mem::take(&mut *place.borrow_mut()));
+    let what = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "a panic without a text".to_owned(),
+    };
+    std::mem::forget(payload);
+    let message = format!("a bug in Tallyport, please report it: {what} (at {place})");
+    Error::new(ErrorKind::Panic, message)
+}

@@ -1,0 +1,341 @@
+//! Engines: opened from a configuration or none, asked for their state, closed.
+
+use std::{
+    ffi::c_char,
+    path::{Path, PathBuf},
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tallyport_builtin_exporters::EXPORTERS;
+use tallyport_core::{
+    engine::{Engine, config::Config},
+    model::{Error, ErrorKind, Kind, Number},
+};
+use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
+use tracing::{Dispatch, dispatcher::DefaultGuard};
+
+use crate::{
+    boundary::{Call, LogFunction, Out, fallible, plain},
+    buf::tallyport_buf,
+    handles::{self, Object},
+    log,
+    options::tallyport_engine_options,
+    plugin,
+};
+
+/// An engine: metrics, exporters, their configuration. Opaque.
+pub struct tallyport_engine {
+    _private: (),
+}
+
+/// What an engine's handle leads to.
+pub(crate) struct EngineState {
+    /// `None` once it was closed; calls that run still have their own clone.
+    engine: Mutex<Option<Engine>>,
+    dispatch: Dispatch,
+    poisoned: AtomicBool,
+}
+
+/// A call on an engine: what the engine logs goes to its host.
+pub(crate) struct Entered {
+    pub(crate) engine: Engine,
+    _log: DefaultGuard,
+}
+
+impl EngineState {
+    /// Cold calls are refused from now on.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Relaxed);
+    }
+}
+
+impl Call {
+    /// The engine that the call is on.
+    pub(crate) fn engine(&self, handle: *const tallyport_engine) -> Result<Entered, Error> {
+        let state = handles::lookup("engine", handle, |object| match object {
+            Object::Engine(state) => Some(Arc::clone(state)),
+            _ => None,
+        })?;
+        if state.poisoned.load(Relaxed) {
+            let message = "the engine panicked in an earlier call; recording goes on, close it";
+            return Err(Error::new(ErrorKind::Poisoned, message).with_field("engine"));
+        }
+        let Some(engine) = state.engine.lock().clone() else {
+            return Err(handles::stale("engine"));
+        };
+        self.is_on(&state);
+        Ok(Entered { engine, _log: tracing::dispatcher::set_default(&state.dispatch) })
+    }
+}
+
+/// Opens an engine from a configuration file, or with the defaults for an empty path.
+///
+/// The exporters `prometheus`, `json` and `csv` are linked in. A plugin of the configuration that
+/// cannot be loaded is listed by tallyport_engine_status, unless it is `required`. No thread is
+/// started.
+///
+/// Threads: any thread. Ownership: borrows `config_path`; returns owned `engine` (free with
+/// tallyport_engine_close) and `err` (free with tallyport_error_free). Errors: CONFIG with every
+/// problem and its place, what a required plugin answers, IO, LIMIT. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_engine_open(
+    config_path: tallyport_str,
+    engine: *mut *mut tallyport_engine,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("engine", engine, ptr::null_mut())?;
+        open(Request { path: call.path("config_path", config_path)?, ..Request::default() }, out)
+    })
+}
+
+/// As tallyport_engine_open, with a path that a NUL ends; NULL: no configuration.
+///
+/// Threads: any thread. Ownership: as tallyport_engine_open. Errors: the same. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_engine_open_z(
+    config_path: *const c_char,
+    engine: *mut *mut tallyport_engine,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("engine", engine, ptr::null_mut())?;
+        let none = config_path.is_null();
+        let path = if none { Path::new("") } else { call.z_path("config_path", config_path)? };
+        open(Request { path, ..Request::default() }, out)
+    })
+}
+
+/// Opens an engine from options: configuration file or text, log function, limits.
+///
+/// What the options set comes before the configuration.
+///
+/// Threads: any thread. Ownership: borrows `options`; of it, `log_fn` and `log_data` are used until
+/// the engine is closed. Returns owned `engine` (free with tallyport_engine_close) and `err` (free
+/// with tallyport_error_free). Errors: as tallyport_engine_open; INVALID_ARGUMENT with the field.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_engine_open_with(
+    options: *const tallyport_engine_options,
+    engine: *mut *mut tallyport_engine,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("engine", engine, ptr::null_mut())?;
+        let options = call.options("options", options)?;
+        if options.reserved != 0 {
+            return Err(Error::invalid("options.reserved", "`options.reserved` is not 0"));
+        }
+        let limit = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        open(
+            Request {
+                path: call.path("options.config_path", options.config_path)?,
+                toml: call.text_or_none("options.config_toml", options.config_toml)?,
+                base_dir: call.path("options.base_dir", options.base_dir)?,
+                service_name: call.text_or_none("options.service_name", options.service_name)?,
+                limits: [options.max_series, options.max_series_per_family, options.max_cell_bytes]
+                    .map(limit),
+                bounds: call.numbers(
+                    "options.default_bounds",
+                    options.default_bounds,
+                    options.default_bound_count,
+                )?,
+                log: LogFunction::of(&options),
+                log_level: options.log_level,
+            },
+            out,
+        )
+    })
+}
+
+/// Closes an engine: its exporters deliver what they buffered, are shut down and destroyed.
+///
+/// Calls of other threads that run on the engine end as if it were open; the last of them then
+/// destroys the exporters. Recording handles stay valid and record where nobody looks; free them
+/// too. Snapshots stay valid.
+///
+/// Threads: any thread. Ownership: takes `engine`; NULL and a stale handle are no-ops. Errors:
+/// none. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_engine_close(engine: *mut tallyport_engine) {
+    plain!((), |_call| {
+        let held = log::hold();
+        let state = handles::lookup("engine", engine, |object| match object {
+            Object::Engine(state) => Some(Arc::clone(state)),
+            _ => None,
+        });
+        if handles::remove(engine, |object| matches!(object, Object::Engine(_)))
+            && let Ok(state) = state
+        {
+            let engine = state.engine.lock().take();
+            tracing::dispatcher::with_default(&state.dispatch, || drop(engine));
+            handles::reclaim();
+        }
+        drop(held);
+    });
+}
+
+/// The engine's state as a JSON object: families, series, what was dropped, exporters with their
+/// statistics, plugins that were not loaded.
+///
+/// Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+/// Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_engine_status(
+    engine: *const tallyport_engine,
+    buf: *mut tallyport_buf,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
+        let entered = call.engine(engine)?;
+        out.set(tallyport_buf::from_vec(status(&entered.engine).to_string().into_bytes()));
+        Ok(())
+    })
+}
+
+/// What an engine is opened from.
+struct Request<'a> {
+    path: &'a Path,
+    toml: Option<&'a str>,
+    base_dir: &'a Path,
+    service_name: Option<&'a str>,
+    /// Series, series of a family, bytes of cells; 0: the configuration's.
+    limits: [usize; 3],
+    bounds: &'a [f64],
+    log: Option<LogFunction>,
+    log_level: i32,
+}
+
+impl Default for Request<'_> {
+    fn default() -> Self {
+        Self {
+            path: Path::new(""),
+            toml: None,
+            base_dir: Path::new(""),
+            service_name: None,
+            limits: [0; 3],
+            bounds: &[],
+            log: None,
+            log_level: 0,
+        }
+    }
+}
+
+impl Request<'_> {
+    fn config(&self) -> Result<Config, Error> {
+        let file = !self.path.as_os_str().is_empty();
+        let mut config = match self.toml {
+            Some(_) if file => {
+                let message = "`config_toml` and `config_path` are both set; one of them is enough";
+                return Err(Error::invalid("options.config_toml", message));
+            }
+            Some(text) => Config::parse(text, "config_toml", self.base_dir)?,
+            None if file => Config::load(self.path)?,
+            None => Config { base_dir: PathBuf::from(self.base_dir), ..Config::default() },
+        };
+        let [series, per_family, bytes] = self.limits;
+        let limits = &mut config.limits;
+        for (place, limit) in [
+            (&mut limits.max_series, series),
+            (&mut limits.max_series_per_family, per_family),
+            (&mut limits.max_cell_bytes, bytes),
+        ] {
+            if limit != 0 {
+                *place = limit;
+            }
+        }
+        if let Some(name) = self.service_name {
+            config.service_name = name.to_owned();
+        }
+        if !self.bounds.is_empty() {
+            config.histogram.default_bounds = self.bounds.to_vec();
+        }
+        Ok(config)
+    }
+}
+
+fn open(request: Request<'_>, out: Out<'_, *mut tallyport_engine>) -> Result<(), Error> {
+    let config = request.config()?;
+    let dispatch = log::dispatch(request.log, request.log_level, config.log.level);
+    let build = || Engine::builder().config(config).linked(&EXPORTERS).build();
+    let engine = tracing::dispatcher::with_default(&dispatch, build)?;
+    let state = EngineState {
+        engine: Mutex::new(Some(engine)),
+        dispatch,
+        poisoned: AtomicBool::new(false),
+    };
+    out.set(handles::give("engine", Object::Engine(Arc::new(state)))?);
+    Ok(())
+}
+
+fn status(engine: &Engine) -> Value {
+    let metrics = engine.metrics();
+    let families: Vec<Value> = metrics
+        .families()
+        .into_iter()
+        .map(|family| {
+            json!({
+                "name": family.name,
+                "kind": kind(family.kind),
+                "number": number(family.number),
+                "help": family.help,
+                "unit": family.unit,
+                "bounds": family.bounds,
+                "series": family.series,
+            })
+        })
+        .collect();
+    let failures: Vec<Value> = engine
+        .load_failures()
+        .iter()
+        .map(|failure| {
+            json!({
+                "plugin": failure.plugin,
+                "status": failure.error.kind().status(),
+                "message": failure.error.to_string(),
+                "field": failure.error.field(),
+            })
+        })
+        .collect();
+    let dropped = metrics.dropped();
+    let (live, waiting) = handles::counts();
+    json!({
+        "schema": 1,
+        "version": env!("CARGO_PKG_VERSION"),
+        "service_name": engine.config().service_name,
+        "series": metrics.series_count(),
+        "families": families,
+        "dropped": { "nan": dropped.nan, "overflow": dropped.overflow },
+        "plugins": plugin::list(engine),
+        "load_failures": failures,
+        "process": {
+            "handles": live,
+            "freed_handles_waiting": waiting,
+            "misuse": handles::misuse(),
+        },
+    })
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::UpDownCounter => "up_down_counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    }
+}
+
+fn number(number: Number) -> &'static str {
+    match number {
+        Number::F64 => "f64",
+        Number::U64 => "u64",
+        Number::I64 => "i64",
+    }
+}

@@ -1,0 +1,143 @@
+//! Grace: when is what a handle led to out of every thread's hands?
+//!
+//! A call announces itself in a word of its own thread, looks its handle up, uses what it found,
+//! and withdraws ([`Section`]). Freeing makes the handle stale first, and lets go of the object
+//! only after every announcement was seen withdrawn ([`Readers::all_passed`]). So:
+//!
+//! - A section that found its handle live keeps the object alive: the freeing thread cannot have
+//!   seen the announcement withdrawn before the section ended.
+//! - A section that begins after an announcement was seen withdrawn finds the handle stale.
+//!
+//! Either way nothing is touched after it was let go. The one thing that needs care is that the
+//! announcement is visible *before* the lookup (store, then load: the only order that CPUs swap).
+//! Readers would pay a fence for that on every call; instead the freeing thread makes all CPUs
+//! pass one (`membarrier`), and readers need the compiler's promise only. Where the system has no
+//! membarrier, readers use a fence.
+//!
+//! No thread-local storage, no lock, no allocation: a section works in a signal handler, also one
+//! that interrupts a section. A thread that never leaves a section (killed in it, or left behind
+//! by fork) delays what is freed for ever, and harms nothing else.
+//!
+//! This file has no unsafe code and no global state; tests/grace_model.rs runs it under loom.
+
+use crate::sync::{AtomicU32, AtomicUsize, Ordering, PATIENCE, compiler_fence, fence};
+use Ordering::{Acquire, Relaxed, Release, SeqCst};
+
+/// How a thread's announcement becomes visible before its lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The reader pays: a fence on every call.
+    Fence,
+    /// The freeing thread pays: it makes every CPU pass a barrier.
+    Barrier,
+}
+
+/// One thread's announcement, on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Announcement {
+    /// Identity of the thread that writes `depth`, claimed once and for ever; 0: nobody yet.
+    pub(crate) owner: AtomicUsize,
+    /// Sections that run: more than one when a signal handler interrupted one.
+    pub(crate) depth: AtomicU32,
+}
+
+/// Who is inside a section.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Readers<'a> {
+    /// A power of two of them, each written by one thread, with plain stores.
+    pub(crate) threads: &'a [Announcement],
+    /// For threads that find no place: written by many, with locked instructions.
+    pub(crate) crowd: &'a Announcement,
+}
+
+/// A running section; dropping it ends it.
+pub(crate) struct Section<'a> {
+    at: &'a Announcement,
+    shared: bool,
+}
+
+/// Places that a thread looks at before it joins the crowd.
+const PROBES: usize = 8;
+
+impl<'a> Readers<'a> {
+    /// Begins a section of `thread`, an identity that no two running threads share; never 0.
+    #[inline]
+    pub(crate) fn enter(self, thread: usize, order: Order) -> Section<'a> {
+        let first = thread.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        let at = self.threads.get(first & (self.threads.len().wrapping_sub(1)));
+        let section = match at {
+            Some(at) if at.owner.load(Relaxed) == thread => Section { at, shared: false },
+            _ => self.find(thread, first),
+        };
+        section.announce();
+        match order {
+            Order::Barrier => compiler_fence(SeqCst),
+            Order::Fence => fence(SeqCst),
+        }
+        section
+    }
+
+    /// The thread's own announcement, claimed at its first section, or the crowd's.
+    #[cold]
+    fn find(self, thread: usize, first: usize) -> Section<'a> {
+        for probe in 0..PROBES.min(self.threads.len()) {
+            let index = (first + probe) & (self.threads.len() - 1);
+            let Some(at) = self.threads.get(index) else { break };
+            let mut owner = at.owner.load(Relaxed);
+            if owner == 0 {
+                // A signal handler of this thread may have claimed it in between.
+                let claimed = at.owner.compare_exchange(0, thread, Relaxed, Relaxed);
+                owner = claimed.map_or_else(|other| other, |_| thread);
+            }
+            if owner == thread {
+                return Section { at, shared: false };
+            }
+        }
+        Section { at: self.crowd, shared: true }
+    }
+
+    /// Whether every section that ran when this was called has ended since.
+    ///
+    /// `barrier` makes every CPU pass a full barrier, or answers that it cannot. False means: not
+    /// now; nothing may be let go, ask again later.
+    pub(crate) fn all_passed(self, barrier: impl FnOnce() -> bool) -> bool {
+        if !barrier() {
+            return false;
+        }
+        fence(SeqCst);
+        // Seen withdrawn once is enough: what the thread enters later finds the handle stale.
+        let passed =
+            |at: &Announcement| (0..PATIENCE).any(|_| at.depth.load(Acquire) == 0 || pause());
+        passed(self.crowd) && self.threads.iter().all(passed)
+    }
+}
+
+impl Section<'_> {
+    #[inline]
+    fn announce(&self) {
+        if self.shared {
+            self.at.depth.fetch_add(1, Relaxed);
+        } else {
+            // A signal handler between the two leaves `depth` as it found it.
+            self.at.depth.store(self.at.depth.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+    }
+}
+
+impl Drop for Section<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: everything that the section did comes before its end.
+        if self.shared {
+            self.at.depth.fetch_sub(1, Release);
+        } else {
+            self.at.depth.store(self.at.depth.load(Relaxed).wrapping_sub(1), Release);
+        }
+    }
+}
+
+fn pause() -> bool {
+    std::hint::spin_loop();
+    false
+}

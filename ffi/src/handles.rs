@@ -1,0 +1,379 @@
+//! The handle table: the one process-wide object of the library.
+//!
+//! A handle is a number in a pointer's clothes: `tag << 56 | generation << 24 | slot`. The tag says
+//! what it is a handle of, and makes the pointer non-canonical, so a host that follows one crashes
+//! at once. A slot holds the number of the handle that is live in it and the object; another
+//! number (freed, of another type, invented) is not found. Generations are never reused: a slot
+//! that used up all 2^32 is not used again.
+//!
+//! Looking up takes no lock and touches no reference count: [`crate::grace`] keeps the object
+//! alive during the call. Hence, for a recording call that races with the `_free` of its handle:
+//!
+//! 1. It either finds the number in the slot, and then records in the object that the handle
+//!    always meant; or it does not, and is a counted no-op.
+//! 2. `_free` changes the number first (one exchange: of two that race, one is stale). The object
+//!    stays in the slot, and the slot stays out of use, until `all_passed` has proved that every
+//!    section that could have found the old number has ended. So between lookup and recording the
+//!    slot cannot come to hold another series, and the cell cannot return to its arena.
+//! 3. Chunks of slots are never unmapped, so a stale number leads to a slot or out of bounds.
+//!
+//! Tests: tests/grace_model.rs (loom), `free_while_others_add` and the C hosts under valgrind.
+
+use std::{
+    cell::UnsafeCell,
+    mem::MaybeUninit,
+    ptr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+};
+
+use parking_lot::Mutex;
+use tallyport_core::{
+    metrics::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
+    model::{Error, ErrorKind},
+    snapshot::Snapshot,
+};
+
+use crate::{
+    boundary::null,
+    engine::EngineState,
+    error::ErrorState,
+    grace::{Announcement, Order, Readers},
+};
+
+/// What a handle leads to.
+pub(crate) enum Object {
+    Counter(Counter),
+    CounterF64(CounterF64),
+    UpDownCounter(UpDownCounter),
+    UpDownCounterF64(UpDownCounterF64),
+    Gauge(Gauge),
+    Histogram(Histogram),
+    Engine(Arc<EngineState>),
+    Snapshot(Arc<Snapshot>),
+    Error(Box<ErrorState>),
+}
+
+impl Object {
+    /// Never 0 and under 0x80: the top byte of no address that a program can have.
+    fn tag(&self) -> u64 {
+        match self {
+            Self::Counter(_) => 0x11,
+            Self::CounterF64(_) => 0x12,
+            Self::UpDownCounter(_) => 0x13,
+            Self::UpDownCounterF64(_) => 0x14,
+            Self::Gauge(_) => 0x15,
+            Self::Histogram(_) => 0x16,
+            Self::Engine(_) => 0x21,
+            Self::Snapshot(_) => 0x22,
+            Self::Error(_) => 0x23,
+        }
+    }
+}
+
+/// Slots of a chunk; chunks are allocated as handles need them, and never freed.
+const CHUNK_SLOTS: usize = 1024;
+/// Most chunks: 4 Mi live handles.
+const CHUNKS: usize = 4096;
+/// The number in a slot without a live handle; its slot part is past every chunk.
+const DEAD: u64 = u64::MAX;
+/// Freed objects that wait before a `_free` asks whether they can go.
+const BATCH: usize = 64;
+/// Threads with an announcement of their own.
+const THREADS: usize = 1024;
+
+/// One place for an object.
+#[repr(align(64))]
+struct Slot {
+    /// The live handle's number, or [`DEAD`].
+    number: AtomicU64,
+    /// Generation of the last handle; changed under the lock of `SPACE` only.
+    generation: AtomicU32,
+    object: UnsafeCell<MaybeUninit<Object>>,
+}
+
+// SAFETY: `object` is written by one thread before `number` names it (Release) and after every
+// section that could read it ended; in between it is only read, and an Object is Send and Sync
+// (asserted below). Test: free_while_others_add.
+unsafe impl Sync for Slot {}
+
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Object>();
+    assert!(size_of::<Slot>() == 64);
+};
+
+type Chunk = [Slot; CHUNK_SLOTS];
+
+/// Which slots are free.
+#[derive(Debug)]
+struct Space {
+    /// Slots that were ever used.
+    used: usize,
+    free: Vec<usize>,
+    /// Freed by the host, perhaps in use by a section.
+    waiting: Vec<usize>,
+    live: usize,
+}
+
+static SLOTS: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
+static SPACE: Mutex<Space> =
+    Mutex::new(Space { used: 0, free: Vec::new(), waiting: Vec::new(), live: 0 });
+static ANNOUNCEMENTS: [Announcement; THREADS] = [const { nobody() }; THREADS];
+static CROWD: Announcement = nobody();
+static READERS: Readers<'_> = Readers { threads: &ANNOUNCEMENTS, crowd: &CROWD };
+/// Whether readers may leave the fence to the freeing thread; decided before the first handle.
+static ORDER: AtomicU32 = AtomicU32::new(UNDECIDED);
+const UNDECIDED: u32 = 0;
+const WITH_BARRIER: u32 = 1;
+const WITH_FENCE: u32 = 2;
+/// Calls that recorded nothing, because their handle was NULL, stale or of another type.
+static MISUSE: AtomicU64 = AtomicU64::new(0);
+
+const fn nobody() -> Announcement {
+    Announcement { owner: AtomicUsize::new(0), depth: AtomicU32::new(0) }
+}
+
+/// Gives an object a handle; `None` when the table is full (the object is dropped).
+pub(crate) fn insert<T>(object: Object) -> Option<*mut T> {
+    let tag = object.tag();
+    let mut space = SPACE.lock();
+    if ORDER.load(Relaxed) == UNDECIDED {
+        let order = if barrier::register() { WITH_BARRIER } else { WITH_FENCE };
+        ORDER.store(order, Relaxed);
+    }
+    let mut gone = Vec::new();
+    if space.free.is_empty() {
+        gone = space.reclaim();
+    }
+    let made = space.take_slot().map(|(index, slot)| {
+        let generation = slot.generation.load(Relaxed) + 1;
+        slot.generation.store(generation, Relaxed);
+        let number = tag << 56 | u64::from(generation) << 24 | index as u64;
+        // SAFETY: the slot is free: no handle names it, and every section that knew an older one
+        // has ended (it was never used, or `reclaim` took its object out).
+        unsafe { (*slot.object.get()).write(object) };
+        slot.number.store(number, Release);
+        space.live += 1;
+        ptr::without_provenance_mut(number as usize)
+    });
+    drop(space);
+    drop(gone);
+    made
+}
+
+/// Calls `f` with the object of a handle, which stays alive meanwhile.
+///
+/// `None` for a number that names no live object. No lock, no allocation, any thread, in signal
+/// handlers too, provided that `f` is as careful.
+#[inline]
+pub(crate) fn with<T, R>(handle: *const T, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
+    let number = handle.addr() as u64;
+    let order = if ORDER.load(Relaxed) == WITH_BARRIER { Order::Barrier } else { Order::Fence };
+    let _section = READERS.enter(this_thread(), order);
+    let slot = slot((number & 0xff_ffff) as usize)?;
+    if slot.number.load(Acquire) != number {
+        return None;
+    }
+    // SAFETY: the number is in the slot, so `insert` wrote the object before (Acquire sees it),
+    // and whoever frees it waits for this section. Tests: grace_model, free_while_others_add.
+    let object = unsafe { &*slot.object.get().cast::<Object>() };
+    f(object)
+}
+
+/// Gives an object a handle, or says that there are too many.
+pub(crate) fn give<T>(what: &str, object: Object) -> Result<*mut T, Error> {
+    insert(object).ok_or_else(|| {
+        let most = CHUNKS * CHUNK_SLOTS;
+        let message = format!("no handle is left for `{what}`: {most} are live; free some");
+        Error::new(ErrorKind::Limit, message).with_field(what)
+    })
+}
+
+/// What a handle leads to, as `pick` takes it, or an error that names the argument.
+pub(crate) fn lookup<T, R>(
+    field: &str,
+    handle: *const T,
+    pick: impl FnOnce(&Object) -> Option<R>,
+) -> Result<R, Error> {
+    if handle.is_null() {
+        return Err(null(field));
+    }
+    with(handle, pick).ok_or_else(|| stale(field))
+}
+
+/// The error for a handle that leads to nothing, or to something else.
+pub(crate) fn stale(field: &str) -> Error {
+    let message = format!("`{field}` is no live handle of its type: freed, or of another type");
+    Error::new(ErrorKind::BadHandle, message).with_field(field)
+}
+
+/// Makes a handle stale. False when it was stale already, or of another type.
+///
+/// `expected` is whether the object is of the right type.
+pub(crate) fn remove<T>(handle: *const T, expected: impl FnOnce(&Object) -> bool) -> bool {
+    if with(handle, |object| expected(object).then_some(())).is_none() {
+        return false;
+    }
+    let number = handle.addr() as u64;
+    let index = (number & 0xff_ffff) as usize;
+    // Of two frees at once, one exchanges.
+    let Some(slot) = slot(index) else { return false };
+    if slot.number.compare_exchange(number, DEAD, AcqRel, Relaxed).is_err() {
+        return false;
+    }
+    let mut space = SPACE.lock();
+    space.live -= 1;
+    space.waiting.push(index);
+    let due = space.waiting.len() >= BATCH || space.live == 0;
+    let gone = if due { space.reclaim() } else { Vec::new() };
+    drop(space);
+    // Dropped without the lock: the last owner of a series returns its cell to the arena.
+    drop(gone);
+    true
+}
+
+/// Lets go of what was freed, as far as no thread can be using it.
+pub(crate) fn reclaim() {
+    let gone = SPACE.lock().reclaim();
+    drop(gone);
+}
+
+/// Live handles, and freed ones whose objects are kept still.
+pub(crate) fn counts() -> (usize, usize) {
+    let space = SPACE.lock();
+    (space.live, space.waiting.len())
+}
+
+/// Counts a recording call that recorded nothing.
+#[cold]
+pub(crate) fn count_misuse() {
+    MISUSE.fetch_add(1, Relaxed);
+}
+
+/// Recording calls that recorded nothing so far.
+pub(crate) fn misuse() -> u64 {
+    MISUSE.load(Relaxed)
+}
+
+#[inline]
+fn slot(index: usize) -> Option<&'static Slot> {
+    let chunk = SLOTS.get(index / CHUNK_SLOTS)?.load(Acquire);
+    // SAFETY: NULL, or a chunk that `take_slot` made whole before it stored it (Release), and that
+    // is never freed.
+    unsafe { chunk.as_ref() }?.get(index % CHUNK_SLOTS)
+}
+
+impl Space {
+    fn take_slot(&mut self) -> Option<(usize, &'static Slot)> {
+        while let Some(index) = self.free.pop() {
+            let slot = slot(index)?;
+            // A slot whose generations are used up is left alone for ever.
+            if slot.generation.load(Relaxed) < u32::MAX {
+                return Some((index, slot));
+            }
+        }
+        let index = self.used;
+        let chunk = SLOTS.get(index / CHUNK_SLOTS)?;
+        if index.is_multiple_of(CHUNK_SLOTS) {
+            let slots = (0..CHUNK_SLOTS).map(|_| Slot {
+                number: AtomicU64::new(DEAD),
+                generation: AtomicU32::new(0),
+                object: UnsafeCell::new(MaybeUninit::uninit()),
+            });
+            let slots: Box<Chunk> = slots.collect::<Vec<_>>().try_into().ok()?;
+            chunk.store(Box::into_raw(slots), Release);
+        }
+        self.used += 1;
+        Some((index, slot(index)?))
+    }
+
+    /// Takes the waiting objects out, if no section can be using one. Drop them without the lock.
+    fn reclaim(&mut self) -> Vec<Object> {
+        let fenced = ORDER.load(Relaxed) != WITH_BARRIER;
+        if self.waiting.is_empty() || !READERS.all_passed(|| fenced || barrier::pass()) {
+            return Vec::new();
+        }
+        let mut gone = Vec::with_capacity(self.waiting.len());
+        for index in self.waiting.drain(..) {
+            let Some(slot) = slot(index) else { continue };
+            // SAFETY: `insert` wrote it, `remove` made its number stale, exactly once pushed the
+            // slot here, and every section of before has ended. Test: free_while_others_add.
+            gone.push(unsafe { slot.object.get().cast::<Object>().read() });
+            self.free.push(index);
+        }
+        gone
+    }
+}
+
+/// An identity of the running thread: its thread pointer, which needs no thread-local storage.
+#[inline]
+fn this_thread() -> usize {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        let pointer: usize;
+        // SAFETY: the ABI of x86-64 Linux: the word at %fs:0 is the thread pointer itself.
+        unsafe {
+            std::arch::asm!("mov {}, fs:[0]", out(reg) pointer,
+                options(pure, readonly, nostack, preserves_flags));
+        }
+        pointer
+    }
+    #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+    {
+        let pointer: usize;
+        // SAFETY: the ABI of aarch64 Linux: the register holds the thread pointer. Untested.
+        unsafe {
+            std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        pointer
+    }
+    #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_os = "linux")))]
+    {
+        // SAFETY: has no precondition.
+        unsafe { libc::pthread_self() as usize }
+    }
+}
+
+/// `membarrier`: a full barrier on every CPU that runs a thread of this process.
+mod barrier {
+    #[cfg(target_os = "linux")]
+    mod system {
+        // include/uapi/linux/membarrier.h
+        const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+        const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+
+        fn membarrier(command: libc::c_int) -> bool {
+            // SAFETY: takes numbers only, and changes nothing but the order of memory accesses.
+            unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+        }
+
+        pub(in super::super) fn register() -> bool {
+            membarrier(REGISTER_PRIVATE_EXPEDITED)
+        }
+
+        pub(in super::super) fn pass() -> bool {
+            // A forked child may have to register anew.
+            membarrier(PRIVATE_EXPEDITED) || (register() && membarrier(PRIVATE_EXPEDITED))
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    mod system {
+        pub(in super::super) fn register() -> bool {
+            false
+        }
+
+        pub(in super::super) fn pass() -> bool {
+            false
+        }
+    }
+
+    pub(super) use system::{pass, register};
+}

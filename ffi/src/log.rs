@@ -1,0 +1,217 @@
+//! The host's log function: where an engine's messages go. Without one they go nowhere.
+//!
+//! The engine logs through `tracing`, possibly while it holds a lock. A host's function may call
+//! the engine again, so a message waits until the call that it came up in is done, and is handed
+//! over before that call returns ([`hold`]). Messages of threads that are in no call (a plugin's
+//! own) are handed over at once. What a call from the log function would log is dropped, or it
+//! could go on for ever.
+
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
+
+use tallyport_core::engine::config::LogLevel;
+use tallyport_plugin_api::{
+    abi::{
+        TALLYPORT_LOG_DEBUG, TALLYPORT_LOG_ERROR, TALLYPORT_LOG_INFO, TALLYPORT_LOG_TRACE,
+        TALLYPORT_LOG_WARN,
+    },
+    text,
+};
+use tracing::{
+    Dispatch, Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::boundary::LogFunction;
+
+/// Most messages that wait on one thread; the rest is counted.
+const MAX_LINES: usize = 1024;
+
+/// Where messages of one engine go.
+#[derive(Debug)]
+struct HostLog {
+    function: LogFunction,
+    level: i32,
+}
+
+/// A message that waits for the end of a call.
+struct Line {
+    log: Arc<HostLog>,
+    level: i32,
+    target: &'static str,
+    message: String,
+}
+
+/// Messages of the calls that run on this thread.
+struct Held {
+    calls: usize,
+    lines: Vec<Line>,
+    dropped: usize,
+    delivering: bool,
+}
+
+thread_local! {
+    static HELD: RefCell<Held> =
+        const { RefCell::new(Held { calls: 0, lines: Vec::new(), dropped: 0, delivering: false }) };
+}
+
+/// Where an engine logs to; `level` as in the options, or the configuration's.
+pub(crate) fn dispatch(function: Option<LogFunction>, level: i32, config: LogLevel) -> Dispatch {
+    let level = match (level, config) {
+        (1.., _) => level,
+        (0, LogLevel::Error) => TALLYPORT_LOG_ERROR,
+        (0, LogLevel::Warn) => TALLYPORT_LOG_WARN,
+        (0, LogLevel::Info) => TALLYPORT_LOG_INFO,
+        (0, LogLevel::Debug) => TALLYPORT_LOG_DEBUG,
+        (0, LogLevel::Trace) => TALLYPORT_LOG_TRACE,
+        _ => 0,
+    };
+    match function {
+        Some(function) if level > 0 => Dispatch::new(ToHost(Arc::new(HostLog { function, level }))),
+        _ => Dispatch::none(),
+    }
+}
+
+/// Messages wait until the outermost of these is dropped.
+pub(crate) struct Hold;
+
+/// Begins a call.
+pub(crate) fn hold() -> Hold {
+    with_held(|held| held.calls += 1);
+    Hold
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let lines = with_held(|held| {
+            held.calls = held.calls.saturating_sub(1);
+            let due = held.calls == 0 && !held.delivering && !held.lines.is_empty();
+            due.then(|| {
+                held.delivering = true;
+                (std::mem::take(&mut held.lines), std::mem::take(&mut held.dropped))
+            })
+        });
+        if let Some((lines, dropped)) = lines.flatten() {
+            let _end = Delivering;
+            for line in &lines {
+                line.log.deliver(line.level, line.target, &line.message);
+            }
+            if let (Some(last), 1..) = (lines.last(), dropped) {
+                let message = format!("{dropped} further messages of this call were dropped");
+                last.log.deliver(TALLYPORT_LOG_WARN, module_path!(), &message);
+            }
+        }
+    }
+}
+
+/// The log function runs on this thread.
+struct Delivering;
+
+impl Drop for Delivering {
+    fn drop(&mut self) {
+        with_held(|held| held.delivering = false);
+    }
+}
+
+/// `None` on a thread that is ending, and inside another one of these.
+fn with_held<R>(f: impl FnOnce(&mut Held) -> R) -> Option<R> {
+    HELD.try_with(|held| held.try_borrow_mut().ok().map(|mut held| f(&mut held))).ok().flatten()
+}
+
+impl HostLog {
+    fn deliver(&self, level: i32, target: &str, message: &str) {
+        self.function.call(level, text(target), text(message));
+    }
+
+    fn log(self: &Arc<Self>, level: i32, target: &'static str, message: String) {
+        let mut message = Some(message);
+        let now = with_held(|held| {
+            if held.delivering {
+                return false;
+            }
+            if held.calls == 0 {
+                held.delivering = true;
+                return true;
+            }
+            if held.lines.len() < MAX_LINES {
+                let message = message.take().unwrap_or_default();
+                held.lines.push(Line { log: Arc::clone(self), level, target, message });
+            } else {
+                held.dropped += 1;
+            }
+            false
+        });
+        if now == Some(true) {
+            let _end = Delivering;
+            self.deliver(level, target, message.as_deref().unwrap_or_default());
+        }
+    }
+}
+
+/// The subscriber of one engine: events only.
+struct ToHost(Arc<HostLog>);
+
+impl Subscriber for ToHost {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && number(*metadata.level()) <= self.0.level
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        let metadata = event.metadata();
+        self.0.log(number(*metadata.level()), metadata.target(), message.text + &message.fields);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn number(level: Level) -> i32 {
+    match level {
+        Level::ERROR => TALLYPORT_LOG_ERROR,
+        Level::WARN => TALLYPORT_LOG_WARN,
+        Level::INFO => TALLYPORT_LOG_INFO,
+        Level::DEBUG => TALLYPORT_LOG_DEBUG,
+        Level::TRACE => TALLYPORT_LOG_TRACE,
+    }
+}
+
+/// A message, then its fields as ` name=value`.
+#[derive(Default)]
+struct Message {
+    text: String,
+    fields: String,
+}
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.text, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.text.push_str(value),
+            name => {
+                let _ = write!(self.fields, " {name}={value}");
+            }
+        }
+    }
+}

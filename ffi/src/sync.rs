@@ -1,0 +1,6 @@
+//! The atomics of [`crate::grace`]; its model (tests/grace_model.rs) brings loom's instead.
+
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence, fence};
+
+/// Looks at one announcement before a freeing thread gives up for this time.
+pub(crate) const PATIENCE: usize = 256;

@@ -1,0 +1,223 @@
+//! Up-down counters: sums that may fall, things in flight; of i64 or f64 amounts.
+
+use std::{ffi::c_char, ptr};
+
+use tallyport_plugin_api::abi::{
+    TALLYPORT_BAD_HANDLE, TALLYPORT_INVALID_ARGUMENT, TALLYPORT_OK, tallyport_error,
+    tallyport_status, tallyport_str,
+};
+
+use crate::{
+    boundary::{fallible, plain, record},
+    engine::tallyport_engine,
+    handles::{self, Object},
+    options::tallyport_label,
+};
+
+/// One series of an i64 up-down counter. Opaque.
+pub struct tallyport_up_down_counter {
+    _private: (),
+}
+
+/// The i64 up-down counter with these labels, created on first use.
+///
+/// A second call with the same name and labels gives a second handle of the same series.
+///
+/// Threads: any thread. Ownership: borrows `name` and `labels`; returns owned `counter` (free with
+/// tallyport_up_down_counter_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8, CONFLICT
+/// with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_get(
+    engine: *const tallyport_engine,
+    name: tallyport_str,
+    labels: *const tallyport_label,
+    label_count: usize,
+    counter: *mut *mut tallyport_up_down_counter,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("counter", counter, ptr::null_mut())?;
+        let entered = call.engine(engine)?;
+        let name = call.text("name", name)?;
+        let labels = call.labels(labels, label_count)?;
+        let counter = entered.engine.metrics().up_down_counter(name, &labels)?;
+        out.set(handles::give("counter", Object::UpDownCounter(counter))?);
+        Ok(())
+    })
+}
+
+/// As tallyport_up_down_counter_get, with text that NULs end.
+///
+/// `labels` is name, value, name, value, …, NULL; NULL alone means no label.
+///
+/// Threads: any thread. Ownership: as tallyport_up_down_counter_get. Errors: the same. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_get_z(
+    engine: *const tallyport_engine,
+    name: *const c_char,
+    labels: *const *const c_char,
+    counter: *mut *mut tallyport_up_down_counter,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("counter", counter, ptr::null_mut())?;
+        let entered = call.engine(engine)?;
+        let name = call.z("name", name)?;
+        let labels = call.labels_z(labels)?;
+        let counter = entered.engine.metrics().up_down_counter(name, &labels)?;
+        out.set(handles::give("counter", Object::UpDownCounter(counter))?);
+        Ok(())
+    })
+}
+
+/// Adds `amount`, which may be negative. Cannot fail.
+///
+/// Threads: any thread; async-signal-safe; after fork too, not in a vfork child. Ownership: borrows.
+/// Errors: none; a NULL, stale or foreign handle records
+/// nothing and counts in tallyport_misuse_count. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_add(
+    counter: *const tallyport_up_down_counter,
+    amount: i64,
+) {
+    record!((), counter, UpDownCounter(counter) => counter.add(amount))
+}
+
+/// Subtracts `amount`. Cannot fail.
+///
+/// Threads: any thread; async-signal-safe; after fork too, not in a vfork child. Ownership: borrows.
+/// Errors: none; a NULL, stale or foreign handle records
+/// nothing and counts in tallyport_misuse_count. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_sub(
+    counter: *const tallyport_up_down_counter,
+    amount: i64,
+) {
+    record!((), counter, UpDownCounter(counter) => counter.sub(amount))
+}
+
+/// The sum so far.
+///
+/// Threads: any thread; async-signal-safe. Ownership: borrows. Errors: 0 for a NULL, stale or
+/// foreign handle, which counts in tallyport_misuse_count. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_value(
+    counter: *const tallyport_up_down_counter,
+) -> i64 {
+    record!(0, counter, UpDownCounter(counter) => counter.value())
+}
+
+/// Frees an up-down counter's handle; the series stays, with its value.
+///
+/// A call of another thread that records through the handle at this very time counts in the same
+/// series, or nowhere and in tallyport_misuse_count.
+///
+/// Threads: any thread. Ownership: takes `counter`; NULL and a stale handle are no-ops. Errors: none.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_free(counter: *mut tallyport_up_down_counter) {
+    plain!((), {
+        handles::remove(counter, |object| matches!(object, Object::UpDownCounter(_)));
+    });
+}
+
+/// One series of an f64 up-down counter. Opaque.
+pub struct tallyport_up_down_counter_f64 {
+    _private: (),
+}
+
+/// The f64 up-down counter with these labels, created on first use.
+///
+/// A second call with the same name and labels gives a second handle of the same series.
+///
+/// Threads: any thread. Ownership: borrows `name` and `labels`; returns owned `counter` (free with
+/// tallyport_up_down_counter_f64_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8, CONFLICT
+/// with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_f64_get(
+    engine: *const tallyport_engine,
+    name: tallyport_str,
+    labels: *const tallyport_label,
+    label_count: usize,
+    counter: *mut *mut tallyport_up_down_counter_f64,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let out = call.out("counter", counter, ptr::null_mut())?;
+        let entered = call.engine(engine)?;
+        let name = call.text("name", name)?;
+        let labels = call.labels(labels, label_count)?;
+        let counter = entered.engine.metrics().up_down_counter_f64(name, &labels)?;
+        out.set(handles::give("counter", Object::UpDownCounterF64(counter))?);
+        Ok(())
+    })
+}
+
+/// Adds `amount`, which may be negative.
+///
+/// Threads: any thread; async-signal-safe; after fork too, not in a vfork child. Ownership: borrows.
+/// Errors: INVALID_ARGUMENT for a NaN or infinite amount (nothing is added); BAD_HANDLE for a
+/// NULL, stale or foreign handle, which counts in tallyport_misuse_count. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_f64_add(
+    counter: *const tallyport_up_down_counter_f64,
+    amount: f64,
+) -> tallyport_status {
+    // Checked here, because the error that the engine makes of it is no business of a signal
+    // handler.
+    if !(amount.is_finite()) {
+        return plain!(TALLYPORT_INVALID_ARGUMENT, TALLYPORT_INVALID_ARGUMENT);
+    }
+    record!(TALLYPORT_BAD_HANDLE, counter, UpDownCounterF64(counter) => match counter.add(amount) {
+        Ok(()) => TALLYPORT_OK,
+        Err(_) => TALLYPORT_INVALID_ARGUMENT,
+    })
+}
+
+/// Subtracts `amount`.
+///
+/// Threads: any thread; async-signal-safe; after fork too, not in a vfork child. Ownership: borrows.
+/// Errors: INVALID_ARGUMENT for a NaN or infinite amount (nothing is added); BAD_HANDLE for a
+/// NULL, stale or foreign handle, which counts in tallyport_misuse_count. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_f64_sub(
+    counter: *const tallyport_up_down_counter_f64,
+    amount: f64,
+) -> tallyport_status {
+    // Checked here, because the error that the engine makes of it is no business of a signal
+    // handler.
+    if !(amount.is_finite()) {
+        return plain!(TALLYPORT_INVALID_ARGUMENT, TALLYPORT_INVALID_ARGUMENT);
+    }
+    record!(TALLYPORT_BAD_HANDLE, counter, UpDownCounterF64(counter) => match counter.sub(amount) {
+        Ok(()) => TALLYPORT_OK,
+        Err(_) => TALLYPORT_INVALID_ARGUMENT,
+    })
+}
+
+/// The sum so far.
+///
+/// Threads: any thread; async-signal-safe. Ownership: borrows. Errors: 0 for a NULL, stale or
+/// foreign handle, which counts in tallyport_misuse_count. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_f64_value(
+    counter: *const tallyport_up_down_counter_f64,
+) -> f64 {
+    record!(0.0, counter, UpDownCounterF64(counter) => counter.value())
+}
+
+/// Frees an up-down counter's handle; the series stays, with its value.
+///
+/// A call of another thread that records through the handle at this very time counts in the same
+/// series, or nowhere and in tallyport_misuse_count.
+///
+/// Threads: any thread. Ownership: takes `counter`; NULL and a stale handle are no-ops. Errors: none.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_up_down_counter_f64_free(
+    counter: *mut tallyport_up_down_counter_f64,
+) {
+    plain!((), {
+        handles::remove(counter, |object| matches!(object, Object::UpDownCounterF64(_)));
+    });
+}

@@ -1,0 +1,86 @@
+//! What the library is: version, ABI, names of statuses, misuse.
+
+use std::ffi::{CStr, c_char};
+
+use tallyport_plugin_api::abi::{
+    TALLYPORT_ALREADY_EXISTS, TALLYPORT_BAD_HANDLE, TALLYPORT_CANCELLED, TALLYPORT_CLOSED,
+    TALLYPORT_CONFIG, TALLYPORT_CONFLICT, TALLYPORT_DAMAGED, TALLYPORT_INTERNAL,
+    TALLYPORT_INVALID_ARGUMENT, TALLYPORT_INVALID_UTF8, TALLYPORT_IO, TALLYPORT_LIMIT,
+    TALLYPORT_NOT_FOUND, TALLYPORT_NULL_ARGUMENT, TALLYPORT_OK, TALLYPORT_PANIC,
+    TALLYPORT_PLUGIN_ABI_MISMATCH, TALLYPORT_PLUGIN_FAILED, TALLYPORT_PLUGIN_REFUSED,
+    TALLYPORT_POISONED, TALLYPORT_TIMEOUT, TALLYPORT_UNSUPPORTED, tallyport_status,
+};
+
+use crate::{boundary::plain, handles};
+
+/// Version of this interface, major << 16 | minor. Until major 1 only the same minor fits.
+pub const TALLYPORT_ABI_VERSION: u32 = 1;
+
+const VERSION: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
+
+/// Version of the library, for example `0.1.0`; compare with TALLYPORT_VERSION_STRING.
+///
+/// Threads: any thread. Ownership: static text. Errors: none. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_version() -> *const c_char {
+    plain!(c"".as_ptr(), VERSION.as_ptr())
+}
+
+/// Whether the library fits the header: call it with TALLYPORT_ABI_VERSION.
+///
+/// Threads: any thread. Ownership: nothing. Errors: UNSUPPORTED when it does not. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_abi_check(abi: u32) -> tallyport_status {
+    // From major 1 on, a library serves every header of its major that is not newer.
+    let fits = abi == TALLYPORT_ABI_VERSION;
+    plain!(TALLYPORT_UNSUPPORTED, if fits { TALLYPORT_OK } else { TALLYPORT_UNSUPPORTED })
+}
+
+/// Name of a status, for example `NOT_FOUND`; `UNKNOWN` for a number that is none.
+///
+/// Threads: any thread; async-signal-safe. Ownership: static text. Errors: none. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_status_name(status: tallyport_status) -> *const c_char {
+    plain!(c"".as_ptr(), name(status).as_ptr())
+}
+
+/// Recording calls of this process that recorded nothing: their handle was NULL, stale or of
+/// another type.
+///
+/// Threads: any thread; async-signal-safe. Ownership: nothing. Errors: none. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_misuse_count() -> u64 {
+    plain!(0, handles::misuse())
+}
+
+fn name(status: tallyport_status) -> &'static CStr {
+    match status {
+        TALLYPORT_OK => c"OK",
+        TALLYPORT_INVALID_ARGUMENT => c"INVALID_ARGUMENT",
+        TALLYPORT_INVALID_UTF8 => c"INVALID_UTF8",
+        TALLYPORT_NULL_ARGUMENT => c"NULL_ARGUMENT",
+        TALLYPORT_BAD_HANDLE => c"BAD_HANDLE",
+        TALLYPORT_CONFLICT => c"CONFLICT",
+        TALLYPORT_LIMIT => c"LIMIT",
+        TALLYPORT_NOT_FOUND => c"NOT_FOUND",
+        TALLYPORT_ALREADY_EXISTS => c"ALREADY_EXISTS",
+        TALLYPORT_CONFIG => c"CONFIG",
+        TALLYPORT_IO => c"IO",
+        TALLYPORT_PLUGIN_REFUSED => c"PLUGIN_REFUSED",
+        TALLYPORT_PLUGIN_ABI_MISMATCH => c"PLUGIN_ABI_MISMATCH",
+        TALLYPORT_PLUGIN_FAILED => c"PLUGIN_FAILED",
+        TALLYPORT_PANIC => c"PANIC",
+        TALLYPORT_POISONED => c"POISONED",
+        TALLYPORT_CANCELLED => c"CANCELLED",
+        TALLYPORT_TIMEOUT => c"TIMEOUT",
+        TALLYPORT_UNSUPPORTED => c"UNSUPPORTED",
+        TALLYPORT_DAMAGED => c"DAMAGED",
+        TALLYPORT_CLOSED => c"CLOSED",
+        TALLYPORT_INTERNAL => c"INTERNAL",
+        _ => c"UNKNOWN",
+    }
+}
