@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * tallyport.hpp: libtallyport for C++17, on top of tallyport.h; nothing to link but the library.
+ *
+ *     tallyport::engine engine{"tallyport.toml"};            // throws tallyport::error
+ *     auto hits = engine.counter("http_requests_total", {{"method", "GET"}});
+ *     auto took = engine.histogram("request_seconds");
+ *     { auto timer = took.start_timer(); handle(); }
+ *     std::string text = engine.export_to_string("openmetrics");
+ *
+ * - Objects own their handle: movable, not copyable, freed at the end of their scope.
+ * - Recording (add, sub, set, observe, value) is noexcept and may be called from any thread, in
+ *   signal handlers and in a forked child. A moved-from object records nothing, and is counted
+ *   by tallyport::misuse_count.
+ * - With TALLYPORT_NO_EXCEPTIONS, what would throw returns tallyport::result<T> instead, and an
+ *   engine is opened by engine::open alone.
+ * - An exception that leaves a log function is dropped; one that leaves the function of an export
+ *   stops the export and is thrown on by it.
+ */
+
+#ifndef TALLYPORT_HPP
+#define TALLYPORT_HPP
+
+#include "tallyport.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace tallyport {
+
+/// Why a call failed.
+class error : public std::exception {
+public:
+    /// Takes a C error; `raw` may be NULL.
+    error(tallyport_status code, tallyport_error *raw) : code_(code) {
+        const tallyport_str message = tallyport_error_message(raw);
+        const tallyport_str field = tallyport_error_field(raw);
+        message_ = message.len > 0 ? std::string(message.ptr, message.len)
+                                   : std::string(tallyport_status_name(code));
+        field_.assign(field.ptr, field.len);
+        os_error_ = tallyport_error_os_error(raw);
+        tallyport_error_free(raw);
+    }
+
+    /// TALLYPORT_*.
+    tallyport_status code() const noexcept { return code_; }
+    /// What went wrong, which object, what to do.
+    const char *what() const noexcept override { return message_.c_str(); }
+    /// Argument or configuration key that is wrong; empty where none is.
+    const std::string &field() const noexcept { return field_; }
+    /// The operating system's error number; 0 where it was not asked.
+    int os_error() const noexcept { return os_error_; }
+
+private:
+    tallyport_status code_;
+    std::int32_t os_error_ = 0;
+    std::string message_;
+    std::string field_;
+};
+
+/// A value, or why there is none.
+template <class T> class result {
+public:
+    result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    result(error why) : state_(std::in_place_index<1>, std::move(why)) {}
+
+    explicit operator bool() const noexcept { return state_.index() == 0; }
+    /// The value; only when there is one.
+    T &operator*() noexcept { return *std::get_if<0>(&state_); }
+    T *operator->() noexcept { return std::get_if<0>(&state_); }
+    /// Why there is no value; only when there is none.
+    const error &failure() const noexcept { return *std::get_if<1>(&state_); }
+
+private:
+    std::variant<T, error> state_;
+};
+
+/// Done, or why not.
+template <> class result<void> {
+public:
+    result() = default;
+    result(error why) : state_(std::in_place_index<1>, std::move(why)) {}
+
+    explicit operator bool() const noexcept { return state_.index() == 0; }
+    const error &failure() const noexcept { return *std::get_if<1>(&state_); }
+
+private:
+    std::variant<std::monostate, error> state_;
+};
+
+/// What a call returns: `T`, or `result<T>` with TALLYPORT_NO_EXCEPTIONS.
+#ifdef TALLYPORT_NO_EXCEPTIONS
+template <class T> using returned = result<T>;
+#else
+template <class T> using returned = T;
+#endif
+
+/// A label's name and value.
+using label = std::pair<std::string_view, std::string_view>;
+
+namespace detail {
+
+inline tallyport_str str(std::string_view text) noexcept { return {text.data(), text.size()}; }
+
+inline std::string_view view(tallyport_str text) noexcept {
+    return text.len > 0 ? std::string_view(text.ptr, text.len) : std::string_view();
+}
+
+/// Throws what went wrong, or hands it back.
+template <class T> returned<T> failed(tallyport_status code, tallyport_error *raw) {
+#ifdef TALLYPORT_NO_EXCEPTIONS
+    return result<T>(error(code, raw));
+#else
+    throw error(code, raw);
+#endif
+}
+
+inline returned<void> done(tallyport_status code, tallyport_error *raw) {
+    if (code != TALLYPORT_OK) return failed<void>(code, raw);
+    return returned<void>();
+}
+
+/// Owns a handle, which `Free` takes. Movable; a moved-from one is NULL.
+template <class T, void (*Free)(T *)> class owned {
+public:
+    owned() = default;
+    explicit owned(T *taken) noexcept : handle_(taken) {}
+
+    /// The C handle, which stays this object's.
+    T *get() const noexcept { return handle_.get(); }
+
+private:
+    struct freed {
+        void operator()(T *handle) const noexcept { Free(handle); }
+    };
+    std::unique_ptr<T, freed> handle_;
+};
+
+/// Owns the bytes of a C buffer.
+class buffer {
+public:
+    buffer() = default;
+    buffer(const buffer &) = delete;
+    buffer &operator=(const buffer &) = delete;
+    ~buffer() { tallyport_buf_free(&raw_); }
+
+    tallyport_buf *raw() noexcept { return &raw_; }
+    std::string text() const {
+        return raw_.len > 0 ? std::string(reinterpret_cast<const char *>(raw_.ptr), raw_.len)
+                            : std::string();
+    }
+
+private:
+    tallyport_buf raw_ = {nullptr, 0, 0};
+};
+
+} // namespace detail
+
+/// Labels of one series, borrowed for one call: `{{"method", "GET"}, {"status", "200"}}`.
+class labels {
+public:
+    labels() = default;
+    labels(std::initializer_list<label> list) : labels(list.begin(), list.size()) {}
+    labels(const std::vector<label> &list) : labels(list.data(), list.size()) {}
+
+    const tallyport_label *data() const noexcept { return list_; }
+    std::size_t size() const noexcept { return count_; }
+
+private:
+    /* One more than a series may have, so that the library says that they are too many. */
+    static constexpr std::size_t most = 65;
+
+    labels(const label *list, std::size_t count) : count_(count < most ? count : most) {
+        for (std::size_t i = 0; i < count_; i++)
+            list_[i] = {detail::str(list[i].first), detail::str(list[i].second)};
+    }
+
+    std::size_t count_ = 0;
+    tallyport_label list_[most];
+};
+
+/// A sum of u64 amounts that never falls.
+class counter : public detail::owned<tallyport_counter, tallyport_counter_free> {
+public:
+    using owned::owned;
+
+    void add(std::uint64_t amount) const noexcept { tallyport_counter_add(get(), amount); }
+    void inc() const noexcept { add(1); }
+    std::uint64_t value() const noexcept { return tallyport_counter_value(get()); }
+};
+
+/// A sum of f64 amounts that never falls.
+class counter_f64 : public detail::owned<tallyport_counter_f64, tallyport_counter_f64_free> {
+public:
+    using owned::owned;
+
+    /// INVALID_ARGUMENT for a negative, NaN or infinite amount, of which nothing is added.
+    tallyport_status add(double amount) const noexcept {
+        return tallyport_counter_f64_add(get(), amount);
+    }
+    double value() const noexcept { return tallyport_counter_f64_value(get()); }
+};
+
+/// A sum of i64 amounts that may fall: things in flight.
+class up_down_counter : public detail::owned<tallyport_up_down_counter, tallyport_up_down_counter_free> {
+public:
+    using owned::owned;
+
+    void add(std::int64_t amount) const noexcept { tallyport_up_down_counter_add(get(), amount); }
+    void sub(std::int64_t amount) const noexcept { tallyport_up_down_counter_sub(get(), amount); }
+    std::int64_t value() const noexcept { return tallyport_up_down_counter_value(get()); }
+};
+
+/// A sum of f64 amounts that may fall.
+class up_down_counter_f64 : public detail::owned<tallyport_up_down_counter_f64, tallyport_up_down_counter_f64_free> {
+public:
+    using owned::owned;
+
+    /// INVALID_ARGUMENT for a NaN or infinite amount, of which nothing is added.
+    tallyport_status add(double amount) const noexcept {
+        return tallyport_up_down_counter_f64_add(get(), amount);
+    }
+    tallyport_status sub(double amount) const noexcept {
+        return tallyport_up_down_counter_f64_sub(get(), amount);
+    }
+    double value() const noexcept { return tallyport_up_down_counter_f64_value(get()); }
+};
+
+/// A value that is set.
+class gauge : public detail::owned<tallyport_gauge, tallyport_gauge_free> {
+public:
+    using owned::owned;
+
+    void set(double value) const noexcept { tallyport_gauge_set(get(), value); }
+    void add(double amount) const noexcept { tallyport_gauge_add(get(), amount); }
+    void sub(double amount) const noexcept { tallyport_gauge_sub(get(), amount); }
+    double value() const noexcept { return tallyport_gauge_value(get()); }
+};
+
+/// Observes the seconds from its making to the end of its scope.
+class timer {
+public:
+    using clock = std::chrono::steady_clock;
+
+    explicit timer(const tallyport_histogram *observer) noexcept
+        : histogram_(observer), start_(clock::now()) {}
+    timer(timer &&other) noexcept
+        : histogram_(std::exchange(other.histogram_, nullptr)), start_(other.start_) {}
+    timer(const timer &) = delete;
+    timer &operator=(const timer &) = delete;
+    timer &operator=(timer &&) = delete;
+    ~timer() { stop(); }
+
+    /// Seconds so far.
+    double seconds() const noexcept {
+        return std::chrono::duration<double>(clock::now() - start_).count();
+    }
+    /// Observes now; the end of the scope then does not.
+    void stop() noexcept {
+        if (const auto *histogram = std::exchange(histogram_, nullptr))
+            tallyport_histogram_observe(histogram, seconds());
+    }
+    /// Observes nothing.
+    void cancel() noexcept { histogram_ = nullptr; }
+
+private:
+    const tallyport_histogram *histogram_;
+    clock::time_point start_;
+};
+
+/// Observations counted in buckets.
+class histogram : public detail::owned<tallyport_histogram, tallyport_histogram_free> {
+public:
+    using owned::owned;
+
+    void observe(double value) const noexcept { tallyport_histogram_observe(get(), value); }
+    /// The histogram outlives the timer.
+    [[nodiscard]] timer start_timer() const noexcept { return timer(get()); }
+    std::uint64_t count() const noexcept { return tallyport_histogram_count(get()); }
+    double sum() const noexcept { return tallyport_histogram_sum(get()); }
+};
+
+/// Metrics at one time.
+class snapshot : public detail::owned<tallyport_snapshot_handle, tallyport_snapshot_free> {
+public:
+    using owned::owned;
+
+    /// Reads a snapshot file.
+    static returned<snapshot> load(std::string_view path) {
+        tallyport_snapshot_handle *loaded = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_snapshot_load(detail::str(path), &loaded, &err);
+        if (code != TALLYPORT_OK) return detail::failed<snapshot>(code, err);
+        return snapshot(loaded);
+    }
+
+    /// Writes it to a file, atomically.
+    returned<void> save(std::string_view path) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_snapshot_save(get(), detail::str(path), &err), err);
+    }
+    std::uint64_t series_count() const noexcept { return tallyport_snapshot_series_count(get()); }
+};
+
+/// What an engine is opened from; see tallyport_engine_options.
+struct engine_options {
+    std::string_view config_path;
+    std::string_view config_toml;
+    std::string_view base_dir;
+    std::string_view service_name;
+    /// Gets level (TALLYPORT_LOG_*), target and message.
+    std::function<void(int, std::string_view, std::string_view)> log;
+    int log_level = 0;
+    std::uint64_t max_series = 0;
+    std::uint64_t max_series_per_family = 0;
+    std::uint64_t max_cell_bytes = 0;
+    std::vector<double> default_bounds;
+};
+
+/// An exporter to load; see tallyport_plugin_options.
+struct plugin_options {
+    std::string_view name;
+    std::string_view path;
+    std::string_view exporter;
+    std::string_view options_json;
+};
+
+/// What a family is; see tallyport_family_options.
+struct family_options {
+    std::string_view name;
+    std::uint32_t kind = 0;
+    std::uint32_t number = 0;
+    std::string_view help;
+    std::string_view unit;
+    std::vector<double> bounds;
+};
+
+/// Metrics and exporters.
+class engine {
+public:
+#ifndef TALLYPORT_NO_EXCEPTIONS
+    /// No configuration.
+    engine() : engine(open(engine_options())) {}
+    /// From a configuration file.
+    explicit engine(std::string_view config_path) : engine(open(config_path)) {}
+    explicit engine(const engine_options &options) : engine(open(options)) {}
+#endif
+    engine(engine &&) noexcept = default;
+    engine &operator=(engine &&other) noexcept {
+        /* The old engine logs until it is closed, so it goes before its log function. */
+        std::swap(handle_, other.handle_);
+        std::swap(log_, other.log_);
+        return *this;
+    }
+    engine(const engine &) = delete;
+    engine &operator=(const engine &) = delete;
+    ~engine() = default;
+
+    static returned<engine> open(std::string_view config_path) {
+        engine_options options;
+        options.config_path = config_path;
+        return open(options);
+    }
+
+    static returned<engine> open(const engine_options &options) {
+        auto log = options.log ? std::make_unique<log_function>(options.log) : nullptr;
+        tallyport_engine_options raw = {};
+        raw.size = sizeof raw;
+        raw.config_path = detail::str(options.config_path);
+        raw.config_toml = detail::str(options.config_toml);
+        raw.base_dir = detail::str(options.base_dir);
+        raw.service_name = detail::str(options.service_name);
+        raw.log_fn = log ? log_line : nullptr;
+        raw.log_data = log.get();
+        raw.log_level = options.log_level;
+        raw.max_series = options.max_series;
+        raw.max_series_per_family = options.max_series_per_family;
+        raw.max_cell_bytes = options.max_cell_bytes;
+        raw.default_bounds = options.default_bounds.data();
+        raw.default_bound_count = options.default_bounds.size();
+        tallyport_engine *opened = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_engine_open_with(&raw, &opened, &err);
+        if (code != TALLYPORT_OK) return detail::failed<engine>(code, err);
+        return engine(std::move(log), opened);
+    }
+
+    returned<tallyport::counter> counter(std::string_view name, const labels &of = {}) const {
+        return series<tallyport::counter>(tallyport_counter_get, name, of);
+    }
+    returned<tallyport::counter_f64> counter_f64(std::string_view name, const labels &of = {}) const {
+        return series<tallyport::counter_f64>(tallyport_counter_f64_get, name, of);
+    }
+    returned<tallyport::up_down_counter> up_down_counter(std::string_view name,
+                                                         const labels &of = {}) const {
+        return series<tallyport::up_down_counter>(tallyport_up_down_counter_get, name, of);
+    }
+    returned<tallyport::up_down_counter_f64> up_down_counter_f64(std::string_view name,
+                                                                 const labels &of = {}) const {
+        return series<tallyport::up_down_counter_f64>(tallyport_up_down_counter_f64_get, name, of);
+    }
+    returned<tallyport::gauge> gauge(std::string_view name, const labels &of = {}) const {
+        return series<tallyport::gauge>(tallyport_gauge_get, name, of);
+    }
+    /// No bounds: those of the family, or the engine's default for a new one.
+    returned<tallyport::histogram> histogram(std::string_view name, const labels &of = {},
+                                             const std::vector<double> &bounds = {}) const {
+        tallyport_histogram *made = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code =
+            tallyport_histogram_get(get(), detail::str(name), bounds.data(), bounds.size(),
+                                    of.data(), of.size(), &made, &err);
+        if (code != TALLYPORT_OK) return detail::failed<tallyport::histogram>(code, err);
+        return tallyport::histogram(made);
+    }
+
+    returned<void> describe(const family_options &options) const {
+        tallyport_family_options raw = {};
+        raw.size = sizeof raw;
+        raw.name = detail::str(options.name);
+        raw.kind = options.kind;
+        raw.number = options.number;
+        raw.help = detail::str(options.help);
+        raw.unit = detail::str(options.unit);
+        raw.bounds = options.bounds.data();
+        raw.bound_count = options.bounds.size();
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_describe(get(), &raw, &err), err);
+    }
+    returned<void> remove(std::string_view name, const labels &of) const {
+        tallyport_error *err = nullptr;
+        return detail::done(
+            tallyport_series_remove(get(), detail::str(name), of.data(), of.size(), &err), err);
+    }
+    returned<void> clear(std::string_view name) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_family_clear(get(), detail::str(name), &err), err);
+    }
+
+    /// `selector`: an exporter's name, a format, or `name/format`.
+    returned<std::string> export_to_string(std::string_view selector) const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return text(tallyport_export(get(), detail::str(selector), out.raw(), &err), out, err);
+    }
+    returned<std::string> export_to_string(const tallyport::snapshot &taken,
+                                           std::string_view selector) const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_export_snapshot(
+            get(), taken.get(), detail::str(selector), out.raw(), &err);
+        return text(code, out, err);
+    }
+    /// To a file descriptor, which stays yours.
+    returned<void> export_to(int fd, std::string_view selector) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_export_fd(get(), detail::str(selector), fd, &err), err);
+    }
+    /// To `write(std::string_view)`, piece by piece.
+    template <class Write, class = std::enable_if_t<std::is_invocable_v<Write &, std::string_view>>>
+    returned<void> export_to(Write &&write, std::string_view selector) const {
+        writer<std::remove_reference_t<Write>> to{&write, nullptr};
+        tallyport_error *err = nullptr;
+        const tallyport_status code =
+            tallyport_export_cb(get(), detail::str(selector), to.call, &to, &err);
+#ifndef TALLYPORT_NO_EXCEPTIONS
+        if (to.thrown) {
+            tallyport_error_free(err);
+            std::rethrow_exception(to.thrown);
+        }
+#endif
+        return detail::done(code, err);
+    }
+
+    returned<tallyport::snapshot> snapshot() const {
+        tallyport_snapshot_handle *taken = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_snapshot_take(get(), &taken, &err);
+        if (code != TALLYPORT_OK) return detail::failed<tallyport::snapshot>(code, err);
+        return tallyport::snapshot(taken);
+    }
+
+    returned<void> load_plugin(const plugin_options &options) const {
+        const tallyport_plugin_options raw = plugin(options);
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_plugin_load(get(), &raw, &err), err);
+    }
+    returned<void> replace_plugin(const plugin_options &options) const {
+        const tallyport_plugin_options raw = plugin(options);
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_plugin_replace(get(), &raw, &err), err);
+    }
+    returned<void> unregister_plugin(std::string_view name) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_plugin_unregister(get(), detail::str(name), &err), err);
+    }
+    /// An exporter of this program; `table` is static.
+    returned<void> register_plugin(std::string_view name, const struct ::tallyport_plugin_v1 &table,
+                                   std::string_view options_json = {}) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_plugin_register(get(), detail::str(name), &table,
+                                                      detail::str(options_json), &err),
+                            err);
+    }
+    returned<void> flush_plugins() const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_plugins_flush(get(), &err), err);
+    }
+    /// JSON: the exporters with their statistics.
+    returned<std::string> plugins() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return text(tallyport_plugins_list(get(), out.raw(), &err), out, err);
+    }
+    /// JSON: families, exporters, what was dropped or not loaded.
+    returned<std::string> status() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return text(tallyport_engine_status(get(), out.raw(), &err), out, err);
+    }
+
+    tallyport_engine *get() const noexcept { return handle_.get(); }
+
+private:
+    using log_function = std::function<void(int, std::string_view, std::string_view)>;
+
+    template <class Write> struct writer {
+        Write *write;
+        std::exception_ptr thrown;
+
+        static std::int32_t call(void *data, const std::uint8_t *bytes, std::size_t len) {
+            auto *self = static_cast<writer *>(data);
+#ifdef TALLYPORT_NO_EXCEPTIONS
+            (*self->write)(std::string_view(reinterpret_cast<const char *>(bytes), len));
+#else
+            try {
+                (*self->write)(std::string_view(reinterpret_cast<const char *>(bytes), len));
+            } catch (...) {
+                self->thrown = std::current_exception();
+                return 1;
+            }
+#endif
+            return 0;
+        }
+    };
+
+    engine(std::unique_ptr<log_function> log, tallyport_engine *opened) noexcept
+        : log_(std::move(log)), handle_(opened) {}
+
+    static void log_line(void *data, std::int32_t level, tallyport_str target,
+                         tallyport_str message) {
+#ifdef TALLYPORT_NO_EXCEPTIONS
+        (*static_cast<log_function *>(data))(level, detail::view(target), detail::view(message));
+#else
+        try {
+            (*static_cast<log_function *>(data))(level, detail::view(target), detail::view(message));
+        } catch (...) { /* nothing may leave a log function */
+        }
+#endif
+    }
+
+    template <class Object, class Get>
+    returned<Object> series(Get get_series, std::string_view name, const labels &of) const {
+        decltype(std::declval<Object &>().get()) made = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code =
+            get_series(get(), detail::str(name), of.data(), of.size(), &made, &err);
+        if (code != TALLYPORT_OK) return detail::failed<Object>(code, err);
+        return Object(made);
+    }
+
+    static returned<std::string> text(tallyport_status code, const detail::buffer &out,
+                                      tallyport_error *err) {
+        if (code != TALLYPORT_OK) return detail::failed<std::string>(code, err);
+        return out.text();
+    }
+
+    static tallyport_plugin_options plugin(const plugin_options &options) noexcept {
+        tallyport_plugin_options raw = {};
+        raw.size = sizeof raw;
+        raw.name = detail::str(options.name);
+        raw.path = detail::str(options.path);
+        raw.exporter = detail::str(options.exporter);
+        raw.options_json = detail::str(options.options_json);
+        return raw;
+    }
+
+    /* In this order: the engine is closed before its log function goes. */
+    std::unique_ptr<log_function> log_;
+    detail::owned<tallyport_engine, tallyport_engine_close> handle_;
+};
+
+/// Version of the library that is linked.
+inline std::string_view version() noexcept { return tallyport_version(); }
+
+/// Recording calls of this process that recorded nothing.
+inline std::uint64_t misuse_count() noexcept { return tallyport_misuse_count(); }
+
+} // namespace tallyport
+
+#endif /* TALLYPORT_HPP */
