@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::RwLock;
 use tallyport_plugin_api::{Kind, Number};
 
-use super::{arena::Cells, series::Series};
+use super::{arena::Cells, bounds::Bounds, series::Series};
 use crate::model::{Error, ErrorKind, SortedLabels, hash_labels};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
@@ -59,7 +59,7 @@ pub(crate) struct Family {
     pub(crate) name: Box<str>,
     pub(crate) kind: Kind,
     pub(crate) number: Number,
-    pub(crate) bounds: Arc<[f64]>,
+    pub(crate) bounds: Bounds,
     pub(crate) cells: Option<Cells>,
     text: RwLock<Text>,
     pub(crate) table: RwLock<Table>,
@@ -86,7 +86,7 @@ impl Family {
             name: description.name.into(),
             kind: description.kind,
             number: description.number,
-            bounds: bounds.into(),
+            bounds: Bounds::new(bounds),
             cells: description.cells,
             text: RwLock::new(Text {
                 help: description.help.into(),
@@ -116,7 +116,7 @@ impl Family {
             return Err(self.conflict(&format!("is a {have}; it was asked for as a {wanted}")));
         }
         if let Some(bounds) = bounds.filter(|bounds| **bounds != *self.bounds) {
-            let have = &self.bounds;
+            let have = &*self.bounds;
             return Err(
                 self.conflict(&format!("has bounds {have:?}; it was asked for with {bounds:?}"))
             );

@@ -9,20 +9,45 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::series::{Cell, Series};
-use crate::model::Error;
+use super::{
+    arena::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell},
+    bounds::Bounds,
+    series::{Cell, Series},
+};
+use crate::model::{Error, ErrorKind};
+
+/// A series' cell is of its family's kind, and the kind was checked.
+#[cold]
+fn other_cell() -> Error {
+    Error::new(ErrorKind::Internal, "a series has a cell of another kind than its family")
+}
+
+macro_rules! from_series {
+    ($($handle:ident: $cell:ident),+) => {$(
+        impl $handle {
+            pub(super) fn new(series: Arc<Series>) -> Result<Self, Error> {
+                let Cell::$cell(cell) = series.cell else { return Err(other_cell()) };
+                Ok(Self { cell, _series: series })
+            }
+        }
+    )+};
+}
+
+from_series!(Counter: U64, CounterF64: F64, UpDownCounter: I64, UpDownCounterF64: F64, Gauge: Gauge);
 
 /// A monotonic sum of u64 amounts.
 #[derive(Debug, Clone)]
-pub struct Counter(pub(super) Arc<Series>);
+pub struct Counter {
+    cell: U64Cell,
+    /// Keeps the memory of `cell`.
+    _series: Arc<Series>,
+}
 
 impl Counter {
     /// Adds `amount`. Any thread, async-signal-safe, cannot fail.
     #[inline]
     pub fn add(&self, amount: u64) {
-        if let Cell::U64(cell) = &self.0.cell {
-            cell.add(amount);
-        }
+        self.cell.add(amount);
     }
 
     /// Adds one.
@@ -34,13 +59,17 @@ impl Counter {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> u64 {
-        if let Cell::U64(cell) = &self.0.cell { cell.read() } else { 0 }
+        self.cell.read()
     }
 }
 
 /// A monotonic sum of f64 amounts.
 #[derive(Debug, Clone)]
-pub struct CounterF64(pub(super) Arc<Series>);
+pub struct CounterF64 {
+    cell: F64Cell,
+    /// Keeps the memory of `cell`.
+    _series: Arc<Series>,
+}
 
 impl CounterF64 {
     /// Adds `amount`. Any thread, async-signal-safe.
@@ -53,30 +82,30 @@ impl CounterF64 {
             let message = format!("a counter cannot add {amount}: it must be finite and >= 0");
             return Err(Error::invalid("amount", message));
         }
-        if let Cell::F64(cell) = &self.0.cell {
-            cell.add(amount);
-        }
+        self.cell.add(amount);
         Ok(())
     }
 
     /// The sum.
     #[must_use]
     pub fn value(&self) -> f64 {
-        if let Cell::F64(cell) = &self.0.cell { cell.read() } else { 0.0 }
+        self.cell.read()
     }
 }
 
 /// A sum of i64 amounts that may fall: things in flight.
 #[derive(Debug, Clone)]
-pub struct UpDownCounter(pub(super) Arc<Series>);
+pub struct UpDownCounter {
+    cell: I64Cell,
+    /// Keeps the memory of `cell`.
+    _series: Arc<Series>,
+}
 
 impl UpDownCounter {
     /// Adds `amount`, which may be negative. Any thread, async-signal-safe, cannot fail.
     #[inline]
     pub fn add(&self, amount: i64) {
-        if let Cell::I64(cell) = &self.0.cell {
-            cell.add(amount);
-        }
+        self.cell.add(amount);
     }
 
     /// Subtracts `amount`.
@@ -88,13 +117,17 @@ impl UpDownCounter {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> i64 {
-        if let Cell::I64(cell) = &self.0.cell { cell.read() } else { 0 }
+        self.cell.read()
     }
 }
 
 /// A sum of f64 amounts that may fall.
 #[derive(Debug, Clone)]
-pub struct UpDownCounterF64(pub(super) Arc<Series>);
+pub struct UpDownCounterF64 {
+    cell: F64Cell,
+    /// Keeps the memory of `cell`.
+    _series: Arc<Series>,
+}
 
 impl UpDownCounterF64 {
     /// Adds `amount`, which may be negative. Any thread, async-signal-safe.
@@ -107,9 +140,7 @@ impl UpDownCounterF64 {
             let message = format!("an up-down counter cannot add {amount}: it must be finite");
             return Err(Error::invalid("amount", message));
         }
-        if let Cell::F64(cell) = &self.0.cell {
-            cell.add(amount);
-        }
+        self.cell.add(amount);
         Ok(())
     }
 
@@ -125,29 +156,29 @@ impl UpDownCounterF64 {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> f64 {
-        if let Cell::F64(cell) = &self.0.cell { cell.read() } else { 0.0 }
+        self.cell.read()
     }
 }
 
 /// A value that is set; any f64.
 #[derive(Debug, Clone)]
-pub struct Gauge(pub(super) Arc<Series>);
+pub struct Gauge {
+    cell: GaugeCell,
+    /// Keeps the memory of `cell`.
+    _series: Arc<Series>,
+}
 
 impl Gauge {
     /// Sets the value. Any thread, async-signal-safe, cannot fail.
     #[inline]
     pub fn set(&self, value: f64) {
-        if let Cell::Gauge(cell) = &self.0.cell {
-            cell.set(value);
-        }
+        self.cell.set(value);
     }
 
     /// Adds `amount`, which may be negative.
     #[inline]
     pub fn add(&self, amount: f64) {
-        if let Cell::Gauge(cell) = &self.0.cell {
-            cell.add(amount);
-        }
+        self.cell.add(amount);
     }
 
     /// Subtracts `amount`.
@@ -159,19 +190,30 @@ impl Gauge {
     /// The value.
     #[must_use]
     pub fn value(&self) -> f64 {
-        if let Cell::Gauge(cell) = &self.0.cell { cell.read() } else { 0.0 }
+        self.cell.read()
     }
 }
 
 /// Counts observations in buckets.
 #[derive(Debug, Clone)]
 pub struct Histogram {
-    pub(super) series: Arc<Series>,
-    pub(super) bounds: Arc<[f64]>,
-    pub(super) refused: Arc<AtomicU64>,
+    cell: HistogramCell,
+    bounds: Bounds,
+    refused: Arc<AtomicU64>,
+    /// Keeps the memory of `cell`.
+    _series: Arc<Series>,
 }
 
 impl Histogram {
+    pub(super) fn new(
+        series: Arc<Series>,
+        bounds: Bounds,
+        refused: Arc<AtomicU64>,
+    ) -> Result<Self, Error> {
+        let Cell::Histogram(cell) = series.cell else { return Err(other_cell()) };
+        Ok(Self { cell, bounds, refused, _series: series })
+    }
+
     /// Counts `value` in the first bucket whose upper bound is not below it.
     ///
     /// Any thread, async-signal-safe. ±Inf counts in the outermost bucket and makes the sum
@@ -182,19 +224,13 @@ impl Histogram {
             self.refused.fetch_add(1, Relaxed);
             return;
         }
-        if let Cell::Histogram(cell) = &self.series.cell {
-            cell.observe(self.bounds.partition_point(|bound| *bound < value), value);
-        }
+        self.cell.observe(self.bounds.bucket(value), value);
     }
 
     /// Number of observations and their sum.
     #[must_use]
     pub fn totals(&self) -> (u64, f64) {
-        let Cell::Histogram(cell) = &self.series.cell else { return (0, 0.0) };
-        (0..=self.bounds.len())
-            .map(|bucket| cell.read(bucket))
-            .fold((0, 0.0), |(count, sum), (bucket_sum, bucket_count)| {
-                (count + bucket_count, sum + bucket_sum)
-            })
+        let buckets = (0..self.cell.buckets()).map(|bucket| self.cell.read(bucket));
+        buckets.fold((0, 0.0), |(count, sum), (more, counted)| (count + counted, sum + more))
     }
 }

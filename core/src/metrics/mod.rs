@@ -5,6 +5,7 @@
 //! no plugin, no configuration file.
 
 mod arena;
+mod bounds;
 mod claims;
 mod family;
 mod handle;

@@ -19,7 +19,7 @@ use super::{
     claims::Claims,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, Table, check_bounds, hash_of},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
-    series::{Cell, Series},
+    series::Series,
 };
 use crate::model::{Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name};
 
@@ -133,7 +133,8 @@ impl Metrics {
     /// # Errors
     /// InvalidArgument for a bad name or label, Conflict, or Limit when memory for cells is used.
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Result<Counter, Error> {
-        self.series(name, Kind::Counter, Number::U64, None, labels).map(|(_, s)| Counter(s))
+        self.series(name, Kind::Counter, Number::U64, None, labels)
+            .and_then(|(_, s)| Counter::new(s))
     }
 
     /// The f64 counter with these labels, created on first use.
@@ -141,7 +142,8 @@ impl Metrics {
     /// # Errors
     /// As [`Metrics::counter`].
     pub fn counter_f64(&self, name: &str, labels: &[(&str, &str)]) -> Result<CounterF64, Error> {
-        self.series(name, Kind::Counter, Number::F64, None, labels).map(|(_, s)| CounterF64(s))
+        self.series(name, Kind::Counter, Number::F64, None, labels)
+            .and_then(|(_, s)| CounterF64::new(s))
     }
 
     /// The i64 up-down counter with these labels, created on first use.
@@ -154,7 +156,7 @@ impl Metrics {
         labels: &[(&str, &str)],
     ) -> Result<UpDownCounter, Error> {
         let series = self.series(name, Kind::UpDownCounter, Number::I64, None, labels);
-        series.map(|(_, s)| UpDownCounter(s))
+        series.and_then(|(_, s)| UpDownCounter::new(s))
     }
 
     /// The f64 up-down counter with these labels, created on first use.
@@ -167,7 +169,7 @@ impl Metrics {
         labels: &[(&str, &str)],
     ) -> Result<UpDownCounterF64, Error> {
         let series = self.series(name, Kind::UpDownCounter, Number::F64, None, labels);
-        series.map(|(_, s)| UpDownCounterF64(s))
+        series.and_then(|(_, s)| UpDownCounterF64::new(s))
     }
 
     /// The gauge with these labels, created on first use.
@@ -175,7 +177,7 @@ impl Metrics {
     /// # Errors
     /// As [`Metrics::counter`]; past a cardinality limit Limit, because gauges cannot be folded.
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Result<Gauge, Error> {
-        self.series(name, Kind::Gauge, Number::F64, None, labels).map(|(_, s)| Gauge(s))
+        self.series(name, Kind::Gauge, Number::F64, None, labels).and_then(|(_, s)| Gauge::new(s))
     }
 
     /// The histogram with these labels, created on first use; `bounds` empty: the family's.
@@ -191,7 +193,7 @@ impl Metrics {
         let bounds = Some(bounds).filter(|bounds| !bounds.is_empty());
         let (family, series) = self.series(name, Kind::Histogram, Number::F64, bounds, labels)?;
         let refused = Arc::clone(&self.refused_nan);
-        Ok(Histogram { series, bounds: Arc::clone(&family.bounds), refused })
+        Histogram::new(series, family.bounds.clone(), refused)
     }
 
     /// Takes one series out of the exports. Handles to it stay valid and record where nobody looks.
@@ -444,7 +446,8 @@ impl Metrics {
         let many = family.kind == Kind::Histogram && series_before >= PER_CPU_HISTOGRAMS;
         let cells = family.cells.unwrap_or(if many { Cells::Shared } else { Cells::PerCpu });
         let bounds = family.bounds.len();
-        let cell = Cell::new(&self.arena, family.kind, family.number, bounds, cells)?;
-        Ok(Arc::new(Series { labels: labels.to_owned(), created_ns: self.clock.unix_ns(), cell }))
+        let what = (family.kind, family.number);
+        let (labels, now) = (labels.to_owned(), self.clock.unix_ns());
+        Series::new(&self.arena, what, bounds, cells, labels, now).map(Arc::new)
     }
 }

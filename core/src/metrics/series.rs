@@ -2,7 +2,7 @@
 
 use tallyport_plugin_api::{Kind, Number};
 
-use super::arena::{Arena, Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
+use super::arena::{Arena, Block, Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
 use crate::model::{Error, Labels};
 use std::sync::Arc;
 
@@ -13,10 +13,12 @@ pub(crate) struct Series {
     /// Creation time in nanoseconds since the Unix epoch.
     pub(crate) created_ns: u64,
     pub(crate) cell: Cell,
+    /// The memory that `cell` and its copies in handles point to.
+    _block: Block,
 }
 
 /// The cell of a series, by kind and number type.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Cell {
     U64(U64Cell),
     I64(I64Cell),
@@ -25,14 +27,15 @@ pub(crate) enum Cell {
     Histogram(HistogramCell),
 }
 
-impl Cell {
-    /// A zeroed cell of an arena; `bounds` matters for histograms only.
+impl Series {
+    /// A series with a zeroed cell of an arena; `bounds` matters for histograms only.
     pub(crate) fn new(
         arena: &Arc<Arena>,
-        kind: Kind,
-        number: Number,
+        (kind, number): (Kind, Number),
         bounds: usize,
         cells: Cells,
+        labels: Labels,
+        created_ns: u64,
     ) -> Result<Self, Error> {
         let buckets = bounds + 1;
         let bytes = match (kind, number) {
@@ -44,15 +47,18 @@ impl Cell {
         };
         let cells = if kind == Kind::Gauge { Cells::Shared } else { cells };
         let block = arena.allocate(bytes, cells)?;
-        Ok(match (kind, number) {
-            (Kind::Histogram, _) => Self::Histogram(HistogramCell::new(block, buckets)),
-            (Kind::Gauge, _) => Self::Gauge(GaugeCell::new(block)),
-            (_, Number::U64) => Self::U64(U64Cell::new(block)),
-            (_, Number::I64) => Self::I64(I64Cell::new(block)),
-            (_, Number::F64) => Self::F64(F64Cell::new(block)),
-        })
+        let cell = match (kind, number) {
+            (Kind::Histogram, _) => Cell::Histogram(HistogramCell::new(&block, buckets)),
+            (Kind::Gauge, _) => Cell::Gauge(GaugeCell::new(&block)),
+            (_, Number::U64) => Cell::U64(U64Cell::new(&block)),
+            (_, Number::I64) => Cell::I64(I64Cell::new(&block)),
+            (_, Number::F64) => Cell::F64(F64Cell::new(&block)),
+        };
+        Ok(Self { labels, created_ns, cell, _block: block })
     }
+}
 
+impl Cell {
     /// The value's bits in the family's number type; 0 for a histogram.
     pub(crate) fn bits(&self) -> u64 {
         match self {

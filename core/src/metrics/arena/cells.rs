@@ -1,5 +1,7 @@
 //! Cells by kind: how many bytes each takes, how it is added to and read.
 //!
+//! A cell is a copyable view of a `Block`; a handle holds both, the view for the hot path.
+//!
 //! Any thread and any signal handler may add at any time: no lock, no allocation, no thread-local.
 //! A histogram's bucket is one 16-byte {f64 sum, u64 count} that is committed at once, so a
 //! snapshot's count, sum and buckets cover the same observations.
@@ -11,19 +13,18 @@ use super::{Block, Place, shared};
 macro_rules! cell {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
-        #[derive(Debug)]
+        #[derive(Debug, Clone, Copy)]
         pub(crate) struct $name {
             pub(super) place: Place,
-            /// Keeps the memory that `place` points to.
-            _block: Block,
         }
 
         impl $name {
             /// Bytes to allocate.
             pub(crate) const BYTES: usize = 8;
 
-            pub(crate) fn new(block: Block) -> Self {
-                Self { place: block.place(), _block: block }
+            /// The cell in a block, which its user keeps alive.
+            pub(crate) fn new(block: &Block) -> Self {
+                Self { place: block.place() }
             }
         }
     };
@@ -97,11 +98,10 @@ impl GaugeCell {
 }
 
 /// One {sum, count} per bucket.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct HistogramCell {
     pub(super) place: Place,
     buckets: usize,
-    _block: Block,
 }
 
 impl HistogramCell {
@@ -110,8 +110,9 @@ impl HistogramCell {
         buckets * 16
     }
 
-    pub(crate) fn new(block: Block, buckets: usize) -> Self {
-        Self { place: block.place(), buckets, _block: block }
+    /// The cell in a block, which its user keeps alive.
+    pub(crate) fn new(block: &Block, buckets: usize) -> Self {
+        Self { place: block.place(), buckets }
     }
 
     /// Number of buckets, the one up to +Inf included.

@@ -192,7 +192,8 @@ mod tests {
         for cells in BOTH {
             let arena = Arena::private(1 << 20, cells).unwrap();
             for round in 0..1000_u64 {
-                let cell = U64Cell::new(arena.allocate(8, cells).unwrap());
+                let block = arena.allocate(8, cells).unwrap();
+                let cell = U64Cell::new(&block);
                 assert_eq!(cell.read(), 0, "round {round}");
                 cell.add(round + 1);
                 assert_eq!(cell.read(), round + 1);

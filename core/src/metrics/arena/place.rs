@@ -6,8 +6,8 @@
 use std::{
     ptr::NonNull,
     sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Once,
+        atomic::{AtomicIsize, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -18,24 +18,24 @@ use super::{
 };
 use crate::model::platform;
 
-/// What the process can do, decided once, before a cell exists.
-#[derive(Debug, Clone, Copy)]
-struct Ability {
-    rseq: Rseq,
-    cpus: u32,
-}
-
-static ABILITY: OnceLock<Option<Ability>> = OnceLock::new();
+/// What the process can do, decided once, before a cell in CPU planes exists.
+///
+/// Two words that the hot path loads, instead of a cell that it would have to ask for its state:
+/// who has a place with CPU planes was handed it after they were written.
+static RSEQ_OFFSET: AtomicIsize = AtomicIsize::new(0);
+static CPUS: AtomicU32 = AtomicU32::new(0);
 
 /// Number of CPU planes that an arena needs; 0 where sections cannot run.
 pub(super) fn cpus() -> u32 {
-    let decide = || {
-        let rseq = rseq::detect()?;
+    static DECIDED: Once = Once::new();
+    DECIDED.call_once(|| {
+        let Some(rseq) = rseq::detect() else { return };
         // Every CPU that may ever come online, not those that are.
-        let cpus = platform::possible_cpus()?;
-        Some(Ability { rseq, cpus })
-    };
-    ABILITY.get_or_init(decide).map_or(0, |ability| ability.cpus)
+        let Some(cpus) = platform::possible_cpus() else { return };
+        RSEQ_OFFSET.store(rseq.offset, Relaxed);
+        CPUS.store(cpus, Relaxed);
+    });
+    CPUS.load(Relaxed)
 }
 
 /// Pointers to a cell.
@@ -143,12 +143,12 @@ impl Place {
         }
     }
 
+    /// Whether the cell has CPU planes, and what adding to them needs.
     #[inline]
     fn sections(&self) -> Option<(Rseq, u32)> {
         if self.first_cpu.is_null() {
             return None;
         }
-        let ability = ABILITY.get().copied().flatten()?;
-        Some((ability.rseq, ability.cpus))
+        Some((Rseq { offset: RSEQ_OFFSET.load(Relaxed) }, CPUS.load(Relaxed)))
     }
 }

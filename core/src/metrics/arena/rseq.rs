@@ -25,7 +25,7 @@ pub(super) const PLANE_SHIFT: u32 = 28;
 /// Where this process's threads keep their registered `struct rseq`, relative to the thread pointer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rseq {
-    offset: isize,
+    pub(super) offset: isize,
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]

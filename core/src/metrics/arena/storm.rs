@@ -62,11 +62,12 @@ fn adds_per_thread() -> u64 {
 #[test]
 fn storms_of_preemption_lose_nothing() {
     let arena = Arena::private(1 << 20, Cells::PerCpu).unwrap();
-    let block = |bytes| arena.allocate(bytes, Cells::PerCpu).unwrap();
+    let [one, two, three] = [U64Cell::BYTES, F64Cell::BYTES, HistogramCell::bytes(BUCKETS)]
+        .map(|bytes| arena.allocate(bytes, Cells::PerCpu).unwrap());
     let storm = STORM.get_or_init(|| Storm {
-        counter: U64Cell::new(block(U64Cell::BYTES)),
-        sum: F64Cell::new(block(F64Cell::BYTES)),
-        histogram: HistogramCell::new(block(HistogramCell::bytes(BUCKETS)), BUCKETS),
+        counter: U64Cell::new(&one),
+        sum: F64Cell::new(&two),
+        histogram: HistogramCell::new(&three, BUCKETS),
         handled: AtomicU64::new(0),
     });
     // SAFETY: all-zero is a valid sigaction; the handler only records, which is what is tested.
