@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "accesslog_parse.h"
 
 #include <string.h>
@@ -18,29 +19,24 @@ struct text {
     char *end;
 };
 
-static size_t left(const struct text *text)
-{
+static size_t left(const struct text *text) {
     return (size_t)(text->end - text->at);
 }
 
-static bool is_digit(char c)
-{
+static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-static bool starts_with(const struct text *text, const char *prefix)
-{
+static bool starts_with(const struct text *text, const char *prefix) {
     const size_t length = strlen(prefix);
     return left(text) >= length && memcmp(text->at, prefix, length) == 0;
 }
 
-static bool equals(const struct text *text, const char *other)
-{
+static bool equals(const struct text *text, const char *other) {
     return left(text) == strlen(other) && starts_with(text, other);
 }
 
-static bool skip(struct text *text, const char *literal)
-{
+static bool skip(struct text *text, const char *literal) {
     if (!starts_with(text, literal)) {
         return false;
     }
@@ -49,16 +45,14 @@ static bool skip(struct text *text, const char *literal)
 }
 
 /* Takes what stands before the next `separator`, or all of it. */
-static struct text take_until(struct text *text, char separator)
-{
+static struct text take_until(struct text *text, char separator) {
     char *found = memchr(text->at, separator, left(text));
     const struct text taken = {text->at, found != NULL ? found : text->end};
     text->at = taken.end;
     return taken;
 }
 
-static bool take_quoted(struct text *text, struct text *content)
-{
+static bool take_quoted(struct text *text, struct text *content) {
     if (!skip(text, "\"")) {
         return false;
     }
@@ -75,8 +69,7 @@ static bool take_quoted(struct text *text, struct text *content)
     return false;
 }
 
-static bool has_time_shape(const char *at)
-{
+static bool has_time_shape(const char *at) {
     for (const char *shape = TIME_SHAPE; *shape != '\0'; shape++, at++) {
         bool fits;
         switch (*shape) {
@@ -95,8 +88,7 @@ static bool has_time_shape(const char *at)
 
 /* ADDRESS - USER [TIME] and the space after it. The user may look like all of these, so what ends
  * it is counted back from the first quote of the line. */
-static bool skip_client(struct text *text)
-{
+static bool skip_client(struct text *text) {
     const struct text client = take_until(text, '"');
     struct text user = client;
     const struct text address = take_until(&user, ' ');
@@ -105,8 +97,7 @@ static bool skip_client(struct text *text)
         && has_time_shape(client.end - time_length);
 }
 
-static bool take_status(struct text *text, int *status_class)
-{
+static bool take_status(struct text *text, int *status_class) {
     if (left(text) < 3 || text->at[0] < '1' || text->at[0] > '5' || !is_digit(text->at[1])
         || !is_digit(text->at[2])) {
         return false;
@@ -116,8 +107,7 @@ static bool take_status(struct text *text, int *status_class)
     return true;
 }
 
-static bool take_bytes(struct text *text, uint64_t *bytes)
-{
+static bool take_bytes(struct text *text, uint64_t *bytes) {
     *bytes = 0;
     if (skip(text, "-")) {
         return true;
@@ -133,8 +123,7 @@ static bool take_bytes(struct text *text, uint64_t *bytes)
     return text->at > first;
 }
 
-static int hex_value(char c)
-{
+static int hex_value(char c) {
     if (is_digit(c)) {
         return c - '0';
     }
@@ -145,8 +134,7 @@ static int hex_value(char c)
 }
 
 /* Undoes nginx's escapes in place. The result is never longer, so it cannot overtake the source. */
-static void unescape(struct text *path)
-{
+static void unescape(struct text *path) {
     char *to = path->at;
     for (const char *from = path->at; from < path->end; to++) {
         const size_t rest = (size_t)(path->end - from);
@@ -165,14 +153,12 @@ static void unescape(struct text *path)
     path->end = to;
 }
 
-static bool is_continuation(char c)
-{
+static bool is_continuation(char c) {
     return ((unsigned char)c & 0xC0) == 0x80;
 }
 
 /* Length of the character at the front of the text; 0: it is not UTF-8. */
-static size_t utf8_length(const struct text *text)
-{
+static size_t utf8_length(const struct text *text) {
     const unsigned char *at = (const unsigned char *)text->at;
     if (at[0] < 0x80) {
         return 1;
@@ -204,8 +190,7 @@ static size_t utf8_length(const struct text *text)
     return length;
 }
 
-static bool is_utf8(struct text text)
-{
+static bool is_utf8(struct text text) {
     while (text.at < text.end) {
         const size_t length = utf8_length(&text);
         if (length == 0) {
@@ -217,16 +202,14 @@ static bool is_utf8(struct text text)
 }
 
 /* Appends to the route as far as there is room; its last byte only says where a character ends. */
-static void append(struct access *access, const char *bytes, size_t length)
-{
+static void append(struct access *access, const char *bytes, size_t length) {
     const size_t room = sizeof access->route - access->route_length;
     const size_t fitting = length < room ? length : room;
     memcpy(access->route + access->route_length, bytes, fitting);
     access->route_length += fitting;
 }
 
-static void append_segment(struct access *access, const struct text *segment)
-{
+static void append_segment(struct access *access, const struct text *segment) {
     const char *at = segment->at;
     while (at < segment->end && is_digit(*at)) {
         at++;
@@ -239,15 +222,13 @@ static void append_segment(struct access *access, const struct text *segment)
     }
 }
 
-static void set_route(struct access *access, const char *route)
-{
+static void set_route(struct access *access, const char *route) {
     access->route_length = 0;
     append(access, route, strlen(route));
 }
 
 /* The first two segments of the path; false: the path is not UTF-8. */
-static bool read_route(struct text target, struct access *access)
-{
+static bool read_route(struct text target, struct access *access) {
     if (!starts_with(&target, "/")) {
         set_route(access, "none");
         return true;
@@ -277,8 +258,7 @@ static bool read_route(struct text target, struct access *access)
     return true;
 }
 
-static enum access_method method_of(const struct text *text)
-{
+static enum access_method method_of(const struct text *text) {
     int method = ACCESS_GET;
     while (method != ACCESS_OTHER && !equals(text, ACCESS_METHOD_LABELS[method])) {
         method++;
@@ -286,8 +266,7 @@ static enum access_method method_of(const struct text *text)
     return (enum access_method)method;
 }
 
-static bool read_request(struct text request, struct access *access)
-{
+static bool read_request(struct text request, struct access *access) {
     const struct text method = take_until(&request, ' ');
     const bool has_target = skip(&request, " ");
     const struct text target = take_until(&request, ' ');
@@ -303,8 +282,7 @@ static bool read_request(struct text request, struct access *access)
     return true;
 }
 
-bool access_parse(char *line, size_t length, struct access *access)
-{
+bool access_parse(char *line, size_t length, struct access *access) {
     struct text text = {line, line + length};
     struct text request, ignored;
     return length <= ACCESS_MAX_LINE && memchr(line, '\0', length) == NULL

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* One line of an access log in nginx's `combined` format, by the rules of README.md.
  *
  * Knows nothing of metrics: it turns bytes into the labels and the number that the host counts.
