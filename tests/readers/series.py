@@ -11,7 +11,7 @@ import math
 import re
 import sys
 
-KINDS = ("counter", "gauge", "histogram")
+KINDS = ("counter", "up_down_counter", "gauge", "histogram")
 
 
 def number(text):
@@ -82,9 +82,12 @@ def histogram_problems(entries, name):
 
 
 def group_problems(group):
-    for part in ("_sum", "_count"):
-        if part not in group:
-            yield f"{part} missing"
+    # OpenMetrics forbids both where a bound is negative: the sum may then fall.
+    negative = any(bound is not None and float(bound) < 0 for bound, _ in group["_bucket"])
+    if not (negative and "_sum" not in group and "_count" not in group):
+        for part in ("_sum", "_count"):
+            if part not in group:
+                yield f"{part} missing"
     if any(bound is None for bound, _ in group["_bucket"]):
         yield "bucket without le"
         return
