@@ -1,12 +1,14 @@
 //! One family: what is fixed for a name, and the table of its series.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use hashbrown::HashTable;
 
 use parking_lot::RwLock;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{arena::Cells, bounds::Bounds, series::Series};
-use crate::model::{Error, ErrorKind, SortedLabels, hash_labels};
+use crate::model::{Error, ErrorKind, SortedLabels};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
 pub const DEFAULT_BOUNDS: [f64; 11] =
@@ -74,7 +76,8 @@ struct Text {
 /// The series of a family in order of creation, found by the hash of their labels.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    by_hash: HashMap<u64, Vec<Arc<Series>>>,
+    /// Each with the hash of its labels.
+    found: HashTable<(u64, Arc<Series>)>,
     pub(crate) order: Vec<Arc<Series>>,
     /// Past the limit, what new label sets fold into.
     pub(crate) overflow: Option<Arc<Series>>,
@@ -96,6 +99,11 @@ impl Family {
         }
     }
 
+    /// Whether it is a family of that kind and number type.
+    pub(crate) fn is(&self, kind: Kind, number: Number) -> bool {
+        (self.kind, self.number) == (kind, number)
+    }
+
     /// Help and unit.
     pub(crate) fn text(&self) -> (Box<str>, Box<str>) {
         let text = self.text.read();
@@ -112,7 +120,7 @@ impl Family {
     ) -> Result<bool, Error> {
         let wanted = what(description.kind, description.number);
         let have = what(self.kind, self.number);
-        if wanted != have {
+        if !self.is(description.kind, description.number) {
             return Err(self.conflict(&format!("is a {have}; it was asked for as a {wanted}")));
         }
         if let Some(bounds) = bounds.filter(|bounds| **bounds != *self.bounds) {
@@ -161,24 +169,28 @@ fn what(kind: Kind, number: Number) -> &'static str {
 
 impl Table {
     pub(crate) fn find(&self, hash: u64, labels: &SortedLabels<'_>) -> Option<&Arc<Series>> {
-        self.by_hash.get(&hash)?.iter().find(|series| labels.matches(&series.labels))
+        let found = self
+            .found
+            .find(hash, |(known, series)| *known == hash && labels.matches(&series.labels));
+        found.map(|(_, series)| series)
     }
 
     pub(crate) fn insert(&mut self, hash: u64, series: &Arc<Series>) {
-        self.by_hash.entry(hash).or_default().push(Arc::clone(series));
+        self.found.insert_unique(hash, (hash, Arc::clone(series)), |(hash, _)| *hash);
         self.order.push(Arc::clone(series));
     }
 
     /// Takes a series out; handles to it go on recording where nobody looks.
     pub(crate) fn remove(&mut self, hash: u64, labels: &SortedLabels<'_>) -> bool {
-        let Some(found) = self.find(hash, labels).cloned() else { return false };
-        if let Some(same_hash) = self.by_hash.get_mut(&hash) {
-            same_hash.retain(|series| !Arc::ptr_eq(series, &found));
-            if same_hash.is_empty() {
-                self.by_hash.remove(&hash);
-            }
+        let found = self
+            .found
+            .find_entry(hash, |(known, series)| *known == hash && labels.matches(&series.labels));
+        let Ok(found) = found else { return false };
+        let ((_, series), _) = found.remove();
+        self.order.retain(|other| !Arc::ptr_eq(other, &series));
+        if self.overflow.as_ref().is_some_and(|overflow| Arc::ptr_eq(overflow, &series)) {
+            self.overflow = None;
         }
-        self.order.retain(|series| !Arc::ptr_eq(series, &found));
         true
     }
 
@@ -188,11 +200,6 @@ impl Table {
         *self = Self::default();
         count
     }
-}
-
-/// Hash of a caller's labels for `Table`.
-pub(crate) fn hash_of(labels: &SortedLabels<'_>) -> u64 {
-    hash_labels(labels.pairs().iter().copied())
 }
 
 /// Checks a histogram's bounds.

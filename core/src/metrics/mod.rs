@@ -7,6 +7,7 @@
 mod arena;
 mod bounds;
 mod claims;
+mod directory;
 mod family;
 mod handle;
 mod registry;

@@ -3,21 +3,19 @@
 //! Families are few and read often; series are many. One lock for the map of families, one per
 //! family for its series, taken for the lookup only. Recording through a handle takes none.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-use parking_lot::RwLock;
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
     arena::{Arena, Cells},
-    claims::Claims,
-    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, Table, check_bounds, hash_of},
+    directory::Directory,
+    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, Table, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
     series::Series,
 };
@@ -62,7 +60,8 @@ pub struct Dropped {
 /// All metrics of an engine.
 #[derive(Debug)]
 pub struct Metrics {
-    families: RwLock<Families>,
+    directory: Directory,
+    hash: RandomState,
     arena: Arc<Arena>,
     clock: Arc<dyn Clock>,
     limits: Limits,
@@ -72,14 +71,9 @@ pub struct Metrics {
     generation: AtomicU64,
     refused_nan: Arc<AtomicU64>,
     refused_overflow: AtomicU64,
+    /// Held while the engine's own families are brought up to date, so that no two do.
+    recording_own: Mutex<()>,
     limit_logged: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Families {
-    by_name: HashMap<Box<str>, Arc<Family>>,
-    order: Vec<Arc<Family>>,
-    claims: Claims,
 }
 
 impl Metrics {
@@ -99,7 +93,8 @@ impl Metrics {
             if default_bounds.is_empty() { &DEFAULT_BOUNDS } else { default_bounds };
         check_bounds(default_bounds)?;
         Ok(Self {
-            families: RwLock::default(),
+            directory: Directory::default(),
+            hash: RandomState::default(),
             arena: Arena::private(limits.max_cell_bytes, cells)?,
             clock,
             limits,
@@ -108,6 +103,7 @@ impl Metrics {
             generation: AtomicU64::new(1),
             refused_nan: Arc::default(),
             refused_overflow: AtomicU64::new(0),
+            recording_own: Mutex::new(()),
             limit_logged: AtomicBool::new(false),
         })
     }
@@ -203,7 +199,7 @@ impl Metrics {
     pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
         let family = self.find(name)?;
         let labels = SortedLabels::new(labels)?;
-        if !family.table.write().remove(hash_of(&labels), &labels) {
+        if !family.table.write().remove(labels.hash(&self.hash), &labels) {
             let message = format!("metric `{name}` has no series {:?}", labels.to_owned());
             return Err(Error::new(ErrorKind::NotFound, message).with_field("labels"));
         }
@@ -266,6 +262,7 @@ impl Metrics {
 
     /// Brings the engine's own families up to date; called before a snapshot.
     pub(crate) fn record_own(&self) {
+        let _only = self.recording_own.lock();
         let dropped = self.dropped();
         for (reason, count) in [("nan", dropped.nan), ("overflow", dropped.overflow)] {
             if count == 0 {
@@ -280,7 +277,7 @@ impl Metrics {
 
     /// The families as they are, for a schema.
     pub(crate) fn list(&self) -> Vec<Arc<Family>> {
-        self.families.read().order.clone()
+        self.directory.list()
     }
 
     /// Version of names, labels and descriptions; values do not change it.
@@ -296,8 +293,8 @@ impl Metrics {
         self.generation.fetch_add(1, Relaxed);
     }
 
-    fn find(&self, name: &str) -> Result<Arc<Family>, Error> {
-        self.families.read().by_name.get(name).cloned().ok_or_else(|| {
+    fn find(&self, name: &str) -> Result<&Arc<Family>, Error> {
+        self.directory.find(name).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("no metric is called `{name}`"))
                 .with_field("name")
         })
@@ -308,38 +305,28 @@ impl Metrics {
         &self,
         wanted: &Description<'_>,
         bounds: Option<&[f64]>,
-    ) -> Result<Arc<Family>, Error> {
+    ) -> Result<&Arc<Family>, Error> {
         if let Some(bounds) = bounds {
             if wanted.kind != Kind::Histogram {
                 return Err(Error::invalid("bounds", "only histograms have bounds"));
             }
             check_bounds(bounds)?;
         }
-        if let Some(family) = self.families.read().by_name.get(wanted.name).cloned() {
-            if family.agree(wanted, bounds)? {
-                self.changed();
+        let known = self.directory.find(wanted.name);
+        let (family, made) = match known {
+            Some(family) => (family, false),
+            None => {
+                check_metric_name(wanted.name)?;
+                let bounds = match (wanted.kind, bounds) {
+                    (Kind::Histogram, None) => &*self.default_bounds,
+                    (_, bounds) => bounds.unwrap_or(&[]),
+                };
+                self.directory.find_or_insert(wanted.name, || Family::new(wanted, bounds))?
             }
-            return Ok(family);
-        }
-        check_metric_name(wanted.name)?;
-        let mut families = self.families.write();
-        if let Some(family) = families.by_name.get(wanted.name).cloned() {
-            drop(families);
-            if family.agree(wanted, bounds)? {
-                self.changed();
-            }
-            return Ok(family);
-        }
-        families.claims.claim(wanted.name, wanted.kind)?;
-        let bounds = match (wanted.kind, bounds) {
-            (Kind::Histogram, None) => &*self.default_bounds,
-            (_, bounds) => bounds.unwrap_or(&[]),
         };
-        let family = Arc::new(Family::new(wanted, bounds));
-        families.by_name.insert(family.name.clone(), Arc::clone(&family));
-        families.order.push(Arc::clone(&family));
-        drop(families);
-        self.changed();
+        if made || family.agree(wanted, bounds)? {
+            self.changed();
+        }
         Ok(family)
     }
 
@@ -351,36 +338,39 @@ impl Metrics {
         number: Number,
         bounds: Option<&[f64]>,
         labels: &[(&str, &str)],
-    ) -> Result<(Arc<Family>, Arc<Series>), Error> {
-        // Labels are checked first, so that a refused call leaves no empty family behind.
+    ) -> Result<(&Family, Arc<Series>), Error> {
         let labels = SortedLabels::new(labels)?;
-        let known = self.families.read().by_name.get(name).cloned();
+        let known = self.directory.find(name);
         if known.is_none() {
+            // Before the family is made, so that a refused call leaves no empty one behind.
             self.check_new(kind, &labels)?;
         }
-        let wanted =
-            Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
-        let family = self.family(&wanted, bounds)?;
-        let hash = hash_of(&labels);
+        let family = match known.filter(|known| bounds.is_none() && known.is(kind, number)) {
+            Some(family) => family,
+            None => {
+                let (help, unit) = ("", "");
+                let what = Description { name, kind, number, bounds: &[], help, unit, cells: None };
+                self.family(&what, bounds)?
+            }
+        };
+        let hash = labels.hash(&self.hash);
         if let Some(series) = family.table.read().find(hash, &labels) {
-            return Ok((Arc::clone(&family), Arc::clone(series)));
+            return Ok((family, Arc::clone(series)));
         }
         self.check_new(kind, &labels)?;
         let mut table = family.table.write();
         if let Some(series) = table.find(hash, &labels) {
-            let series = Arc::clone(series);
-            drop(table);
-            return Ok((family, series));
+            return Ok((family, Arc::clone(series)));
         }
         let series = if self.reserve(&table) {
-            let made = self.new_series(&family, table.order.len(), &labels);
+            let made = self.new_series(family, table.order.len(), &labels);
             let series = made.inspect_err(|_| {
                 self.series.fetch_sub(1, Relaxed);
             })?;
             table.insert(hash, &series);
             series
         } else {
-            self.overflow(&family, &mut table)?
+            self.overflow(family, &mut table)?
         };
         drop(table);
         self.changed();
@@ -406,7 +396,7 @@ impl Metrics {
     }
 
     /// The series that label sets past a limit fold into: one per family, past the limit itself.
-    fn overflow(&self, family: &Arc<Family>, table: &mut Table) -> Result<Arc<Series>, Error> {
+    fn overflow(&self, family: &Family, table: &mut Table) -> Result<Arc<Series>, Error> {
         if family.kind == Kind::Gauge {
             self.refused_overflow.fetch_add(1, Relaxed);
             if !self.limit_logged.swap(true, Relaxed) {
@@ -427,7 +417,7 @@ impl Metrics {
         let labels = SortedLabels::new(&[(OVERFLOW_LABEL, "true")])?;
         let series = self.new_series(family, table.order.len(), &labels)?;
         table.overflow = Some(Arc::clone(&series));
-        table.insert(hash_of(&labels), &series);
+        table.insert(labels.hash(&self.hash), &series);
         self.series.fetch_add(1, Relaxed);
         tracing::warn!(
             metric = &*family.name,

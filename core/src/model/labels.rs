@@ -1,11 +1,12 @@
 //! Label sets: sorted by name, without duplicates, compared in full.
 //!
-//! Lookups borrow the caller's text: [`SortedLabels`] sorts references on the stack, and only a
-//! new series copies them into [`Labels`].
+//! Lookups borrow the caller's text: [`SortedLabels`] sorts references (up to eight on the stack),
+//! and only a new series copies them into [`Labels`].
 
-use std::fmt;
-
-use xxhash_rust::xxh3::Xxh3Default;
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher},
+};
 
 use super::{Error, MAX_VALUE_BYTES, check_label_name};
 
@@ -44,10 +45,15 @@ impl fmt::Debug for Labels {
     }
 }
 
+/// Labels that are sorted without allocating: most series have fewer.
+const INLINE: usize = 8;
+
 /// A caller's labels, borrowed and sorted.
 #[derive(Debug)]
 pub(crate) struct SortedLabels<'a> {
-    pairs: [(&'a str, &'a str); MAX_LABELS],
+    inline: [(&'a str, &'a str); INLINE],
+    /// Where more are.
+    heap: Vec<(&'a str, &'a str)>,
     len: usize,
 }
 
@@ -58,15 +64,29 @@ impl<'a> SortedLabels<'a> {
     /// InvalidArgument for more than [`MAX_LABELS`] or a name given twice. Names are checked only
     /// by `check`, when a series is created: an existing series has checked names.
     pub(crate) fn new(labels: &[(&'a str, &'a str)]) -> Result<Self, Error> {
-        let mut sorted = Self { pairs: [("", ""); MAX_LABELS], len: labels.len() };
-        let Some(pairs) = sorted.pairs.get_mut(..labels.len()) else {
+        if labels.len() > MAX_LABELS {
             let message = format!("{} labels; a series has at most {MAX_LABELS}", labels.len());
             return Err(Error::invalid("labels", message));
+        }
+        let mut sorted = Self { inline: [("", ""); INLINE], heap: Vec::new(), len: labels.len() };
+        let pairs = match sorted.inline.get_mut(..labels.len()) {
+            Some(pairs) => {
+                pairs.copy_from_slice(labels);
+                pairs
+            }
+            None => {
+                sorted.heap = labels.to_vec();
+                &mut sorted.heap
+            }
         };
-        pairs.copy_from_slice(labels);
         // Empty values sort last, and are then cut off.
-        pairs.sort_unstable_by_key(|(name, value)| (value.is_empty(), *name));
-        sorted.len = pairs.partition_point(|(_, value)| !value.is_empty());
+        let key = |(name, value): &(&'a str, &'a str)| (value.is_empty(), *name);
+        if !pairs.is_sorted_by_key(key) {
+            pairs.sort_unstable_by_key(key);
+        }
+        while sorted.pairs().last().is_some_and(|(_, value)| value.is_empty()) {
+            sorted.len -= 1;
+        }
         let pairs = sorted.pairs();
         let twice = pairs.iter().zip(pairs.iter().skip(1)).find(|(a, b)| a.0 == b.0);
         if let Some(((name, _), _)) = twice {
@@ -76,7 +96,20 @@ impl<'a> SortedLabels<'a> {
     }
 
     pub(crate) fn pairs(&self) -> &[(&'a str, &'a str)] {
-        self.pairs.get(..self.len).unwrap_or(&[])
+        let all = if self.heap.is_empty() { &self.inline[..] } else { &self.heap };
+        all.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Hash of the set, with lengths as separators: ("ab", "c") is not ("a", "bc").
+    pub(crate) fn hash(&self, state: &impl BuildHasher) -> u64 {
+        let mut hasher = state.build_hasher();
+        for (name, value) in self.pairs() {
+            // A hasher may add its own length; this one is ours, whatever it does.
+            hasher.write_u64((name.len() as u64) << 32 | value.len() as u64);
+            hasher.write(name.as_bytes());
+            hasher.write(value.as_bytes());
+        }
+        hasher.finish()
     }
 
     /// Checks every name and value, for a series that is about to be created.
@@ -103,18 +136,6 @@ impl<'a> SortedLabels<'a> {
     }
 }
 
-/// Hash of a sorted label set, with lengths as separators: ("ab", "c") is not ("a", "bc").
-pub(crate) fn hash_labels<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
-    let mut hash = Xxh3Default::new();
-    for (name, value) in pairs {
-        hash.update(&(name.len() as u32).to_ne_bytes());
-        hash.update(name.as_bytes());
-        hash.update(&(value.len() as u32).to_ne_bytes());
-        hash.update(value.as_bytes());
-    }
-    hash.digest()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,8 +146,10 @@ mod tests {
         let b = SortedLabels::new(&[("a", "1"), ("b", "2")]).unwrap();
         assert_eq!(a.pairs(), b.pairs());
         assert!(a.matches(&b.to_owned()));
-        let hash = |pairs: &[(&str, &str)]| hash_labels(pairs.iter().copied());
+        let state = foldhash::fast::FixedState::default();
+        let hash = |pairs: &[(&str, &str)]| SortedLabels::new(pairs).unwrap().hash(&state);
         assert_ne!(hash(&[("ab", "c")]), hash(&[("a", "bc")]));
+        assert_eq!(hash(&[("b", "2"), ("a", "1")]), hash(&[("a", "1"), ("b", "2")]));
         let ab_c = SortedLabels::new(&[("ab", "c")]).unwrap().to_owned();
         assert!(!SortedLabels::new(&[("a", "bc")]).unwrap().matches(&ab_c));
     }

@@ -12,6 +12,6 @@ pub mod schema;
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind};
 pub use labels::Labels;
-pub(crate) use labels::{SortedLabels, hash_labels};
+pub(crate) use labels::SortedLabels;
 pub use name::{MAX_NAME_BYTES, MAX_VALUE_BYTES, check_label_name, check_metric_name};
 pub use tallyport_plugin_api::{Kind, Number, Value};

@@ -1,0 +1,158 @@
+//! Families by name: found without a lock, because a family is never removed.
+//!
+//! Levels of doubling size, made as they are needed. A name has a window of a few places in each
+//! level, and lies in the first free one; so a free place in a window ends the search.
+
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::{Arc, OnceLock},
+};
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+
+use super::{claims::Claims, family::Family};
+use crate::model::Error;
+
+/// Places of the first level.
+const FIRST: usize = 64;
+/// Levels: 64 Mi places, more than there can be series.
+const LEVELS: usize = 20;
+/// Places of a level that a name may lie in.
+const WINDOW: usize = 8;
+
+type Level = Box<[OnceLock<Arc<Family>>]>;
+
+/// Families by name. Any thread.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    levels: [OnceLock<Level>; LEVELS],
+    hash: RandomState,
+    /// What changes with a new family; the lock also orders inserts.
+    writing: Mutex<Writing>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    order: Vec<Arc<Family>>,
+    claims: Claims,
+}
+
+impl Directory {
+    /// The family of a name.
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Family>> {
+        let hash = self.hash_of(name);
+        for (level, places) in self.levels.iter().map_while(OnceLock::get).enumerate() {
+            for place in window(places, hash, level) {
+                // A free place: the name would be in it.
+                let family = place.get()?;
+                if *family.name == *name {
+                    return Some(family);
+                }
+            }
+        }
+        None
+    }
+
+    /// The family of a name, made by `make` if there is none; its sample names are claimed.
+    ///
+    /// Returns whether it was made.
+    ///
+    /// # Errors
+    /// Conflict when another family has one of its sample names.
+    pub(super) fn find_or_insert(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Family,
+    ) -> Result<(&Arc<Family>, bool), Error> {
+        let mut writing = self.writing.lock();
+        if let Some(family) = self.find(name) {
+            return Ok((family, false));
+        }
+        let family = Arc::new(make());
+        writing.claims.claim(name, family.kind)?;
+        writing.order.push(Arc::clone(&family));
+        let hash = self.hash_of(name);
+        for (level, places) in self.levels.iter().enumerate() {
+            let places =
+                places.get_or_init(|| (0..FIRST << level).map(|_| OnceLock::new()).collect());
+            for place in window(places, hash, level) {
+                // Only this lock's holder fills places, so what is free stays free.
+                if place.get().is_none() {
+                    return Ok((place.get_or_init(|| family), true));
+                }
+            }
+        }
+        Err(Error::new(crate::model::ErrorKind::Limit, "too many metrics have names of one hash"))
+    }
+
+    /// The families in order of creation.
+    pub(super) fn list(&self) -> Vec<Arc<Family>> {
+        self.writing.lock().order.clone()
+    }
+
+    fn hash_of(&self, name: &str) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+}
+
+/// The places of a name in one level.
+fn window(places: &Level, hash: u64, level: usize) -> impl Iterator<Item = &OnceLock<Arc<Family>>> {
+    // Other bits of the hash in each level, so that names that met once do not meet again.
+    let first = hash.rotate_right(7 * level as u32) as usize;
+    (0..WINDOW).filter_map(move |step| places.get((first + step) & (places.len() - 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use tallyport_plugin_api::{Kind, Number};
+
+    use super::*;
+    use crate::metrics::Description;
+
+    fn gauge(name: &str) -> Family {
+        let (kind, number) = (Kind::Gauge, Number::F64);
+        let what = Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
+        Family::new(&what, &[])
+    }
+
+    #[test]
+    fn every_family_is_found_again_and_is_made_once() {
+        let directory = Directory::default();
+        let names: Vec<String> = (0..20_000).map(|i| format!("gauge_{i}")).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for name in &names {
+                        let (family, _) = directory.find_or_insert(name, || gauge(name)).unwrap();
+                        assert_eq!(*family.name, **name);
+                        assert!(Arc::ptr_eq(family, directory.find(name).unwrap()));
+                    }
+                });
+            }
+        });
+        let listed = directory.list();
+        let different: HashSet<_> = listed.iter().map(|family| &*family.name).collect();
+        assert_eq!((listed.len(), different.len()), (names.len(), names.len()));
+        assert!(directory.find("gauge_").is_none());
+    }
+
+    #[test]
+    fn a_refused_family_leaves_nothing() {
+        let directory = Directory::default();
+        directory.find_or_insert("a", || gauge("a")).unwrap();
+        let counter = |name| {
+            let (kind, number) = (Kind::Counter, Number::U64);
+            let what =
+                Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
+            Family::new(&what, &[])
+        };
+        assert!(directory.find_or_insert("a_total", || counter("a_total")).is_err());
+        assert!(directory.find("a_total").is_none());
+        assert_eq!(directory.list().len(), 1);
+    }
+}
