@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The long runs: the full sizes that `make test` runs in small. Writes docs/CAMPAIGN.md.
+#
+#   tests/campaign.sh [ADDS]     adds of each of 16 threads in the storm, 1e9 by default
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export RUSTUP_DIST_SERVER=http://127.0.0.1:9 RUSTUP_AUTO_INSTALL=0
+adds=${1:-1000000000}
+report=docs/CAMPAIGN.md
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+
+# step NAME COMMAND…: runs it, and records how long it took; a failure ends the campaign.
+step() {
+  local name=$1 start=$SECONDS
+  shift
+  printf '== %s\n' "$name"
+  "$@"
+  printf '| %s | passed | %d s |\n' "$name" $((SECONDS - start)) >>"$results"
+}
+
+storm() {
+  TALLYPORT_STORM_ADDS=$adds cargo test --release --quiet -p tallyport-core --lib storm
+}
+
+stress() {
+  cargo build --release --quiet -p tallyport-tests --bin stress -p tallyport-builtin-exporters-loadable
+  target/release/stress --seconds 300 \
+    --plugin target/release/libtallyport_builtin_exporters_loadable.so@csv
+}
+
+step "storm: 16 threads, $adds adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
+step "stress: 4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
+step "ThreadSanitizer over the stress program, 120 s: clean" tests/tsan.sh 120
+
+{
+  echo '# The last campaign'
+  echo
+  echo "\`make campaign\` on $(date -u +%F), commit $(git rev-parse --short HEAD), $(nproc) CPUs"
+  echo "($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), $(uname -sr), $(rustc --version)."
+  echo
+  echo '| run | result | time |'
+  echo '|---|---|---:|'
+  cat "$results"
+} >"$report"
+cat "$report"
