@@ -46,7 +46,7 @@ fn samples() -> [PathBuf; 3] {
 
 const TAGGED: &str = "\
 requests_total:7|c|#method:GET,status:2xx
-requests_total:18446744073709551615|c|#method:a_b_c_d_e_f_g,status:é
+requests_total:18446744073709551615|c|#method:a_b_c_d_e@f_g,status:é
 queue_length:-5|g
 temperature:0.30000000000000004|g|#site:sum
 temperature:0|g|#site:zero

@@ -64,12 +64,15 @@ static void put(output *out, const char *text, size_t len) {
 
 static void put_z(output *out, const char *text) { put(out, text, strlen(text)); }
 
-/* Text with what would end it replaced: `: | @ #`, control characters, and those of `also`. */
-static void put_clean(output *out, tallyport_str text, const char *also) {
+/* What would end a name, or a tag's key and value. In plain StatsD labels are parts of the name. */
+static const char name_ends[] = ":|@#", label_ends[] = ":|@#.", tag_ends[] = ":|#,";
+
+/* Text with what would end it replaced, and control characters. */
+static void put_clean(output *out, tallyport_str text, const char *ends) {
     for (size_t at = 0; at < text.len; at++) {
         const char c = text.ptr[at];
         const int control = (unsigned char)c < 0x20 || c == 0x7f;
-        put(out, control || strchr(":|@#", c) != NULL || strchr(also, c) != NULL ? "_" : &c, 1);
+        put(out, control || strchr(ends, c) != NULL ? "_" : &c, 1);
     }
 }
 
@@ -203,8 +206,8 @@ static void put_line(output *out, const series *of, const char *suffix, const ch
                      const char *value, const char *type) {
     const int tags = of->self->tags;
     const tallyport_str prefix = {of->self->prefix, strlen(of->self->prefix)};
-    put_clean(out, prefix, "");
-    put_clean(out, of->name, "");
+    put_clean(out, prefix, name_ends);
+    put_clean(out, of->name, name_ends);
     put_z(out, suffix);
     if (tags) { /* what is plain comes before the value, what is tagged after it */
         put_z(out, ":");
@@ -220,9 +223,9 @@ static void put_line(output *out, const series *of, const char *suffix, const ch
             text = string(of->all, pair.value);
         }
         put_z(out, !tags ? "." : at == 0 ? "|#" : ",");
-        put_clean(out, key, tags ? "," : ".");
+        put_clean(out, key, tags ? tag_ends : label_ends);
         put_z(out, tags ? ":" : ".");
-        put_clean(out, text, tags ? "," : ".");
+        put_clean(out, text, tags ? tag_ends : label_ends);
     }
     if (!tags) {
         put_z(out, ":");

@@ -43,12 +43,14 @@ std::optional<std::string> text_of(plugin::value value) {
     return text_of(value.f64());
 }
 
-/* Appends text with what would end it replaced: `: | @ #`, control characters, `also`. */
-void append_clean(std::string &out, std::string_view text, char also) {
+/* What would end a name, or a tag's key and value. In plain StatsD labels are parts of the name. */
+constexpr std::string_view name_ends = ":|@#", label_ends = ":|@#.", tag_ends = ":|#,";
+
+/* Appends text with what would end it replaced, and control characters. */
+void append_clean(std::string &out, std::string_view text, std::string_view ends) {
     for (const char c : text) {
         const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-        const bool ends = c == ':' || c == '|' || c == '@' || c == '#' || (c == also && also != 0);
-        out += control || ends ? '_' : c;
+        out += control || ends.find(c) != ends.npos ? '_' : c;
     }
 }
 
@@ -77,7 +79,7 @@ public:
             if (json.key[0] == '\0') throw error;
             throw std::move(error).with("option", json.key);
         }
-        append_clean(prefix_, options[0].text, 0);
+        append_clean(prefix_, options[0].text, name_ends);
         tags_ = options[1].flag != 0;
     }
 
@@ -132,16 +134,16 @@ private:
         std::string labels;
         const auto add = [&](std::string_view key, std::string_view text) {
             labels += tags_ ? (labels.empty() ? "|#" : ",") : ".";
-            append_clean(labels, key, tags_ ? ',' : '.');
+            append_clean(labels, key, tags_ ? tag_ends : label_ends);
             labels += tags_ ? ':' : '.';
-            append_clean(labels, text, tags_ ? ',' : '.');
+            append_clean(labels, text, tags_ ? tag_ends : label_ends);
         };
         for (const auto label : series.labels()) add(label.name, label.value);
         if (!le.empty()) add("le", le);
 
         std::string &line = out.buffer();
         line += prefix_;
-        append_clean(line, family.name(), 0);
+        append_clean(line, family.name(), name_ends);
         line += suffix;
         if (!tags_) line += labels;
         line.append(1, ':').append(value).append(type);

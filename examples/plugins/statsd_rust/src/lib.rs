@@ -50,7 +50,7 @@ impl Exporter for Statsd {
             return Err(Error::option("prefix", "longer than 255 bytes"));
         }
         let mut prefix = String::new();
-        push_clean(&mut prefix, &options.prefix, &[]);
+        push_clean(&mut prefix, &options.prefix, NAME_ENDS);
         Ok(Self { host, prefix, tags: options.tags })
     }
 
@@ -134,23 +134,31 @@ impl Statsd {
         let mut labels = String::new();
         let bound = (!le.is_empty()).then_some(("le", le));
         for (key, text) in of.labels().chain(bound) {
-            let (first, between, also) = if self.tags { ("|#", ",", ',') } else { (".", ".", '.') };
+            let (first, between, ends) =
+                if self.tags { ("|#", ",", TAG_ENDS) } else { (".", ".", LABEL_ENDS) };
             labels.push_str(if labels.is_empty() { first } else { between });
-            push_clean(&mut labels, key, &[also]);
+            push_clean(&mut labels, key, ends);
             labels.push(if self.tags { ':' } else { '.' });
-            push_clean(&mut labels, text, &[also]);
+            push_clean(&mut labels, text, ends);
         }
         let (before, after) = if self.tags { ("", &*labels) } else { (&*labels, "") };
         let mut name = self.prefix.clone();
-        push_clean(&mut name, family.name(), &[]);
+        push_clean(&mut name, family.name(), NAME_ENDS);
         sink.write(format!("{name}{suffix}{before}:{value}{kind}{after}\n").as_bytes())
     }
 }
 
-/// Appends text with what would end it replaced: `: | @ #`, control characters, and `also`.
-fn push_clean(out: &mut String, text: &str, also: &[char]) {
-    let ends = |c: char| matches!(c, ':' | '|' | '@' | '#') || also.contains(&c);
-    out.extend(text.chars().map(|c| if c.is_ascii_control() || ends(c) { '_' } else { c }));
+/// What would end a name.
+const NAME_ENDS: &[char] = &[':', '|', '@', '#'];
+/// What would end a label as a part of the name, in plain StatsD.
+const LABEL_ENDS: &[char] = &[':', '|', '@', '#', '.'];
+/// What would end a tag's key or value.
+const TAG_ENDS: &[char] = &[':', '|', '#', ','];
+
+/// Appends text with what would end it replaced, and control characters.
+fn push_clean(out: &mut String, text: &str, ends: &[char]) {
+    let unfit = |c: char| c.is_ascii_control() || ends.contains(&c);
+    out.extend(text.chars().map(|c| if unfit(c) { '_' } else { c }));
 }
 
 /// `None` for a value that StatsD cannot spell.
