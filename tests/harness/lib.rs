@@ -114,3 +114,8 @@ pub fn cargo_artifact(package: &str, file: &str) -> PathBuf {
     assert!(path.exists(), "package {package} was built without {}", path.display());
     path
 }
+
+/// The Rust blocks of the README, as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
