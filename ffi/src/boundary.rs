@@ -327,3 +327,109 @@ fn panicked(payload: Box<dyn Any + Send>) -> Error {
     let message = format!("a bug in Tallyport, please report it: {what} (at {place})");
     Error::new(ErrorKind::Panic, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use tallyport_plugin_api::abi::{TALLYPORT_POISONED, tallyport_str};
+
+    use super::*;
+    use crate::{
+        counter::{
+            tallyport_counter_add, tallyport_counter_free, tallyport_counter_get_z,
+            tallyport_counter_value,
+        },
+        engine::{
+            tallyport_engine, tallyport_engine_close, tallyport_engine_open_z,
+            tallyport_engine_status,
+        },
+        error::{tallyport_error_free, tallyport_error_message},
+    };
+
+    fn text_of(text: tallyport_str) -> String {
+        // SAFETY: text of the library, alive until its error is freed.
+        let bytes = unsafe { std::slice::from_raw_parts(text.ptr.cast::<u8>(), text.len) };
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_panic_poisons_cold_calls_and_recording_goes_on() {
+        let (mut engine, mut counter) = (ptr::null_mut(), ptr::null_mut());
+        let mut error = ptr::null_mut();
+        let none = ptr::null_mut();
+        // SAFETY: pointers to our own variables, and C strings.
+        let opened = unsafe { tallyport_engine_open_z(ptr::null(), &raw mut engine, none) };
+        assert_eq!(opened, TALLYPORT_OK);
+        // SAFETY: as above.
+        let got = unsafe {
+            tallyport_counter_get_z(engine, c"a".as_ptr(), ptr::null(), &raw mut counter, none)
+        };
+        assert_eq!(got, TALLYPORT_OK);
+
+        let buggy = |engine: *mut tallyport_engine, error: *mut *mut tallyport_error| {
+            fallible!(error, |call| {
+                let _entered = call.engine(engine)?;
+                panic!("planted in {}", "the engine")
+            })
+        };
+        assert_eq!(buggy(engine, &raw mut error), TALLYPORT_PANIC);
+        // SAFETY: the error that the call made.
+        let message = text_of(unsafe { tallyport_error_message(error) });
+        assert!(message.contains("planted in the engine (at "), "{message}");
+        assert!(message.contains("boundary.rs:"), "{message}");
+        // SAFETY: as above.
+        unsafe { tallyport_error_free(error) };
+
+        let mut buf = crate::buf::tallyport_buf::EMPTY;
+        // SAFETY: as above.
+        let status = unsafe { tallyport_engine_status(engine, &raw mut buf, none) };
+        assert_eq!(status, TALLYPORT_POISONED);
+        // SAFETY: as above.
+        unsafe { tallyport_counter_add(counter, 3) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { tallyport_counter_value(counter) }, 3);
+        // SAFETY: as above.
+        unsafe { tallyport_counter_free(counter) };
+        // SAFETY: as above.
+        unsafe { tallyport_engine_close(engine) };
+    }
+
+    #[test]
+    fn a_panic_in_a_call_without_an_error_is_contained_too() {
+        assert_eq!(contained(7, || watched(|| panic!("planted")).map_or(8, |()| 9)), 8);
+        let done = record!(5, ptr::null::<tallyport_engine>(), Counter(_counter) => 6);
+        assert_eq!(done, 5);
+    }
+
+    #[test]
+    fn options_of_an_older_and_a_newer_header_are_read() {
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Newer {
+            known: tallyport_plugin_options,
+            new: u64,
+        }
+        // SAFETY: every field of both is valid as zero.
+        let mut newer = unsafe { std::mem::zeroed::<Newer>() };
+        // SAFETY: this is the one caller, with pointers to its own variables.
+        let call = unsafe { Call::new() };
+        let read = |newer: &Newer| {
+            call.options("options", (&raw const *newer).cast::<tallyport_plugin_options>())
+        };
+        newer.known.size = size_of::<Newer>() as u32;
+        newer.known.name.len = 5;
+        assert_eq!(read(&newer).unwrap().name.len, 5);
+        newer.new = 1;
+        assert_eq!(read(&newer).unwrap_err().kind(), ErrorKind::Unsupported);
+        newer.known.size = std::mem::offset_of!(tallyport_plugin_options, path) as u32;
+        newer.known.path.len = 7;
+        let older = read(&newer).unwrap();
+        assert_eq!((older.name.len, older.path.len), (5, 0));
+        newer.known.size = 4;
+        assert_eq!(read(&newer).unwrap_err().field(), Some("options.size"));
+        newer.known.size = u32::MAX;
+        assert_eq!(read(&newer).unwrap_err().field(), Some("options.size"));
+        newer.known.size = 24;
+        newer.known.flags = 1;
+        assert_eq!(read(&newer).unwrap_err().field(), Some("options.flags"));
+    }
+}

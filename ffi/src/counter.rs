@@ -145,14 +145,13 @@ pub unsafe extern "C" fn tallyport_counter_f64_add(
     counter: *const tallyport_counter_f64,
     amount: f64,
 ) -> tallyport_status {
-    // Checked here, because the error that the engine makes of it is no business of a signal
-    // handler.
-    if !(amount >= 0.0 && amount.is_finite()) {
-        return plain!(TALLYPORT_INVALID_ARGUMENT, TALLYPORT_INVALID_ARGUMENT);
-    }
-    record!(TALLYPORT_BAD_HANDLE, counter, CounterF64(counter) => match counter.add(amount) {
-        Ok(()) => TALLYPORT_OK,
-        Err(_) => TALLYPORT_INVALID_ARGUMENT,
+    record!(TALLYPORT_BAD_HANDLE, counter, CounterF64(counter) => {
+        // The engine would allocate an error, which a signal handler must not.
+        if amount >= 0.0 && amount.is_finite() {
+            counter.add(amount).map_or(TALLYPORT_INVALID_ARGUMENT, |()| TALLYPORT_OK)
+        } else {
+            TALLYPORT_INVALID_ARGUMENT
+        }
     })
 }
 

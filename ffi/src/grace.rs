@@ -51,7 +51,10 @@ pub(crate) struct Readers<'a> {
     pub(crate) crowd: &'a Announcement,
 }
 
-/// A running section; dropping it ends it.
+/// A section that interrupts none of its thread; dropping it ends it.
+pub(crate) struct Alone<'a>(&'a Announcement);
+
+/// A section of any thread; dropping it ends it.
 pub(crate) struct Section<'a> {
     at: &'a Announcement,
     shared: bool,
@@ -61,16 +64,33 @@ pub(crate) struct Section<'a> {
 const PROBES: usize = 8;
 
 impl<'a> Readers<'a> {
-    /// Begins a section of `thread`, an identity that no two running threads share; never 0.
+    /// Begins a section in the frequent case: `None` means, use [`Readers::enter`].
+    ///
+    /// `thread` is an identity that no two running threads share; never 0. For
+    /// [`Order::Barrier`] only. It stores constants: counting up and down in memory would make
+    /// every call wait for the one before.
     #[inline]
+    pub(crate) fn enter_alone(self, thread: usize) -> Option<Alone<'a>> {
+        let at = self.threads.get(self.first(thread))?;
+        if at.owner.load(Relaxed) != thread || at.depth.load(Relaxed) != 0 {
+            return None;
+        }
+        // A signal handler before the store finds 0, and leaves 0.
+        at.depth.store(1, Relaxed);
+        compiler_fence(SeqCst);
+        Some(Alone(at))
+    }
+
+    /// Begins a section of `thread`, whatever else runs.
     pub(crate) fn enter(self, thread: usize, order: Order) -> Section<'a> {
-        let first = thread.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
-        let at = self.threads.get(first & (self.threads.len().wrapping_sub(1)));
-        let section = match at {
-            Some(at) if at.owner.load(Relaxed) == thread => Section { at, shared: false },
-            _ => self.find(thread, first),
-        };
-        section.announce();
+        let section = self.find(thread);
+        if section.shared {
+            section.at.depth.fetch_add(1, Relaxed);
+        } else {
+            // A signal handler between the two leaves `depth` as it found it.
+            let depth = section.at.depth.load(Relaxed);
+            section.at.depth.store(depth.wrapping_add(1), Relaxed);
+        }
         match order {
             Order::Barrier => compiler_fence(SeqCst),
             Order::Fence => fence(SeqCst),
@@ -79,11 +99,12 @@ impl<'a> Readers<'a> {
     }
 
     /// The thread's own announcement, claimed at its first section, or the crowd's.
-    #[cold]
-    fn find(self, thread: usize, first: usize) -> Section<'a> {
+    fn find(self, thread: usize) -> Section<'a> {
+        let first = self.first(thread);
         for probe in 0..PROBES.min(self.threads.len()) {
-            let index = (first + probe) & (self.threads.len() - 1);
-            let Some(at) = self.threads.get(index) else { break };
+            let Some(at) = self.threads.get((first + probe) & (self.threads.len() - 1)) else {
+                break;
+            };
             let mut owner = at.owner.load(Relaxed);
             if owner == 0 {
                 // A signal handler of this thread may have claimed it in between.
@@ -95,6 +116,12 @@ impl<'a> Readers<'a> {
             }
         }
         Section { at: self.crowd, shared: true }
+    }
+
+    /// Where a thread's announcement is, unless another thread was there before.
+    #[inline]
+    fn first(self, thread: usize) -> usize {
+        (thread.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) & self.threads.len().wrapping_sub(1)
     }
 
     /// Whether every section that ran when this was called has ended since.
@@ -113,22 +140,16 @@ impl<'a> Readers<'a> {
     }
 }
 
-impl Section<'_> {
+impl Drop for Alone<'_> {
     #[inline]
-    fn announce(&self) {
-        if self.shared {
-            self.at.depth.fetch_add(1, Relaxed);
-        } else {
-            // A signal handler between the two leaves `depth` as it found it.
-            self.at.depth.store(self.at.depth.load(Relaxed).wrapping_add(1), Relaxed);
-        }
+    fn drop(&mut self) {
+        // Release: everything that the section did comes before its end.
+        self.0.depth.store(0, Release);
     }
 }
 
 impl Drop for Section<'_> {
-    #[inline]
     fn drop(&mut self) {
-        // Release: everything that the section did comes before its end.
         if self.shared {
             self.at.depth.fetch_sub(1, Release);
         } else {

@@ -53,7 +53,8 @@ pub(crate) enum Object {
     UpDownCounter(UpDownCounter),
     UpDownCounterF64(UpDownCounterF64),
     Gauge(Gauge),
-    Histogram(Histogram),
+    /// Boxed: it would double the size of a slot.
+    Histogram(Box<Histogram>),
     Engine(Arc<EngineState>),
     Snapshot(Arc<Snapshot>),
     Error(Box<ErrorState>),
@@ -174,8 +175,27 @@ pub(crate) fn insert<T>(object: Object) -> Option<*mut T> {
 #[inline]
 pub(crate) fn with<T, R>(handle: *const T, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
     let number = handle.addr() as u64;
-    let order = if ORDER.load(Relaxed) == WITH_BARRIER { Order::Barrier } else { Order::Fence };
+    if ORDER.load(Relaxed) == WITH_BARRIER
+        && let Some(_section) = READERS.enter_alone(this_thread())
+    {
+        return found(number, f);
+    }
+    with_care(number, f)
+}
+
+/// A thread's first call, a signal handler inside a call, a thread in the crowd, or fences.
+#[cold]
+#[inline(never)]
+fn with_care<R>(number: u64, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
+    let with_barrier = ORDER.load(Relaxed) == WITH_BARRIER;
+    let order = if with_barrier { Order::Barrier } else { Order::Fence };
     let _section = READERS.enter(this_thread(), order);
+    found(number, f)
+}
+
+/// Calls `f` with the object of a live number; in a section.
+#[inline(always)]
+fn found<R>(number: u64, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
     let slot = slot((number & 0xff_ffff) as usize)?;
     if slot.number.load(Acquire) != number {
         return None;
@@ -376,4 +396,128 @@ mod barrier {
     }
 
     pub(super) use system::{pass, register};
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicPtr};
+
+    use tallyport_core::engine::Engine;
+
+    use super::*;
+
+    /// Handles of counters, as the C API types them.
+    enum Opaque {}
+
+    fn add(handle: *mut Opaque) -> bool {
+        let done = with(handle, |object| match object {
+            Object::Counter(counter) => {
+                counter.inc();
+                Some(())
+            }
+            _ => None,
+        });
+        done.is_some()
+    }
+
+    fn new_counter(engine: &Engine, name: &str) -> *mut Opaque {
+        insert(Object::Counter(engine.metrics().counter(name, &[]).unwrap())).unwrap()
+    }
+
+    fn is_counter(object: &Object) -> bool {
+        matches!(object, Object::Counter(_))
+    }
+
+    #[test]
+    fn a_freed_handle_is_stale_for_ever_also_when_its_slot_is_used_again() {
+        let engine = Engine::builder().build().unwrap();
+        let old = new_counter(&engine, "old");
+        assert!(add(old));
+        assert!(remove(old, is_counter));
+        assert!(!remove(old, is_counter));
+        assert!(!add(old));
+        for round in 0..4 * BATCH {
+            let new = new_counter(&engine, "new");
+            assert_ne!(new, old, "round {round}");
+            assert!(!add(old), "round {round}");
+            assert!(remove(new, is_counter));
+        }
+        assert_eq!(engine.metrics().counter("old", &[]).unwrap().value(), 1);
+        assert_eq!(engine.metrics().counter("new", &[]).unwrap().value(), 0);
+    }
+
+    #[test]
+    fn numbers_that_are_no_handles_lead_to_nothing() {
+        let engine = Engine::builder().build().unwrap();
+        let live = new_counter(&engine, "live");
+        assert!(!remove(live, |object| matches!(object, Object::Gauge(_))));
+        let invented = [
+            0,
+            1,
+            usize::MAX,
+            live.addr() ^ (1 << 24), // another generation
+            live.addr() ^ (1 << 60), // another type
+            live.addr() | 0xff_ffff, // past every slot
+        ];
+        for number in invented {
+            let handle: *mut Opaque = ptr::without_provenance_mut(number);
+            assert!(!add(handle), "{number:#x}");
+            assert!(!remove(handle, is_counter), "{number:#x}");
+        }
+        assert!(add(live));
+        assert!(remove(live, is_counter));
+    }
+
+    /// Two threads record through whatever handle is published, two replace and free them. Each
+    /// record must be in the series that its handle was made for.
+    #[test]
+    fn free_while_others_add() {
+        const SERIES: usize = 16;
+        let engine = Engine::builder().build().unwrap();
+        let published: Vec<AtomicPtr<Opaque>> =
+            (0..SERIES).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        let done = AtomicBool::new(false);
+        let rounds = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
+        let counts: Vec<[u64; SERIES]> = std::thread::scope(|scope| {
+            let recorders: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut counts = [0; SERIES];
+                        while !done.load(Relaxed) {
+                            for (series, handle) in published.iter().enumerate() {
+                                counts[series] += u64::from(add(handle.load(Acquire)));
+                            }
+                        }
+                        counts
+                    })
+                })
+                .collect();
+            let replacers: Vec<_> = (0..2)
+                .map(|half| {
+                    let (engine, published) = (&engine, &published);
+                    scope.spawn(move || {
+                        for round in 0..rounds {
+                            let series = (round % (SERIES / 2)) * 2 + half;
+                            let fresh = new_counter(engine, &format!("series_{series}"));
+                            let old = published[series].swap(fresh, AcqRel);
+                            assert_eq!(remove(old, is_counter), !old.is_null());
+                        }
+                    })
+                })
+                .collect();
+            for replacer in replacers {
+                replacer.join().unwrap();
+            }
+            done.store(true, Relaxed);
+            recorders.into_iter().map(|recorder| recorder.join().unwrap()).collect()
+        });
+        for (series, handle) in published.iter().enumerate() {
+            remove(handle.load(Acquire), is_counter);
+            let recorded: u64 = counts.iter().map(|counts| counts[series]).sum();
+            let counter = engine.metrics().counter(&format!("series_{series}"), &[]).unwrap();
+            assert_eq!(counter.value(), recorded, "series {series}");
+        }
+        let recorded: u64 = counts.iter().flatten().sum();
+        assert!(recorded > 0);
+    }
 }

@@ -44,7 +44,7 @@ pub unsafe extern "C" fn tallyport_histogram_get(
         let bounds = call.numbers("bounds", bounds, bound_count)?;
         let labels = call.labels(labels, label_count)?;
         let histogram = entered.engine.metrics().histogram(name, bounds, &labels)?;
-        out.set(handles::give("histogram", Object::Histogram(histogram))?);
+        out.set(handles::give("histogram", Object::Histogram(Box::new(histogram)))?);
         Ok(())
     })
 }
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn tallyport_histogram_get_z(
         let bounds = call.numbers("bounds", bounds, bound_count)?;
         let labels = call.labels_z(labels)?;
         let histogram = entered.engine.metrics().histogram(name, bounds, &labels)?;
-        out.set(handles::give("histogram", Object::Histogram(histogram))?);
+        out.set(handles::give("histogram", Object::Histogram(Box::new(histogram)))?);
         Ok(())
     })
 }

@@ -163,14 +163,13 @@ pub unsafe extern "C" fn tallyport_up_down_counter_f64_add(
     counter: *const tallyport_up_down_counter_f64,
     amount: f64,
 ) -> tallyport_status {
-    // Checked here, because the error that the engine makes of it is no business of a signal
-    // handler.
-    if !(amount.is_finite()) {
-        return plain!(TALLYPORT_INVALID_ARGUMENT, TALLYPORT_INVALID_ARGUMENT);
-    }
-    record!(TALLYPORT_BAD_HANDLE, counter, UpDownCounterF64(counter) => match counter.add(amount) {
-        Ok(()) => TALLYPORT_OK,
-        Err(_) => TALLYPORT_INVALID_ARGUMENT,
+    record!(TALLYPORT_BAD_HANDLE, counter, UpDownCounterF64(counter) => {
+        // The engine would allocate an error, which a signal handler must not.
+        if amount.is_finite() {
+            counter.add(amount).map_or(TALLYPORT_INVALID_ARGUMENT, |()| TALLYPORT_OK)
+        } else {
+            TALLYPORT_INVALID_ARGUMENT
+        }
     })
 }
 
@@ -184,14 +183,13 @@ pub unsafe extern "C" fn tallyport_up_down_counter_f64_sub(
     counter: *const tallyport_up_down_counter_f64,
     amount: f64,
 ) -> tallyport_status {
-    // Checked here, because the error that the engine makes of it is no business of a signal
-    // handler.
-    if !(amount.is_finite()) {
-        return plain!(TALLYPORT_INVALID_ARGUMENT, TALLYPORT_INVALID_ARGUMENT);
-    }
-    record!(TALLYPORT_BAD_HANDLE, counter, UpDownCounterF64(counter) => match counter.sub(amount) {
-        Ok(()) => TALLYPORT_OK,
-        Err(_) => TALLYPORT_INVALID_ARGUMENT,
+    record!(TALLYPORT_BAD_HANDLE, counter, UpDownCounterF64(counter) => {
+        // The engine would allocate an error, which a signal handler must not.
+        if amount.is_finite() {
+            counter.sub(amount).map_or(TALLYPORT_INVALID_ARGUMENT, |()| TALLYPORT_OK)
+        } else {
+            TALLYPORT_INVALID_ARGUMENT
+        }
     })
 }
 

@@ -36,8 +36,13 @@ pub unsafe extern "C" fn tallyport_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_abi_check(abi: u32) -> tallyport_status {
     // From major 1 on, a library serves every header of its major that is not newer.
-    let fits = abi == TALLYPORT_ABI_VERSION;
-    plain!(TALLYPORT_UNSUPPORTED, if fits { TALLYPORT_OK } else { TALLYPORT_UNSUPPORTED })
+    plain!(
+        TALLYPORT_UNSUPPORTED,
+        match abi {
+            TALLYPORT_ABI_VERSION => TALLYPORT_OK,
+            _ => TALLYPORT_UNSUPPORTED,
+        }
+    )
 }
 
 /// Name of a status, for example `NOT_FOUND`; `UNKNOWN` for a number that is none.
