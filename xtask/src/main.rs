@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command line talks to a terminal
 
+mod bench;
 mod constants;
 mod headers;
 mod unsafe_check;
@@ -24,6 +25,12 @@ struct Verb {
 }
 
 const VERBS: &[Verb] = &[
+    Verb {
+        name: "bench",
+        usage: "bench [GROUP]...",
+        about: "run the benchmarks [--json FILE] [--markdown] [--quick]",
+        run: bench::run,
+    },
     Verb {
         name: "headers",
         usage: "headers [--check]",

@@ -1,0 +1,41 @@
+//! What is measured, a file per group; `main.rs` knows them by name.
+
+pub mod counter;
+pub mod counter_c;
+pub mod histogram;
+
+use crate::{measure::Plan, report::Section};
+
+/// What a group gets: how long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    /// Rounds and their length.
+    pub plan: Plan,
+    /// Whether a rough answer is enough.
+    pub quick: bool,
+}
+
+/// A group: its name, what it is, and its measurement.
+pub struct Group {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One line.
+    pub about: &'static str,
+    /// Measures; an error fails this group only.
+    pub run: fn(Task) -> Result<Vec<Section>, String>,
+}
+
+/// Every group, in the order of a full run.
+pub const GROUPS: &[Group] = &[
+    Group { name: "counter", about: "a held counter, 1 and 2 threads", run: counter::run },
+    Group { name: "counter_c", about: "the same over the C ABI", run: counter_c::run },
+    Group { name: "histogram", about: "a held histogram of 11 bounds", run: histogram::run },
+];
+
+/// What a child process of a group does: `--child GROUP …`.
+///
+/// # Errors
+/// An unknown group; what it says.
+pub fn child(words: &[String]) -> Result<(), String> {
+    Err(format!("no child {words:?}"))
+}
