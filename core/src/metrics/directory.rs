@@ -12,11 +12,14 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::{claims::Claims, family::Family};
-use crate::model::Error;
+use crate::model::{Error, ErrorKind};
+
+/// Most families: names that come from outside must not take memory for ever.
+pub(super) const MAX_FAMILIES: usize = 100_000;
 
 /// Places of the first level.
 const FIRST: usize = 64;
-/// Levels: 64 Mi places, more than there can be series.
+/// Levels: 64 Mi places for the names of [`MAX_FAMILIES`].
 const LEVELS: usize = 20;
 /// Places of a level that a name may lie in.
 const WINDOW: usize = 8;
@@ -59,7 +62,8 @@ impl Directory {
     /// Returns whether it was made.
     ///
     /// # Errors
-    /// Conflict when another family has one of its sample names.
+    /// Conflict when another family has one of its sample names, Limit past [`MAX_FAMILIES`]; then
+    /// nothing changed.
     pub(super) fn find_or_insert(
         &self,
         name: &str,
@@ -69,21 +73,27 @@ impl Directory {
         if let Some(family) = self.find(name) {
             return Ok((family, false));
         }
+        let full = |what: &str| Err(Error::new(ErrorKind::Limit, what).with_field("name"));
+        if writing.order.len() >= MAX_FAMILIES {
+            return full("there are 100000 metrics, and no more; put what varies into labels");
+        }
+        let Some(place) = self.free_place(name) else {
+            return full("too many metrics have names of one hash; use another name");
+        };
         let family = Arc::new(make());
         writing.claims.claim(name, family.kind)?;
         writing.order.push(Arc::clone(&family));
+        Ok((place.get_or_init(|| family), true))
+    }
+
+    /// Where a new name goes. Only the lock's holder fills places, so what is free stays free.
+    fn free_place(&self, name: &str) -> Option<&OnceLock<Arc<Family>>> {
         let hash = self.hash_of(name);
-        for (level, places) in self.levels.iter().enumerate() {
+        self.levels.iter().enumerate().find_map(|(level, places)| {
             let places =
                 places.get_or_init(|| (0..FIRST << level).map(|_| OnceLock::new()).collect());
-            for place in window(places, hash, level) {
-                // Only this lock's holder fills places, so what is free stays free.
-                if place.get().is_none() {
-                    return Ok((place.get_or_init(|| family), true));
-                }
-            }
-        }
-        Err(Error::new(crate::model::ErrorKind::Limit, "too many metrics have names of one hash"))
+            window(places, hash, level).find(|place| place.get().is_none())
+        })
     }
 
     /// The families in order of creation.
@@ -154,5 +164,21 @@ mod tests {
         assert!(directory.find_or_insert("a_total", || counter("a_total")).is_err());
         assert!(directory.find("a_total").is_none());
         assert_eq!(directory.list().len(), 1);
+    }
+
+    #[test]
+    fn families_are_bounded_and_a_refused_one_leaves_nothing() {
+        let directory = Directory::default();
+        for i in 0..MAX_FAMILIES {
+            let name = format!("gauge_{i}");
+            directory.find_or_insert(&name, || gauge(&name)).unwrap();
+        }
+        for _ in 0..2 {
+            let refused = directory.find_or_insert("one_more", || gauge("one_more"));
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Limit);
+        }
+        assert!(directory.find("one_more").is_none());
+        assert_eq!(directory.list().len(), MAX_FAMILIES);
+        assert!(directory.find_or_insert("gauge_7", || gauge("gauge_7")).is_ok());
     }
 }

@@ -81,6 +81,8 @@ pub(crate) struct Table {
     pub(crate) order: Vec<Arc<Series>>,
     /// Past the limit, what new label sets fold into.
     pub(crate) overflow: Option<Arc<Series>>,
+    /// Whether a label set came past the limit: said once.
+    pub(crate) at_limit: bool,
 }
 
 impl Family {
@@ -112,12 +114,14 @@ impl Family {
 
     /// Checks a further description or use against what is fixed; sets help and unit once.
     ///
-    /// `bounds` is `None` where the caller named none. Returns whether the text changed.
+    /// `bounds` is `None` where the caller named none. `changed` is called before anybody can see a
+    /// text that changes.
     pub(crate) fn agree(
         &self,
         description: &Description<'_>,
         bounds: Option<&[f64]>,
-    ) -> Result<bool, Error> {
+        changed: impl FnOnce(),
+    ) -> Result<(), Error> {
         let wanted = what(description.kind, description.number);
         let have = what(self.kind, self.number);
         if !self.is(description.kind, description.number) {
@@ -130,7 +134,7 @@ impl Family {
             );
         }
         if description.help.is_empty() && description.unit.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let mut text = self.text.write();
         for (field, have, wanted) in
@@ -141,14 +145,17 @@ impl Family {
                     .conflict(&format!("has {field} {have:?}; it was described with {wanted:?}")));
             }
         }
-        let before = text.help.len() + text.unit.len();
+        let sets = |have: &str, wanted: &str| have.is_empty() && !wanted.is_empty();
+        if sets(&text.help, description.help) || sets(&text.unit, description.unit) {
+            changed();
+        }
         if text.help.is_empty() {
             text.help = description.help.into();
         }
         if text.unit.is_empty() {
             text.unit = description.unit.into();
         }
-        Ok(text.help.len() + text.unit.len() != before)
+        Ok(())
     }
 
     fn conflict(&self, what: &str) -> Error {

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use foldhash::fast::RandomState;
@@ -53,8 +53,18 @@ impl Default for Limits {
 pub struct Dropped {
     /// NaN observations of histograms.
     pub nan: u64,
-    /// Gauge series refused past a limit.
+    /// Series refused past a limit: of gauges, and where not even the series that others fold into
+    /// found memory.
     pub overflow: u64,
+}
+
+/// Whose series it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The program's: limits hold.
+    Host,
+    /// The engine's own, of which there are few.
+    Engine,
 }
 
 /// All metrics of an engine.
@@ -67,13 +77,14 @@ pub struct Metrics {
     limits: Limits,
     default_bounds: Box<[f64]>,
     series: AtomicUsize,
-    /// Changes with every family, series and description: the schema's version.
+    /// Changes with every family, series and description: the schema's version. Always before
+    /// another thread can see the change, under the lock that makes it: who saw it is not handed
+    /// an older schema.
     generation: AtomicU64,
     refused_nan: Arc<AtomicU64>,
     refused_overflow: AtomicU64,
     /// Held while the engine's own families are brought up to date, so that no two do.
     recording_own: Mutex<()>,
-    limit_logged: AtomicBool,
 }
 
 impl Metrics {
@@ -104,7 +115,6 @@ impl Metrics {
             refused_nan: Arc::default(),
             refused_overflow: AtomicU64::new(0),
             recording_own: Mutex::new(()),
-            limit_logged: AtomicBool::new(false),
         })
     }
 
@@ -199,7 +209,8 @@ impl Metrics {
     pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
         let family = self.find(name)?;
         let labels = SortedLabels::new(labels)?;
-        if !family.table.write().remove(labels.hash(&self.hash), &labels) {
+        let mut table = family.table.write();
+        if !table.remove(labels.hash(&self.hash), &labels) {
             let message = format!("metric `{name}` has no series {:?}", labels.to_owned());
             return Err(Error::new(ErrorKind::NotFound, message).with_field("labels"));
         }
@@ -213,8 +224,8 @@ impl Metrics {
     /// # Errors
     /// NotFound when there is no such family.
     pub fn clear(&self, name: &str) -> Result<(), Error> {
-        let count = self.find(name)?.table.write().clear();
-        self.series.fetch_sub(count, Relaxed);
+        let mut table = self.find(name)?.table.write();
+        self.series.fetch_sub(table.clear(), Relaxed);
         self.changed();
         Ok(())
     }
@@ -262,17 +273,36 @@ impl Metrics {
 
     /// Brings the engine's own families up to date; called before a snapshot.
     pub(crate) fn record_own(&self) {
-        let _only = self.recording_own.lock();
         let dropped = self.dropped();
         for (reason, count) in [("nan", dropped.nan), ("overflow", dropped.overflow)] {
             if count == 0 {
                 continue;
             }
-            match self.counter(DROPPED_FAMILY, &[("reason", reason)]) {
-                Ok(counter) => counter.add(count.saturating_sub(counter.value())),
+            // Not under the lock: what is logged may reach a subscriber that takes a snapshot.
+            match self.own_counter(reason) {
+                Ok(counter) => {
+                    let _only = self.recording_own.lock();
+                    counter.add(count.saturating_sub(counter.value()));
+                }
                 Err(error) => tracing::warn!(%error, "the engine's own counter"),
             }
         }
+    }
+
+    /// A counter of [`DROPPED_FAMILY`], past the limits: it is there to tell of them.
+    fn own_counter(&self, reason: &str) -> Result<Counter, Error> {
+        let what = Description {
+            name: DROPPED_FAMILY,
+            kind: Kind::Counter,
+            number: Number::U64,
+            bounds: &[],
+            help: "",
+            unit: "",
+            cells: None,
+        };
+        let family = self.family(&what, None)?;
+        let labels = SortedLabels::new(&[("reason", reason)])?;
+        self.series_of(family, &labels, Owner::Engine).and_then(Counter::new)
     }
 
     /// The families as they are, for a schema.
@@ -312,6 +342,7 @@ impl Metrics {
             }
             check_bounds(bounds)?;
         }
+        check_number(wanted.kind, wanted.number)?;
         let known = self.directory.find(wanted.name);
         let (family, made) = match known {
             Some(family) => (family, false),
@@ -321,11 +352,15 @@ impl Metrics {
                     (Kind::Histogram, None) => &*self.default_bounds,
                     (_, bounds) => bounds.unwrap_or(&[]),
                 };
-                self.directory.find_or_insert(wanted.name, || Family::new(wanted, bounds))?
+                let make = || {
+                    self.changed();
+                    Family::new(wanted, bounds)
+                };
+                self.directory.find_or_insert(wanted.name, make)?
             }
         };
-        if made || family.agree(wanted, bounds)? {
-            self.changed();
+        if !made {
+            family.agree(wanted, bounds, || self.changed())?;
         }
         Ok(family)
     }
@@ -350,31 +385,81 @@ impl Metrics {
             None => {
                 let (help, unit) = ("", "");
                 let what = Description { name, kind, number, bounds: &[], help, unit, cells: None };
-                self.family(&what, bounds)?
+                self.family(&what, bounds).inspect_err(|error| self.count_refusal(error))?
             }
         };
-        let hash = labels.hash(&self.hash);
-        if let Some(series) = family.table.read().find(hash, &labels) {
-            return Ok((family, Arc::clone(series)));
-        }
-        self.check_new(kind, &labels)?;
-        let mut table = family.table.write();
-        if let Some(series) = table.find(hash, &labels) {
-            return Ok((family, Arc::clone(series)));
-        }
-        let series = if self.reserve(&table) {
-            let made = self.new_series(family, table.order.len(), &labels);
-            let series = made.inspect_err(|_| {
-                self.series.fetch_sub(1, Relaxed);
-            })?;
-            table.insert(hash, &series);
-            series
-        } else {
-            self.overflow(family, &mut table)?
-        };
-        drop(table);
-        self.changed();
+        let series = self.series_of(family, &labels, Owner::Host)?;
         Ok((family, series))
+    }
+
+    /// The series of a family with these labels, created on first use.
+    fn series_of(
+        &self,
+        family: &Family,
+        labels: &SortedLabels<'_>,
+        owner: Owner,
+    ) -> Result<Arc<Series>, Error> {
+        let hash = labels.hash(&self.hash);
+        if let Some(series) = family.table.read().find(hash, labels) {
+            return Ok(Arc::clone(series));
+        }
+        self.check_new(family.kind, labels)?;
+        let mut table = family.table.write();
+        if let Some(series) = table.find(hash, labels) {
+            return Ok(Arc::clone(series));
+        }
+        let warned = table.at_limit;
+        let made = self.make(family, &mut table, (hash, labels), owner);
+        let warn = table.at_limit && !warned;
+        drop(table);
+        // Not under the lock: a subscriber may count its lines here.
+        if warn && family.kind == Kind::Gauge {
+            tracing::warn!(metric = &*family.name, "limit: new gauge series are refused");
+        } else if warn {
+            tracing::warn!(
+                metric = &*family.name,
+                "limit: further label sets fold into {OVERFLOW_LABEL}=\"true\""
+            );
+        }
+        made.inspect_err(|error| self.count_refusal(error))
+    }
+
+    /// Makes a series, or folds it into the family's overflow series.
+    fn make(
+        &self,
+        family: &Family,
+        table: &mut Table,
+        (hash, labels): (u64, &SortedLabels<'_>),
+        owner: Owner,
+    ) -> Result<Arc<Series>, Error> {
+        let refused = if self.reserve(table, owner) {
+            match self.new_series(family, table.order.len(), labels) {
+                Ok(series) => {
+                    self.changed();
+                    table.insert(hash, &series);
+                    return Ok(series);
+                }
+                Err(full) => {
+                    self.series.fetch_sub(1, Relaxed);
+                    full
+                }
+            }
+        } else {
+            let message = format!(
+                "metric `{}` is at its limit of series, and gauges cannot be folded",
+                family.name
+            );
+            Error::new(ErrorKind::Limit, message).with_field("labels")
+        };
+        table.at_limit = true;
+        if family.kind == Kind::Gauge { Err(refused) } else { self.overflow(family, table) }
+    }
+
+    /// What could not be recorded is counted.
+    fn count_refusal(&self, error: &Error) {
+        if error.kind() == ErrorKind::Limit {
+            self.refused_overflow.fetch_add(1, Relaxed);
+        }
     }
 
     fn check_new(&self, kind: Kind, labels: &SortedLabels<'_>) -> Result<(), Error> {
@@ -389,7 +474,11 @@ impl Metrics {
     }
 
     /// Counts one more series of the engine, unless a limit is reached.
-    fn reserve(&self, table: &Table) -> bool {
+    fn reserve(&self, table: &Table, owner: Owner) -> bool {
+        if owner == Owner::Engine {
+            self.series.fetch_add(1, Relaxed);
+            return true;
+        }
         let below = |count: usize| (count < self.limits.max_series).then_some(count + 1);
         table.order.len() < self.limits.max_series_per_family
             && self.series.fetch_update(Relaxed, Relaxed, below).is_ok()
@@ -397,33 +486,15 @@ impl Metrics {
 
     /// The series that label sets past a limit fold into: one per family, past the limit itself.
     fn overflow(&self, family: &Family, table: &mut Table) -> Result<Arc<Series>, Error> {
-        if family.kind == Kind::Gauge {
-            self.refused_overflow.fetch_add(1, Relaxed);
-            if !self.limit_logged.swap(true, Relaxed) {
-                tracing::warn!(
-                    metric = &*family.name,
-                    "cardinality limit: new gauge series are refused"
-                );
-            }
-            let message = format!(
-                "gauge `{}` is at its limit of series, and gauges cannot be folded",
-                family.name
-            );
-            return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
-        }
         if let Some(series) = &table.overflow {
             return Ok(Arc::clone(series));
         }
         let labels = SortedLabels::new(&[(OVERFLOW_LABEL, "true")])?;
         let series = self.new_series(family, table.order.len(), &labels)?;
+        self.changed();
         table.overflow = Some(Arc::clone(&series));
         table.insert(labels.hash(&self.hash), &series);
         self.series.fetch_add(1, Relaxed);
-        tracing::warn!(
-            metric = &*family.name,
-            series = table.order.len(),
-            "cardinality limit: further label sets fold into {OVERFLOW_LABEL}=\"true\""
-        );
         Ok(series)
     }
 
@@ -440,4 +511,22 @@ impl Metrics {
         let (labels, now) = (labels.to_owned(), self.clock.unix_ns());
         Series::new(&self.arena, what, bounds, cells, labels, now).map(Arc::new)
     }
+}
+
+/// Checks that there are handles to a family of that kind and number type.
+fn check_number(kind: Kind, number: Number) -> Result<(), Error> {
+    let known = match kind {
+        Kind::Counter => number != Number::I64,
+        Kind::UpDownCounter => number != Number::U64,
+        Kind::Gauge | Kind::Histogram => number == Number::F64,
+    };
+    if known {
+        return Ok(());
+    }
+    let numbers = match kind {
+        Kind::Counter => "u64 or f64",
+        Kind::UpDownCounter => "i64 or f64",
+        Kind::Gauge | Kind::Histogram => "f64",
+    };
+    Err(Error::invalid("number", format!("{kind:?} has values of {numbers}, not {number:?}")))
 }
