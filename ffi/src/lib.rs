@@ -1,8 +1,8 @@
 //! libtallyport: the C API over the engine. `include/tallyport.h` is generated from this crate.
 //!
-//! One file per C object. Every entry has one shape, from [`boundary`]: panics are caught,
+//! One file per C object. Every entry has one shape, from `boundary`: panics are caught,
 //! arguments are checked, a status and an error come out. Handles are numbers of the table in
-//! [`handles`], the one process-wide object, so a stale one is a status and never memory. Read
+//! `handles`, the one process-wide object, so a stale one is a status and never memory. Read
 //! `boundary`, `handles` and `grace` first: all the danger is there.
 
 // The C names are the contract, and an entry's contract is in its comment: Threads, Ownership,
