@@ -126,7 +126,8 @@ template <class T> returned<T> failed(tallyport_status code, tallyport_error *ra
 #endif
 }
 
-inline returned<void> done(tallyport_status code, tallyport_error *raw) {
+/// `raw` is a reference, because the call that sets it may stand in the same list of arguments.
+inline returned<void> done(tallyport_status code, tallyport_error *const &raw) {
     if (code != TALLYPORT_OK) return failed<void>(code, raw);
     return returned<void>();
 }
@@ -581,7 +582,7 @@ private:
     }
 
     static returned<std::string> text(tallyport_status code, const detail::buffer &out,
-                                      tallyport_error *err) {
+                                      tallyport_error *const &err) {
         if (code != TALLYPORT_OK) return detail::failed<std::string>(code, err);
         return out.text();
     }

@@ -2,9 +2,9 @@
 //!
 //! The engine logs through `tracing`, possibly while it holds a lock. A host's function may call
 //! the engine again, so a message waits until the call that it came up in is done, and is handed
-//! over before that call returns ([`hold`]). Messages of threads that are in no call (a plugin's
-//! own) are handed over at once. What a call from the log function would log is dropped, or it
-//! could go on for ever.
+//! over before that call returns (`hold`). Messages of threads that are in no call (a plugin's
+//! own) are handed over at once. What calls from the log function log follows after, up to a
+//! number: or it could go on for ever.
 
 use std::{
     cell::RefCell,
@@ -30,6 +30,8 @@ use crate::boundary::LogFunction;
 
 /// Most messages that wait on one thread; the rest is counted.
 const MAX_LINES: usize = 1024;
+/// Most messages that the log function may cause while it is called for those of one call.
+const MAX_CAUSED: usize = 64;
 
 /// Where messages of one engine go.
 #[derive(Debug)]
@@ -51,12 +53,40 @@ struct Held {
     calls: usize,
     lines: Vec<Line>,
     dropped: usize,
+    /// The log function runs; calls that it makes do not call it again.
     delivering: bool,
+    /// Messages that it caused.
+    caused: usize,
+}
+
+impl Held {
+    const EMPTY: Self =
+        Self { calls: 0, lines: Vec::new(), dropped: 0, delivering: false, caused: 0 };
+
+    fn add(&mut self, line: Line) {
+        let room = if self.delivering {
+            self.caused += 1;
+            self.caused <= MAX_CAUSED
+        } else {
+            self.lines.len() < MAX_LINES
+        };
+        if room {
+            self.lines.push(line);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Whether it is now the caller's to deliver.
+    fn begin_delivery(&mut self) -> bool {
+        let due = self.calls == 0 && !self.delivering && !self.lines.is_empty();
+        self.delivering |= due;
+        due
+    }
 }
 
 thread_local! {
-    static HELD: RefCell<Held> =
-        const { RefCell::new(Held { calls: 0, lines: Vec::new(), dropped: 0, delivering: false }) };
+    static HELD: RefCell<Held> = const { RefCell::new(Held::EMPTY) };
 }
 
 /// Where an engine logs to; `level` as in the options, or the configuration's.
@@ -87,23 +117,12 @@ pub(crate) fn hold() -> Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let lines = with_held(|held| {
+        let due = with_held(|held| {
             held.calls = held.calls.saturating_sub(1);
-            let due = held.calls == 0 && !held.delivering && !held.lines.is_empty();
-            due.then(|| {
-                held.delivering = true;
-                (std::mem::take(&mut held.lines), std::mem::take(&mut held.dropped))
-            })
+            held.begin_delivery()
         });
-        if let Some((lines, dropped)) = lines.flatten() {
-            let _end = Delivering;
-            for line in &lines {
-                line.log.deliver(line.level, line.target, &line.message);
-            }
-            if let (Some(last), 1..) = (lines.last(), dropped) {
-                let message = format!("{dropped} further messages of this call were dropped");
-                last.log.deliver(TALLYPORT_LOG_WARN, module_path!(), &message);
-            }
+        if due == Some(true) {
+            deliver_all();
         }
     }
 }
@@ -113,7 +132,28 @@ struct Delivering;
 
 impl Drop for Delivering {
     fn drop(&mut self) {
-        with_held(|held| held.delivering = false);
+        with_held(|held| *held = Held { calls: held.calls, ..Held::EMPTY });
+    }
+}
+
+/// Calls the log functions for everything that waits, and for what that causes.
+fn deliver_all() {
+    let _end = Delivering;
+    let mut last = None;
+    loop {
+        let lines = with_held(|held| std::mem::take(&mut held.lines)).unwrap_or_default();
+        if lines.is_empty() {
+            break;
+        }
+        for line in lines {
+            line.log.deliver(line.level, line.target, &line.message);
+            last = Some(line.log);
+        }
+    }
+    let dropped = with_held(|held| held.dropped).unwrap_or(0);
+    if let (Some(log), 1..) = (last, dropped) {
+        let message = format!("{dropped} further messages of this call were dropped");
+        log.deliver(TALLYPORT_LOG_WARN, module_path!(), &message);
     }
 }
 
@@ -128,26 +168,12 @@ impl HostLog {
     }
 
     fn log(self: &Arc<Self>, level: i32, target: &'static str, message: String) {
-        let mut message = Some(message);
-        let now = with_held(|held| {
-            if held.delivering {
-                return false;
-            }
-            if held.calls == 0 {
-                held.delivering = true;
-                return true;
-            }
-            if held.lines.len() < MAX_LINES {
-                let message = message.take().unwrap_or_default();
-                held.lines.push(Line { log: Arc::clone(self), level, target, message });
-            } else {
-                held.dropped += 1;
-            }
-            false
+        let due = with_held(|held| {
+            held.add(Line { log: Arc::clone(self), level, target, message });
+            held.begin_delivery()
         });
-        if now == Some(true) {
-            let _end = Delivering;
-            self.deliver(level, target, message.as_deref().unwrap_or_default());
+        if due == Some(true) {
+            deliver_all();
         }
     }
 }

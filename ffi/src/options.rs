@@ -36,8 +36,8 @@ pub struct tallyport_engine_options {
     /// Gets the engine's messages; NULL: they go nowhere.
     ///
     /// Called on the thread that a message came up on, at the end of the call that caused it, with
-    /// no lock held: it may call this library. What a call from here would log is dropped. It must
-    /// return: no exception and no longjmp. `target` and `message` are borrowed.
+    /// no lock held: it may call this library. What such calls log follows, up to 64 messages. It
+    /// must return: no exception and no longjmp. `target` and `message` are borrowed.
     pub log_fn: Option<
         unsafe extern "C" fn(
             data: *mut c_void,

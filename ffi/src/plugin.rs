@@ -76,8 +76,8 @@ pub unsafe extern "C" fn tallyport_plugin_register(
     fallible!(err, |call| {
         let entered = call.engine(engine)?;
         let name = call.text("name", name)?;
-        let table = call.plugin_table(table)?;
         let options = object("options_json", call.text("options_json", options_json)?)?;
+        let table = call.plugin_table(table)?;
         check_options(&entered.engine, name, &table, &options)?;
         let options = Value::Object(options).to_string();
         entered.engine.plugins().register(name, Arc::new(table), &options)

@@ -1,0 +1,208 @@
+//! Real hosts: C and C++ programs that use libtallyport, dynamic and static, gcc and clang, run as
+//! they are and under valgrind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // as tests
+
+#[path = "hosts/prototypes.rs"]
+mod prototypes;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use tallyport_tests::{
+    Compiler, Output, build_folder, cargo_artifact, compile, plugin, repo_root, run,
+};
+
+const PACKAGE: &str = "tallyport-ffi";
+
+/// What `cargo rustc -- --print native-static-libs` says a static host needs besides the archive.
+const STATIC_LIBS: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Shared,
+    Static,
+}
+
+/// A folder with the library under the name that programs ask for.
+fn library_folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let library = cargo_artifact(PACKAGE, "libtallyport.so");
+        let folder = build_folder().join(format!("hosts-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(library, folder.join("libtallyport.so.0")).unwrap();
+        folder
+    })
+}
+
+fn header() -> String {
+    fs::read_to_string(repo_root().join("include/tallyport.h")).unwrap()
+}
+
+fn host(file: &str) -> PathBuf {
+    repo_root().join("tests/hosts").join(file)
+}
+
+/// Compiles a host. The test fails when it does not compile.
+fn build(source: &Path, compiler: Compiler, std: &str, link: Link, more: &[&str]) -> PathBuf {
+    let folder = library_folder();
+    let name = source.file_name().unwrap().to_string_lossy();
+    let tag: String = more.concat().chars().filter(char::is_ascii_alphanumeric).collect();
+    let output = folder.join(format!("{name}-{}-{std}-{link:?}{tag}", compiler.program()));
+    let hosts = repo_root().join("tests/hosts");
+    let library = match link {
+        Link::Shared => folder.join("libtallyport.so.0"),
+        Link::Static => cargo_artifact(PACKAGE, "libtallyport.a"),
+    };
+    let rpath = format!("-Wl,-rpath,{}", folder.display());
+    let mut flags = vec!["-O1", "-I", hosts.to_str().unwrap(), library.to_str().unwrap()];
+    match link {
+        Link::Shared => flags.push(&rpath),
+        Link::Static => flags.extend(STATIC_LIBS),
+    }
+    // Debian 12's valgrind cannot read the DWARF 5 of clang.
+    flags.extend(["-pthread", "-gdwarf-4"]);
+    flags.extend(more);
+    compile(compiler, std, &[source], &flags, &output)
+        .unwrap_or_else(|text| panic!("{name} does not compile:\n{text}"))
+}
+
+/// Runs a host as it is, then under valgrind: no error, no leak.
+fn run_twice(host: &Path, arguments: &[&Path]) -> Output {
+    let output = run(Command::new(host).args(arguments)).success();
+    assert_eq!(output.stderr, "", "the library or the host wrote to stderr");
+    let valgrind = [
+        "--quiet",
+        "--error-exitcode=9",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite",
+        "--show-leak-kinds=definite",
+    ];
+    let checked = run(Command::new("valgrind").args(valgrind).arg(host).args(arguments)).success();
+    assert_eq!(checked.stderr, "", "valgrind has something to say");
+    output
+}
+
+#[test]
+fn a_host_that_makes_every_call() {
+    let source = fs::read_to_string(host("every_call.c")).unwrap();
+    for function in prototypes::functions(&header()) {
+        let name = function.name;
+        assert!(source.contains(&format!("{name}(")), "every_call.c does not call {name}");
+    }
+    let plugin = plugin("good_minimal.c");
+    for (compiler, std, link) in [
+        (Compiler::Gcc, "c99", Link::Shared),
+        (Compiler::Gcc, "c17", Link::Static),
+        (Compiler::Clang, "c11", Link::Shared),
+        (Compiler::Clang, "c99", Link::Static),
+    ] {
+        let program = build(&host("every_call.c"), compiler, std, link, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let _ = run_twice(&program, &[&plugin, folder.path()]);
+    }
+}
+
+#[test]
+fn every_null_and_every_wrong_handle_is_refused_by_every_function() {
+    let program = prototypes::program(&prototypes::functions(&header()));
+    let source = library_folder().join("wrong_arguments.c");
+    fs::write(&source, program).unwrap();
+    for (compiler, link) in [(Compiler::Gcc, Link::Shared), (Compiler::Clang, Link::Static)] {
+        let program = build(&source, compiler, "c99", link, &[]);
+        let said = run_twice(&program, &[]).stdout;
+        let calls: usize = said.split(' ').next().unwrap().parse().unwrap();
+        assert!(calls > 900, "{said}");
+    }
+}
+
+#[test]
+fn bad_input_gets_a_status_and_the_field() {
+    for (compiler, std) in [(Compiler::Gcc, "c99"), (Compiler::Clang, "c17")] {
+        let _ = run_twice(&build(&host("bad_input.c"), compiler, std, Link::Shared, &[]), &[]);
+    }
+}
+
+#[test]
+fn a_log_function_may_call_the_engine_that_logs() {
+    let program = build(&host("reentrant_log.c"), Compiler::Gcc, "c99", Link::Shared, &[]);
+    let _ = run_twice(&program, &[]);
+}
+
+#[test]
+fn a_handle_may_be_freed_while_other_threads_record_through_it() {
+    let program = build(&host("races.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let _ = run(&mut Command::new(&program)).success();
+    // Valgrind runs one thread at a time, so it looks for what is touched after it was freed.
+    let _ = run_twice(&program, &[Path::new("500")]);
+}
+
+#[test]
+fn a_signal_handler_and_a_forked_child_record() {
+    let program = build(&host("signals.c"), Compiler::Gcc, "c99", Link::Shared, &[]);
+    let _ = run(&mut Command::new(&program)).success();
+}
+
+#[test]
+fn a_host_in_cpp_uses_everything_in_the_wrapper() {
+    let plugin = plugin("good_minimal.c");
+    for (compiler, std, link) in [
+        (Compiler::Gxx, "c++17", Link::Shared),
+        (Compiler::Gxx, "c++20", Link::Static),
+        (Compiler::Clangxx, "c++17", Link::Static),
+        (Compiler::Clangxx, "c++20", Link::Shared),
+    ] {
+        let program = build(&host("every_call.cpp"), compiler, std, link, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let _ = run_twice(&program, &[&plugin, folder.path()]);
+    }
+}
+
+#[test]
+fn a_host_in_cpp_without_exceptions() {
+    for compiler in [Compiler::Gxx, Compiler::Clangxx] {
+        let flags = ["-fno-exceptions", "-fno-rtti"];
+        let source = host("no_exceptions.cpp");
+        let _ = run_twice(&build(&source, compiler, "c++17", Link::Shared, &flags), &[]);
+    }
+}
+
+#[test]
+fn the_shared_library_exports_what_the_header_declares_and_nothing_else() {
+    let library = cargo_artifact(PACKAGE, "libtallyport.so");
+    let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(&library)).success();
+    let symbols = listed.stdout.lines().filter_map(|line| line.split(' ').nth(2));
+    let exported: BTreeSet<String> = symbols.map(str::to_owned).collect();
+    let declared: BTreeSet<String> =
+        prototypes::functions(&header()).into_iter().map(|function| function.name).collect();
+    assert_eq!(exported, declared);
+}
+
+#[test]
+fn the_shared_library_has_its_name_and_stays_mapped() {
+    let library = cargo_artifact(PACKAGE, "libtallyport.so");
+    let said = run(Command::new("readelf").arg("-dW").arg(&library)).success().stdout;
+    assert!(said.contains("Library soname: [libtallyport.so.0]"), "{said}");
+    assert!(said.contains("Flags: NOW NODELETE"), "{said}");
+}
+
+/// README names this floor; a build on an older system has a lower one.
+const GLIBC_FLOOR: (u32, u32) = (2, 34);
+
+#[test]
+fn no_symbol_above_the_glibc_floor_is_needed() {
+    let library = cargo_artifact(PACKAGE, "libtallyport.so");
+    let said = run(Command::new("readelf").arg("-VW").arg(&library)).success().stdout;
+    let versions = said.split("Name: GLIBC_").skip(1).filter_map(|rest| {
+        let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+        Some((numbers.next()?, numbers.next()?))
+    });
+    let highest = versions.max().expect("it needs glibc");
+    assert!(highest <= GLIBC_FLOOR, "glibc {highest:?} is needed");
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Bad text, labels, bounds and options: each gets its status and names its field. */
+#include "host.h"
+
+#include <math.h>
+
+static tallyport_counter *counter;
+static tallyport_histogram *histogram;
+static tallyport_engine *engine;
+static tallyport_buf buf;
+
+static tallyport_status labelled(const tallyport_label *labels, size_t count, tallyport_error **err) {
+    return tallyport_counter_get(engine, TALLYPORT_STR("requests_total"), labels, count, &counter,
+                                 err);
+}
+
+static void text(void) {
+    const tallyport_str broken = TALLYPORT_STR("caf\xc3");
+    tallyport_label three[] = {{TALLYPORT_STR("a"), TALLYPORT_STR("1")},
+                               {TALLYPORT_STR("b"), TALLYPORT_STR("2")},
+                               {TALLYPORT_STR("c"), TALLYPORT_STR("3")}};
+    tallyport_error *error = NULL;
+
+    FAILS(TALLYPORT_INVALID_UTF8, "name",
+          tallyport_counter_get(engine, broken, NULL, 0, &counter, &err));
+    three[2].name = broken;
+    CHECK(labelled(three, 3, &error) == TALLYPORT_INVALID_UTF8);
+    CHECK(is(tallyport_error_message(error), "`labels[2].name` is not UTF-8 at byte 3"));
+    tallyport_error_free(error);
+    three[2].name = TALLYPORT_STR("c");
+    three[1].value = broken;
+    FAILS(TALLYPORT_INVALID_UTF8, "labels[1].value", labelled(three, 3, &err));
+    three[1].value.ptr = NULL;
+    FAILS(TALLYPORT_NULL_ARGUMENT, "labels[1].value", labelled(three, 3, &err));
+    three[1].value.ptr = "x";
+    three[1].value.len = SIZE_MAX;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels[1].value", labelled(three, 3, &err));
+
+    const char *const broken_z[] = {"a", "1", "b", "\xff", NULL};
+    const char *const no_value[] = {"a", "1", "b", NULL};
+    FAILS(TALLYPORT_INVALID_UTF8, "labels[1].value",
+          tallyport_counter_get_z(engine, "requests_total", broken_z, &counter, &err));
+    FAILS(TALLYPORT_NULL_ARGUMENT, "labels[1].value",
+          tallyport_counter_get_z(engine, "requests_total", no_value, &counter, &err));
+    CHECK(counter == NULL);
+
+    /* UTF-8 and what other formats would trip over are fine. */
+    three[1].value = TALLYPORT_STR("caf\xc3\xa9 \"\n\\=SUM(A1)");
+    OK(labelled(three, 3, &err));
+    tallyport_counter_free(counter);
+}
+
+static void names_and_labels(void) {
+    tallyport_label two[] = {{TALLYPORT_STR("a"), TALLYPORT_STR("1")},
+                             {TALLYPORT_STR("a"), TALLYPORT_STR("2")}};
+    static tallyport_label many[5000];
+    const tallyport_str empty = {NULL, 0};
+
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "name",
+          tallyport_counter_get(engine, empty, NULL, 0, &counter, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "name",
+          tallyport_counter_get(engine, TALLYPORT_STR("a\0b"), NULL, 0, &counter, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels", labelled(two, 2, &err));
+    two[1].name = TALLYPORT_STR("__reserved");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels", labelled(two, 2, &err));
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++) many[i] = two[0];
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels", labelled(many, 65, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels", labelled(many, 5000, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels", labelled(many, SIZE_MAX, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels",
+          labelled((const tallyport_label *)(const void *)((const char *)many + 1), 1, &err));
+    two[1].name = TALLYPORT_STR("le");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "labels",
+          tallyport_histogram_get(engine, str("took"), NULL, 0, two, 2, &histogram, &err));
+}
+
+static void bounds_and_conflicts(void) {
+    const double falling[] = {1, 2, 2};
+    const double infinite[] = {1, HUGE_VAL};
+    const double good[] = {1, 2};
+    const double other[] = {1, 3};
+    tallyport_family_options family;
+
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "bounds",
+          tallyport_histogram_get_z(engine, "took", falling, 3, NULL, &histogram, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "bounds",
+          tallyport_histogram_get_z(engine, "took", infinite, 2, NULL, &histogram, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "bounds",
+          tallyport_histogram_get_z(engine, "took", good, SIZE_MAX, NULL, &histogram, &err));
+    OK(tallyport_histogram_get_z(engine, "took", good, 2, NULL, &histogram, &err));
+    tallyport_histogram_free(histogram);
+    FAILS(TALLYPORT_CONFLICT, "name",
+          tallyport_histogram_get_z(engine, "took", other, 2, NULL, &histogram, &err));
+    FAILS(TALLYPORT_CONFLICT, "name",
+          tallyport_counter_get_z(engine, "took", NULL, &counter, &err));
+
+    memset(&family, 0, sizeof family);
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.size", tallyport_describe(engine, &family, &err));
+    family.size = sizeof family;
+    family.flags = 2;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.flags", tallyport_describe(engine, &family, &err));
+    family.flags = 0;
+    family.name = TALLYPORT_STR("new");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.kind", tallyport_describe(engine, &family, &err));
+    family.kind = TALLYPORT_KIND_GAUGE;
+    family.number = TALLYPORT_NUMBER_U64;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.number", tallyport_describe(engine, &family, &err));
+    family.number = TALLYPORT_NUMBER_F64;
+    family.help = TALLYPORT_STR("\xff");
+    FAILS(TALLYPORT_INVALID_UTF8, "options.help", tallyport_describe(engine, &family, &err));
+}
+
+static void engines_and_plugins(void) {
+    const double falling[] = {2, 1};
+    tallyport_engine *other = NULL;
+    tallyport_engine_options options;
+    tallyport_plugin_options plugin;
+    tallyport_error *error = NULL;
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.config_toml = TALLYPORT_STR("schema = 1\n[limits]\nmax_seires = 5\n");
+    CHECK(tallyport_engine_open_with(&options, &other, &error) == TALLYPORT_CONFIG);
+    CHECK(strstr(tallyport_error_message(error).ptr, ":3:1:"));
+    CHECK(strstr(tallyport_error_message(error).ptr, "did you mean `max_series`"));
+    tallyport_error_free(error);
+    options.config_path = TALLYPORT_STR("both.toml");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.config_toml",
+          tallyport_engine_open_with(&options, &other, &err));
+    options.config_path = TALLYPORT_STR("a\0b");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.config_path",
+          tallyport_engine_open_with(&options, &other, &err));
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.reserved = 1;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.reserved",
+          tallyport_engine_open_with(&options, &other, &err));
+    options.reserved = 0;
+    options.default_bounds = falling;
+    options.default_bound_count = 2;
+    CHECK(tallyport_engine_open_with(&options, &other, &error) == TALLYPORT_CONFIG);
+    CHECK(strstr(tallyport_error_message(error).ptr, "histogram.default_bounds"));
+    tallyport_error_free(error);
+    CHECK(other == NULL);
+
+    memset(&plugin, 0, sizeof plugin);
+    plugin.size = sizeof plugin;
+    plugin.name = TALLYPORT_STR("mine");
+    plugin.path = TALLYPORT_STR("/dev/null");
+    FAILS(TALLYPORT_PLUGIN_REFUSED, "path", tallyport_plugin_load(engine, &plugin, &err));
+    plugin.options_json = TALLYPORT_STR("[1]");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.options_json",
+          tallyport_plugin_load(engine, &plugin, &err));
+    plugin.path = TALLYPORT_STR("");
+    plugin.exporter = TALLYPORT_STR("json");
+    plugin.options_json = TALLYPORT_STR("{\"prety\": true}");
+    CHECK(tallyport_plugin_load(engine, &plugin, &error) == TALLYPORT_CONFIG);
+    CHECK(strstr(tallyport_error_message(error).ptr, "did you mean `pretty`"));
+    tallyport_error_free(error);
+    FAILS(TALLYPORT_NOT_FOUND, "name", tallyport_export_z(engine, "xml", &buf, &err));
+    FAILS(TALLYPORT_UNSUPPORTED, "format", tallyport_export_z(engine, "csv/json", &buf, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "fd",
+          tallyport_export_fd(engine, TALLYPORT_STR("json"), -1, &err));
+    FAILS(TALLYPORT_IO, "fd", tallyport_export_fd(engine, TALLYPORT_STR("json"), 999, &err));
+}
+
+int main(void) {
+    OK(tallyport_engine_open_z(NULL, &engine, &err));
+    text();
+    names_and_labels();
+    bounds_and_conflicts();
+    engines_and_plugins();
+    tallyport_engine_close(engine);
+    return 0;
+}

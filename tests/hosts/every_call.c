@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A host that makes every call of tallyport.h once with good arguments, and looks at what it did.
+ *
+ * every_call PLUGIN_FILE FOLDER: a loadable exporter called good_minimal, and a folder to write in. */
+#include "host.h"
+#include "tallyport_plugin.h"
+
+#include <math.h>
+
+static int lines_logged = 0;
+
+static void on_log(void *data, int32_t level, tallyport_str target, tallyport_str message) {
+    CHECK(data == &lines_logged);
+    CHECK(level >= TALLYPORT_LOG_ERROR && level <= TALLYPORT_LOG_TRACE);
+    CHECK(target.len > 0 && message.len > 0);
+    ++*(int *)data;
+}
+
+/* An exporter in the host program: it writes the number of series. */
+static int live_exporters = 0;
+
+static tallyport_status create(const tallyport_host *host, tallyport_str config_json,
+                               tallyport_exporter **exporter, tallyport_error *error) {
+    (void)error;
+    CHECK(is(config_json, "{\"a\":1}"));
+    live_exporters++;
+    *exporter = (tallyport_exporter *)(void *)(uintptr_t)host;
+    return TALLYPORT_OK;
+}
+
+static tallyport_status export_snapshot(tallyport_exporter *exporter, const tallyport_call *call,
+                                        const tallyport_snapshot *snapshot, tallyport_sink *sink,
+                                        tallyport_error *error) {
+    const tallyport_host *host = (const tallyport_host *)(const void *)exporter;
+    char text[32];
+    const int len = snprintf(text, sizeof text, "%d series\n", (int)snapshot->series_count);
+    (void)call;
+    (void)error;
+    return host->sink_write(host, sink, (const uint8_t *)text, (size_t)len);
+}
+
+static void destroy(tallyport_exporter *exporter) {
+    (void)exporter;
+    live_exporters--;
+}
+
+static const tallyport_format formats[] = {
+    {TALLYPORT_STR_INIT("series"), TALLYPORT_STR_INIT("text/plain")}};
+static const tallyport_plugin_v1 table = {
+    sizeof(tallyport_plugin_v1), TALLYPORT_PLUGIN_ABI, TALLYPORT_CAP_WRITES_SINK,
+    TALLYPORT_STR_INIT("host.series"), TALLYPORT_STR_INIT("1.0.0"), TALLYPORT_STR_INIT(""),
+    TALLYPORT_STR_INIT(""), formats, 1, TALLYPORT_SIGNAL_METRICS, TALLYPORT_STR_INIT(""),
+    create, export_snapshot, NULL, NULL, NULL, destroy, NULL, NULL};
+
+static void versions(void) {
+    CHECK(strcmp(tallyport_version(), TALLYPORT_VERSION_STRING) == 0);
+    char text[64];
+    snprintf(text, sizeof text, "%d.%d.%d", TALLYPORT_VERSION_MAJOR, TALLYPORT_VERSION_MINOR,
+             TALLYPORT_VERSION_PATCH);
+    CHECK(strncmp(text, tallyport_version(), strlen(text)) == 0);
+    CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION) == TALLYPORT_OK);
+    CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION + 1) == TALLYPORT_UNSUPPORTED);
+    CHECK(strcmp(tallyport_status_name(TALLYPORT_OK), "OK") == 0);
+    CHECK(strcmp(tallyport_status_name(TALLYPORT_PLUGIN_ABI_MISMATCH), "PLUGIN_ABI_MISMATCH") == 0);
+    for (tallyport_status status = 0; status <= TALLYPORT_INTERNAL; status++)
+        CHECK(strcmp(tallyport_status_name(status), "UNKNOWN") != 0);
+    CHECK(strcmp(tallyport_status_name(-1), "UNKNOWN") == 0);
+}
+
+static void errors(void) {
+    tallyport_error *err = NULL;
+    tallyport_engine *engine = (tallyport_engine *)8;
+    CHECK(tallyport_engine_open(TALLYPORT_STR("/nowhere/at all.toml"), &engine, &err)
+          == TALLYPORT_CONFIG);
+    CHECK(engine == NULL);
+    CHECK(tallyport_error_code(err) == TALLYPORT_CONFIG);
+    const tallyport_str message = tallyport_error_message(err);
+    CHECK(strlen(message.ptr) == message.len && strstr(message.ptr, "/nowhere/at all.toml"));
+    tallyport_error_free(err);
+
+    tallyport_snapshot_handle *snapshot = NULL;
+    CHECK(tallyport_snapshot_load(TALLYPORT_STR("/nowhere"), &snapshot, &err) == TALLYPORT_IO);
+    CHECK(is(tallyport_error_field(err), "path") && tallyport_error_os_error(err) == 2);
+    tallyport_error_free(err);
+    CHECK(tallyport_error_os_error(NULL) == 0 && tallyport_error_field(NULL).len == 0);
+}
+
+static tallyport_engine *opened(const char *folder) {
+    const double bounds[] = {1, 2, 4};
+    tallyport_engine_options options;
+    tallyport_engine *engine = NULL;
+    char path[1024];
+
+    OK(tallyport_engine_open_z(NULL, &engine, &err));
+    tallyport_engine_close(engine);
+    OK(tallyport_engine_open(TALLYPORT_STR(""), &engine, &err));
+    tallyport_engine_close(engine);
+    snprintf(path, sizeof path, "%s/tallyport.toml", folder);
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL && fputs("schema = 1\nplugins.lost.path = \"lost.so\"\n", file) >= 0);
+    CHECK(fclose(file) == 0);
+    OK(tallyport_engine_open_z(path, &engine, &err));
+    tallyport_buf buf = {0, 0, 0};
+    OK(tallyport_engine_status(engine, &buf, &err));
+    CHECK(has(&buf, "\"load_failures\":[{") && has(&buf, "lost.so"));
+    tallyport_buf_free(&buf);
+    tallyport_engine_close(engine);
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.config_toml = TALLYPORT_STR("schema = 1\nservice_name = \"shop\"\n");
+    options.base_dir = str(folder);
+    options.service_name = TALLYPORT_STR("till");
+    options.log_fn = on_log;
+    options.log_data = &lines_logged;
+    options.log_level = TALLYPORT_LOG_TRACE;
+    options.max_series = 100;
+    options.max_series_per_family = 3;
+    options.max_cell_bytes = 1 << 20;
+    options.default_bounds = bounds;
+    options.default_bound_count = 3;
+    OK(tallyport_engine_open_with(&options, &engine, &err));
+    CHECK(lines_logged > 0);
+    return engine;
+}
+
+static void recording(tallyport_engine *engine) {
+    const tallyport_label labels[] = {{TALLYPORT_STR("b"), TALLYPORT_STR("2")},
+                                      {TALLYPORT_STR("a"), TALLYPORT_STR("1")}};
+    const char *const labels_z[] = {"a", "1", "b", "2", NULL};
+    const double bounds[] = {0.5, 1};
+    tallyport_family_options family;
+    tallyport_counter *counter, *same;
+    tallyport_counter_f64 *counter_f64;
+    tallyport_up_down_counter *up_down, *up_down_z;
+    tallyport_up_down_counter_f64 *up_down_f64;
+    tallyport_gauge *gauge, *gauge_z;
+    tallyport_histogram *histogram, *histogram_z;
+
+    memset(&family, 0, sizeof family);
+    family.size = sizeof family;
+    family.name = TALLYPORT_STR("requests_total");
+    family.kind = TALLYPORT_KIND_COUNTER;
+    family.help = TALLYPORT_STR("Requests.");
+    OK(tallyport_describe(engine, &family, &err));
+
+    OK(tallyport_counter_get(engine, family.name, labels, 2, &counter, &err));
+    OK(tallyport_counter_get_z(engine, "requests_total", labels_z, &same, &err));
+    CHECK(counter != same);
+    tallyport_counter_add(counter, 2);
+    tallyport_counter_add(same, 3);
+    CHECK(tallyport_counter_value(counter) == 5 && tallyport_counter_value(same) == 5);
+
+    OK(tallyport_counter_f64_get(engine, str("seconds_total"), NULL, 0, &counter_f64, &err));
+    CHECK(tallyport_counter_f64_add(counter_f64, 0.5) == TALLYPORT_OK);
+    CHECK(tallyport_counter_f64_add(counter_f64, -1) == TALLYPORT_INVALID_ARGUMENT);
+    CHECK(tallyport_counter_f64_add(counter_f64, HUGE_VAL) == TALLYPORT_INVALID_ARGUMENT);
+    CHECK(tallyport_counter_f64_value(counter_f64) == 0.5);
+
+    OK(tallyport_up_down_counter_get(engine, str("in_flight"), NULL, 0, &up_down, &err));
+    OK(tallyport_up_down_counter_get_z(engine, "in_flight", NULL, &up_down_z, &err));
+    tallyport_up_down_counter_add(up_down, 2);
+    tallyport_up_down_counter_sub(up_down_z, 5);
+    CHECK(tallyport_up_down_counter_value(up_down) == -3);
+
+    OK(tallyport_up_down_counter_f64_get(engine, str("litres"), NULL, 0, &up_down_f64, &err));
+    CHECK(tallyport_up_down_counter_f64_add(up_down_f64, 1.5) == TALLYPORT_OK);
+    CHECK(tallyport_up_down_counter_f64_sub(up_down_f64, 2) == TALLYPORT_OK);
+    CHECK(tallyport_up_down_counter_f64_add(up_down_f64, (double)NAN) == TALLYPORT_INVALID_ARGUMENT);
+    CHECK(tallyport_up_down_counter_f64_value(up_down_f64) == -0.5);
+
+    OK(tallyport_gauge_get(engine, str("celsius"), NULL, 0, &gauge, &err));
+    OK(tallyport_gauge_get_z(engine, "celsius", NULL, &gauge_z, &err));
+    tallyport_gauge_set(gauge, 20);
+    tallyport_gauge_add(gauge_z, 1.5);
+    tallyport_gauge_sub(gauge_z, 0.5);
+    CHECK(tallyport_gauge_value(gauge) == 21);
+
+    OK(tallyport_histogram_get(engine, str("took"), bounds, 2, labels, 2, &histogram, &err));
+    OK(tallyport_histogram_get_z(engine, "took", NULL, 0, labels_z, &histogram_z, &err));
+    tallyport_histogram_observe(histogram, 0.25);
+    tallyport_histogram_observe(histogram_z, 4);
+    tallyport_histogram_observe(histogram, (double)NAN);
+    CHECK(tallyport_histogram_count(histogram) == 2);
+    CHECK(tallyport_histogram_sum(histogram) == 4.25);
+
+    tallyport_counter_free(counter);
+    tallyport_counter_free(same);
+    tallyport_counter_f64_free(counter_f64);
+    tallyport_up_down_counter_free(up_down);
+    tallyport_up_down_counter_free(up_down_z);
+    tallyport_up_down_counter_f64_free(up_down_f64);
+    tallyport_gauge_free(gauge);
+    tallyport_gauge_free(gauge_z);
+    tallyport_histogram_free(histogram);
+    tallyport_histogram_free(histogram_z);
+}
+
+/* Writes what it gets to a buffer of a fixed size, and stops the export when that is full. */
+struct sink {
+    char text[4096];
+    size_t used, room;
+};
+
+static int32_t write_bytes(void *data, const uint8_t *bytes, size_t len) {
+    struct sink *sink = data;
+    if (len > sink->room - sink->used) return -7;
+    memcpy(sink->text + sink->used, bytes, len);
+    sink->used += len;
+    return 0;
+}
+
+static void exports(tallyport_engine *engine, const char *folder) {
+    static struct sink sink;
+    tallyport_buf buf, again;
+    tallyport_snapshot_handle *snapshot, *loaded;
+    char path[1024];
+
+    OK(tallyport_export(engine, TALLYPORT_STR("prometheus"), &buf, &err));
+    CHECK(has(&buf, "# HELP requests_total Requests.\n"));
+    CHECK(has(&buf, "requests_total{a=\"1\",b=\"2\"} 5\n"));
+    CHECK(has(&buf, "took_bucket{a=\"1\",b=\"2\",le=\"+Inf\"} 2\n"));
+    CHECK(has(&buf, "tallyport_dropped_samples_total{reason=\"nan\"} 1\n"));
+    OK(tallyport_export_z(engine, "openmetrics", &again, &err));
+    CHECK(has(&again, "# EOF\n"));
+    tallyport_buf_free(&again);
+    tallyport_buf_free(&again);
+
+    sink.room = sizeof sink.text;
+    OK(tallyport_export_cb(engine, TALLYPORT_STR("prometheus"), write_bytes, &sink, &err));
+    CHECK(sink.used == buf.len && memcmp(sink.text, buf.ptr, buf.len) == 0);
+    sink.used = 0;
+    sink.room = 1;
+    FAILS(TALLYPORT_CANCELLED, "write",
+          tallyport_export_cb(engine, TALLYPORT_STR("prometheus"), write_bytes, &sink, &err));
+
+    snprintf(path, sizeof path, "%s/export.txt", folder);
+    FILE *file = fopen(path, "w+");
+    CHECK(file != NULL);
+    OK(tallyport_export_fd(engine, TALLYPORT_STR("prometheus"), fileno(file), &err));
+    rewind(file);
+    CHECK(fread(sink.text, 1, sizeof sink.text, file) == buf.len);
+    CHECK(memcmp(sink.text, buf.ptr, buf.len) == 0);
+    CHECK(fclose(file) == 0);
+    FILE *full = fopen("/dev/full", "w");
+    CHECK(full != NULL);
+    FAILS(TALLYPORT_IO, "fd",
+          tallyport_export_fd(engine, TALLYPORT_STR("prometheus"), fileno(full), &err));
+    fclose(full);
+
+    OK(tallyport_snapshot_take(engine, &snapshot, &err));
+    snprintf(path, sizeof path, "%s/metrics.tlysnap", folder);
+    OK(tallyport_snapshot_save(snapshot, str(path), &err));
+    OK(tallyport_snapshot_save_z(snapshot, path, &err));
+    OK(tallyport_snapshot_load(str(path), &loaded, &err));
+    CHECK(tallyport_snapshot_series_count(loaded) == tallyport_snapshot_series_count(snapshot));
+    CHECK(tallyport_snapshot_series_count(loaded) == 7);
+    OK(tallyport_export_snapshot(engine, loaded, TALLYPORT_STR("prometheus"), &again, &err));
+    CHECK(again.len == buf.len && memcmp(again.ptr, buf.ptr, buf.len) == 0);
+    tallyport_buf_free(&again);
+    tallyport_snapshot_free(loaded);
+    tallyport_snapshot_free(snapshot);
+    tallyport_buf_free(&buf);
+}
+
+static void plugins(tallyport_engine *engine, const char *file) {
+    tallyport_plugin_options options;
+    tallyport_buf buf;
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.name = TALLYPORT_STR("vendor");
+    options.path = str(file);
+    OK(tallyport_plugin_load(engine, &options, &err));
+    FAILS(TALLYPORT_ALREADY_EXISTS, "name", tallyport_plugin_load(engine, &options, &err));
+    OK(tallyport_plugin_replace(engine, &options, &err));
+    options.path = TALLYPORT_STR("/nowhere.so");
+    FAILS(TALLYPORT_PLUGIN_REFUSED, "path", tallyport_plugin_replace(engine, &options, &err));
+    OK(tallyport_plugin_register(engine, TALLYPORT_STR("mine"), &table,
+                                 TALLYPORT_STR("{\"a\":1}"), &err));
+    CHECK(live_exporters == 1);
+    OK(tallyport_export_z(engine, "mine", &buf, &err));
+    CHECK(has(&buf, "7 series\n"));
+    tallyport_buf_free(&buf);
+    OK(tallyport_export_z(engine, "vendor", &buf, &err));
+    tallyport_buf_free(&buf);
+    OK(tallyport_plugins_flush(engine, &err));
+    OK(tallyport_plugins_list(engine, &buf, &err));
+    CHECK(has(&buf, "\"name\":\"mine\"") && has(&buf, "\"name\":\"vendor\""));
+    tallyport_buf_free(&buf);
+    OK(tallyport_plugin_unregister(engine, TALLYPORT_STR("mine"), &err));
+    CHECK(live_exporters == 0);
+    FAILS(TALLYPORT_NOT_FOUND, "name",
+          tallyport_plugin_unregister(engine, TALLYPORT_STR("mine"), &err));
+    OK(tallyport_plugin_register(engine, TALLYPORT_STR("mine"), &table,
+                                 TALLYPORT_STR("{\"a\":1}"), &err));
+}
+
+static void taking_out(tallyport_engine *engine) {
+    const tallyport_label labels[] = {{TALLYPORT_STR("a"), TALLYPORT_STR("1")},
+                                      {TALLYPORT_STR("b"), TALLYPORT_STR("2")}};
+    const tallyport_str name = TALLYPORT_STR("requests_total");
+    tallyport_counter *counter;
+    tallyport_buf buf;
+
+    OK(tallyport_counter_get(engine, name, labels, 2, &counter, &err));
+    OK(tallyport_series_remove(engine, name, labels, 2, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "labels", tallyport_series_remove(engine, name, labels, 2, &err));
+    tallyport_counter_add(counter, 1);
+    OK(tallyport_family_clear(engine, TALLYPORT_STR("took"), &err));
+    OK(tallyport_export_z(engine, "prometheus", &buf, &err));
+    CHECK(!has(&buf, "requests_total{") && !has(&buf, "took_bucket"));
+    tallyport_buf_free(&buf);
+    OK(tallyport_engine_status(engine, &buf, &err));
+    CHECK(has(&buf, "\"service_name\":\"till\"") && has(&buf, "\"nan\":1"));
+    tallyport_buf_free(&buf);
+
+    /* A handle outlives its engine and records where nobody looks. */
+    tallyport_engine_close(engine);
+    CHECK(live_exporters == 0);
+    tallyport_counter_add(counter, 1);
+    CHECK(tallyport_counter_value(counter) == 7);
+    tallyport_counter_free(counter);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 3);
+    versions();
+    errors();
+    tallyport_engine *engine = opened(argv[2]);
+    recording(engine);
+    exports(engine, argv[2]);
+    plugins(engine, argv[1]);
+    taking_out(engine);
+    CHECK(tallyport_misuse_count() == 0);
+    return 0;
+}

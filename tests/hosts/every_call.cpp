@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// A host in C++ that uses everything in tallyport.hpp. every_call PLUGIN_FILE FOLDER
+#include "tallyport.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                   \
+            std::exit(1);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+namespace {
+
+bool contains(const std::string &text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+template <class Call> tallyport::error failure(Call call) {
+    try {
+        call();
+    } catch (const tallyport::error &why) {
+        return why;
+    }
+    CHECK(!"it did not throw");
+    std::exit(1);
+}
+
+void recording(const tallyport::engine &engine) {
+    auto hits = engine.counter("http_requests_total", {{"method", "GET"}, {"status", "200"}});
+    const std::vector<tallyport::label> list = {{"status", "200"}, {"method", "GET"}};
+    auto same = engine.counter("http_requests_total", list);
+    hits.add(2);
+    same.inc();
+    CHECK(hits.value() == 3);
+
+    auto moved = std::move(hits);
+    const auto misuse = tallyport::misuse_count();
+    hits.add(1);
+    CHECK(tallyport::misuse_count() == misuse + 1);
+    moved.add(1);
+    CHECK(same.value() == 4);
+
+    auto seconds = engine.counter_f64("seconds_total");
+    CHECK(seconds.add(0.5) == TALLYPORT_OK && seconds.add(-1) == TALLYPORT_INVALID_ARGUMENT);
+    CHECK(seconds.value() == 0.5);
+    auto flying = engine.up_down_counter("in_flight");
+    flying.add(3);
+    flying.sub(1);
+    CHECK(flying.value() == 2);
+    auto litres = engine.up_down_counter_f64("litres");
+    CHECK(litres.add(1) == TALLYPORT_OK && litres.sub(3) == TALLYPORT_OK);
+    CHECK(litres.value() == -2);
+    auto level = engine.gauge("level", {{"where", "left"}});
+    level.set(5);
+    level.add(1);
+    level.sub(2);
+    CHECK(level.value() == 4);
+
+    auto took = engine.histogram("took_seconds", {}, {0.5, 1});
+    took.observe(2);
+    {
+        auto timer = took.start_timer();
+        auto other = std::move(timer);
+        CHECK(other.seconds() >= 0);
+    }
+    {
+        auto timer = took.start_timer();
+        timer.stop();
+        timer.stop();
+        auto cancelled = took.start_timer();
+        cancelled.cancel();
+    }
+    CHECK(took.count() == 3 && took.sum() >= 2);
+}
+
+void exporting(const tallyport::engine &engine, const std::string &folder) {
+    const std::string text = engine.export_to_string("openmetrics");
+    CHECK(contains(text, "http_requests_total{method=\"GET\",status=\"200\"} 4"));
+    std::string pieces;
+    engine.export_to([&](std::string_view piece) { pieces += piece; }, "prometheus");
+    CHECK(pieces == engine.export_to_string("prometheus"));
+
+    try {
+        engine.export_to([](std::string_view) { throw std::runtime_error("enough"); }, "json");
+        CHECK(!"it did not throw");
+    } catch (const std::runtime_error &why) {
+        CHECK(std::string(why.what()) == "enough");
+    }
+    std::FILE *file = std::fopen((folder + "/export.txt").c_str(), "w");
+    CHECK(file != nullptr);
+    engine.export_to(fileno(file), "json");
+    CHECK(std::fclose(file) == 0);
+
+    auto snapshot = engine.snapshot();
+    snapshot.save(folder + "/metrics.tlysnap");
+    auto loaded = tallyport::snapshot::load(folder + "/metrics.tlysnap");
+    CHECK(loaded.series_count() == snapshot.series_count() && loaded.series_count() > 0);
+    CHECK(engine.export_to_string(loaded, "prometheus") == pieces);
+    CHECK(contains(engine.status(), "\"families\""));
+}
+
+void plugins(const tallyport::engine &engine, const std::string &file) {
+    tallyport::plugin_options options;
+    options.name = "vendor";
+    options.path = file;
+    engine.load_plugin(options);
+    engine.replace_plugin(options);
+    CHECK(contains(engine.plugins(), "\"vendor\""));
+    CHECK(!engine.export_to_string("vendor").empty());
+    engine.flush_plugins();
+    engine.unregister_plugin("vendor");
+    const auto why = failure([&] { engine.unregister_plugin("vendor"); });
+    CHECK(why.code() == TALLYPORT_NOT_FOUND && why.field() == "name");
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    CHECK(argc == 3);
+    CHECK(tallyport::version() == TALLYPORT_VERSION_STRING);
+    CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION) == TALLYPORT_OK);
+
+    int lines = 0;
+    tallyport::engine_options options;
+    options.log = [&](int level, std::string_view target, std::string_view message) {
+        CHECK(level > 0 && !target.empty() && !message.empty());
+        lines++;
+        throw std::runtime_error("dropped");
+    };
+    options.log_level = TALLYPORT_LOG_DEBUG;
+    options.service_name = "shop";
+    options.default_bounds = {1, 2};
+    tallyport::engine engine(options);
+    CHECK(lines > 0);
+
+    tallyport::family_options family;
+    family.name = "http_requests_total";
+    family.kind = TALLYPORT_KIND_COUNTER;
+    family.help = "Requests.";
+    engine.describe(family);
+    recording(engine);
+    exporting(engine, argv[2]);
+    plugins(engine, argv[1]);
+    engine.remove("level", {{"where", "left"}});
+    engine.clear("took_seconds");
+
+    const auto why = failure([&] { engine.gauge("http_requests_total"); });
+    CHECK(why.code() == TALLYPORT_CONFLICT && why.field() == "name");
+    const auto lost = failure([] { tallyport::snapshot::load("/nowhere"); });
+    CHECK(lost.code() == TALLYPORT_IO && lost.os_error() == 2);
+    const auto config = failure([] { tallyport::engine("/nowhere.toml"); });
+    CHECK(config.code() == TALLYPORT_CONFIG && contains(config.what(), "/nowhere.toml"));
+
+    tallyport::engine plain;
+    auto kept = engine.counter("kept_total");
+    engine = std::move(plain);
+    kept.inc();
+    CHECK(engine.export_to_string("prometheus").empty() && plain.get() != nullptr);
+    return 0;
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// A host in C++ without exceptions: what would throw returns a result.
+#define TALLYPORT_NO_EXCEPTIONS
+#include "tallyport.hpp"
+
+#include <cstdio>
+
+int main() {
+    auto lost = tallyport::engine::open("/nowhere.toml");
+    if (lost || lost.failure().code() != TALLYPORT_CONFIG) return 2;
+
+    auto engine = tallyport::engine::open(tallyport::engine_options());
+    if (!engine) return 3;
+    auto hits = engine->counter("hits_total", {{"a", "1"}});
+    if (!hits) return 4;
+    hits->add(2);
+    auto again = engine->gauge("hits_total");
+    if (again || again.failure().field() != "name") return 5;
+    std::string pieces;
+    if (!engine->export_to([&](std::string_view piece) { pieces += piece; }, "prometheus"))
+        return 6;
+    auto text = engine->export_to_string("prometheus");
+    if (!text || *text != pieces || pieces.find("hits_total{a=\"1\"} 2") == std::string::npos)
+        return 7;
+    const tallyport::result<void> cleared = engine->clear("nothing");
+    if (cleared || cleared.failure().code() != TALLYPORT_NOT_FOUND) return 8;
+    return 0;
+}
