@@ -50,13 +50,18 @@ pub const OURS: &str = "Tallyport";
 /// Name of a limit.
 pub const BARE_RSEQ: &str = "limit: bare rseq section";
 /// Name of a limit.
+pub const BARE_CALL: &str = "limit: bare rseq section behind a call";
+/// Name of a limit.
+pub const FIND_AND_ADD: &str = "limit: hash, compare, bare rseq section";
+/// Name of a limit.
 pub const BARE_PAIR: &str = "limit: bucket search + bare rseq pair";
 /// Name of a limit.
 pub const PRERENDERED: &str = "limit: pre-rendered heads, itoa";
 
 const ONE: &str = "1 thread";
 const TWO: &str = "2 threads";
-const CALL: Option<(&str, f64)> = None;
+const CALL: Option<(&str, f64)> = Some((BARE_CALL, 1.3));
+const FIND: Option<(&str, f64)> = Some((FIND_AND_ADD, 22.4));
 const SECTION: Option<(&str, f64)> = Some((BARE_RSEQ, 0.43));
 const PAIR: Option<(&str, f64)> = Some((BARE_PAIR, 2.60));
 const FORMAT: Option<(&str, f64)> = Some((PRERENDERED, 7.3));
@@ -71,8 +76,8 @@ pub const TARGETS: &[Target] = &[
     at_most("histogram", TWO, OURS, 3.2, PAIR),
     at_most("histogram", ONE, "Tallyport, C ABI", 4.0, PAIR),
     at_most("histogram", TWO, "Tallyport, C ABI", 4.0, PAIR),
-    at_most("lookup", ONE, OURS, 26.0, None),
-    at_most("lookup", TWO, OURS, 27.0, None),
+    at_most("lookup", ONE, OURS, 26.0, FIND),
+    at_most("lookup", TWO, OURS, 27.0, FIND),
     at_most("encode", "Prometheus text, 100000 series", OURS, 15.0, FORMAT),
     at_most("encode", "Prometheus text, 1000000 series", OURS, 15.0, FORMAT),
     gb_per_s("encode", "JSON, 100000 series", OURS, 1.0),

@@ -7,9 +7,9 @@ use super::Task;
 use crate::{
     artifacts,
     measure::{Contender, compare, fits},
-    raw::{prometheus_cpp::PrometheusCpp, tallyport_so::TallyportSo},
+    raw::{prometheus_cpp::PrometheusCpp, rseq::Bare, tallyport_so::TallyportSo},
     report::{Role, Section},
-    targets::OURS,
+    targets::{BARE_CALL, OURS},
 };
 
 /// Measures the group.
@@ -20,10 +20,15 @@ pub fn run(task: Task) -> Result<Vec<Section>, String> {
     let so = TallyportSo::open(&artifacts::libtallyport()?)?;
     let counter = so.counter("requests_total")?;
     let cpp = PrometheusCpp::open(&artifacts::prometheus_cpp()?)?;
-    let contenders = [
+    let mut contenders = vec![
         Contender::new(Role::Ours, OURS, move |_, times| counter.add_many(times)),
         Contender::new(Role::Peer, "prometheus-cpp", move |_, times| cpp.add_many(times)),
     ];
+    if let Some(bare) = Bare::detect() {
+        contenders.push(Contender::new(Role::Limit, BARE_CALL, move |_, times| {
+            bare.call_many(times);
+        }));
+    }
     let mut sections = Vec::new();
     for (threads, title) in [(1, "1 thread"), (2, "2 threads")] {
         if fits(threads) {

@@ -116,21 +116,25 @@ fn over_c(values: &Values) -> Result<Vec<Contender>, String> {
 /// Measures the group.
 ///
 /// # Errors
-/// What the engine says, or that the libraries of the C side cannot be had.
+/// What the engine says. Without the libraries of the C side their rows are missing.
 pub fn run(task: Task) -> Result<Vec<Section>, String> {
     let values: Values = dataset::observations().into();
     let mut contenders = vec![
         ours(OURS, &values, CellsConfig::PerCpu)?,
         ours("Tallyport, cells = shared", &values, CellsConfig::Shared)?,
     ];
-    contenders.extend(over_c(&values)?);
+    let over_c = over_c(&values);
+    let missing = over_c.as_ref().err().map(|error| format!("without the C ABI: {error}"));
+    contenders.extend(over_c.unwrap_or_default());
     contenders.extend(rust_peers(&values));
     contenders.extend(limits(&values));
     let mut sections = Vec::new();
     for (threads, title) in [(1, "1 thread"), (2, "2 threads")] {
         if fits(threads) {
             let rows = compare(&contenders, threads, task.plan);
-            sections.push(Section::new("histogram", title, "ns per observe", rows));
+            let mut section = Section::new("histogram", title, "ns per observe", rows);
+            section.notes.extend(missing.clone());
+            sections.push(section);
         }
     }
     Ok(sections)

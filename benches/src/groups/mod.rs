@@ -2,7 +2,14 @@
 
 pub mod counter;
 pub mod counter_c;
+pub mod encode;
 pub mod histogram;
+pub mod load;
+pub mod lookup;
+pub mod lookup_limit;
+pub mod memory;
+pub mod overhead;
+pub mod snapshot;
 
 use crate::{measure::Plan, report::Section};
 
@@ -30,6 +37,12 @@ pub const GROUPS: &[Group] = &[
     Group { name: "counter", about: "a held counter, 1 and 2 threads", run: counter::run },
     Group { name: "counter_c", about: "the same over the C ABI", run: counter_c::run },
     Group { name: "histogram", about: "a held histogram of 11 bounds", run: histogram::run },
+    Group { name: "lookup", about: "1000 series by 3 labels, and an add", run: lookup::run },
+    Group { name: "encode", about: "Prometheus text, JSON, CSV", run: encode::run },
+    Group { name: "memory", about: "resident bytes per series", run: memory::run },
+    Group { name: "snapshot", about: "1M series, also beside writers", run: snapshot::run },
+    Group { name: "load", about: "start-up, plugin boundary, size", run: load::run },
+    Group { name: "overhead", about: "a share of a program's time", run: overhead::run },
 ];
 
 /// What a child process of a group does: `--child GROUP …`.
@@ -37,5 +50,9 @@ pub const GROUPS: &[Group] = &[
 /// # Errors
 /// An unknown group; what it says.
 pub fn child(words: &[String]) -> Result<(), String> {
-    Err(format!("no child {words:?}"))
+    match words {
+        [group, name] if group == "memory" => memory::child(name),
+        [group, path] if group == "load" => load::child(path),
+        _ => Err(format!("no child {words:?}")),
+    }
 }

@@ -1,0 +1,88 @@
+//! What instrumentation costs a program that does ten microseconds of work per event.
+//!
+//! Plain and instrumented work alternate; each round gives one difference.
+
+use std::{hint::black_box, time::Instant};
+
+use tallyport_core::engine::config::CellsConfig;
+
+use super::Task;
+use crate::{
+    dataset::{self, BOUNDS, Random},
+    measure::{Plan, on_threads},
+    peers::tallyport,
+    report::{Role, Row, Section},
+    targets::OURS,
+};
+
+const WORK_NS: f64 = 10_000.0;
+
+/// Measures the group.
+///
+/// # Errors
+/// What the engine says.
+pub fn run(task: Task) -> Result<Vec<Section>, String> {
+    let engine = tallyport::engine(CellsConfig::PerCpu)?;
+    let metrics = engine.metrics();
+    let counter = metrics.counter("requests_total", &[]).map_err(|e| e.to_string())?;
+    let histogram = metrics.histogram("wait_seconds", &BOUNDS, &[]).map_err(|e| e.to_string())?;
+    let sets = dataset::thousand();
+    let steps = steps();
+    let held = overhead(task.plan, steps, |_| {
+        counter.inc();
+        histogram.observe(0.3);
+    });
+    let timed = overhead(task.plan, steps, |event| {
+        let start = Instant::now();
+        tallyport::Ours::add(metrics, sets[event % sets.len()], 1);
+        histogram.observe(start.elapsed().as_secs_f64());
+    });
+    let rows = vec![
+        Row::new(Role::Ours, OURS, held),
+        Row::new(Role::Ours, "Tallyport, lookup by labels and two clock readings", timed),
+    ];
+    let title = "10 µs of work, 1 counter and 1 histogram";
+    Ok(vec![Section::new("overhead", title, "% more time", rows)])
+}
+
+/// Percent that `instrument` adds to an event, one sample a round.
+fn overhead(plan: Plan, steps: u64, instrument: impl Fn(usize) + Sync) -> Vec<f64> {
+    let events = ((plan.slice.as_nanos() as f64 / WORK_NS) as usize).max(20);
+    let run = |event: &(dyn Fn(usize) + Sync)| {
+        let elapsed = on_threads(1, |_| {
+            let start = Instant::now();
+            (0..events).for_each(event);
+            start.elapsed().as_nanos() as f64
+        });
+        elapsed.iter().sum::<f64>()
+    };
+    let plain = |_| work(steps);
+    let instrumented = |event| {
+        work(steps);
+        instrument(event);
+    };
+    run(&instrumented);
+    (0..plan.rounds).map(|_| (run(&instrumented) / run(&plain) - 1.0) * 100.0).collect()
+}
+
+#[inline(never)]
+fn work(steps: u64) {
+    let mut random = Random::new(steps);
+    for _ in 0..steps {
+        black_box(random.next());
+    }
+}
+
+/// Steps of work that take ten microseconds here.
+fn steps() -> u64 {
+    let trial = 100_000;
+    let best = on_threads(1, |_| {
+        let sample = |_| {
+            let start = Instant::now();
+            work(trial);
+            start.elapsed().as_nanos() as f64
+        };
+        (0..20).map(sample).fold(f64::INFINITY, f64::min)
+    });
+    (WORK_NS * trial as f64 / best[0]) as u64
+}
