@@ -1,6 +1,6 @@
 //! What instrumentation costs a program that does ten microseconds of work per event.
 //!
-//! Plain and instrumented work alternate; each round gives one difference.
+//! Plain and instrumented work alternate in small blocks; each round gives one difference.
 
 use std::{hint::black_box, time::Instant};
 
@@ -16,6 +16,9 @@ use crate::{
 };
 
 const WORK_NS: f64 = 10_000.0;
+/// Events of a block, and pairs of blocks of a round.
+const EVENTS: usize = 10;
+const BLOCKS: usize = 100;
 
 /// Measures the group.
 ///
@@ -46,23 +49,33 @@ pub fn run(task: Task) -> Result<Vec<Section>, String> {
 }
 
 /// Percent that `instrument` adds to an event, one sample a round.
+///
+/// A round alternates between blocks of a few events, and compares the medians of their times: a
+/// block that was interrupted does not count.
 fn overhead(plan: Plan, steps: u64, instrument: impl Fn(usize) + Sync) -> Vec<f64> {
-    let events = ((plan.slice.as_nanos() as f64 / WORK_NS) as usize).max(20);
-    let run = |event: &(dyn Fn(usize) + Sync)| {
-        let elapsed = on_threads(1, |_| {
-            let start = Instant::now();
-            (0..events).for_each(event);
-            start.elapsed().as_nanos() as f64
-        });
-        elapsed.iter().sum::<f64>()
+    let block = |first: usize, event: &dyn Fn(usize)| {
+        let start = Instant::now();
+        (first..first + EVENTS).for_each(event);
+        start.elapsed().as_nanos() as f64
     };
     let plain = |_| work(steps);
     let instrumented = |event| {
         work(steps);
         instrument(event);
     };
-    run(&instrumented);
-    (0..plan.rounds).map(|_| (run(&instrumented) / run(&plain) - 1.0) * 100.0).collect()
+    let round = |_| {
+        let both = |n| (block(n * EVENTS, &plain), block(n * EVENTS, &instrumented));
+        let (plain, instrumented): (Vec<f64>, Vec<f64>) = (0..BLOCKS).map(both).unzip();
+        (median(instrumented) / median(plain) - 1.0) * 100.0
+    };
+    let rounds = on_threads(1, |_| (0..=plan.rounds).map(round).collect::<Vec<_>>());
+    // The first warms up.
+    rounds.into_iter().flatten().skip(1).collect()
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 #[inline(never)]

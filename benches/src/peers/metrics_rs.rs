@@ -14,14 +14,12 @@ fn recorder() -> PrometheusRecorder {
 }
 
 /// A held counter; the recorder lives as long.
-#[must_use]
 pub fn counter() -> Counter {
     let recorder = Box::leak(Box::new(recorder()));
     recorder.register_counter(&Key::from_static_name(NAME), &METADATA)
 }
 
 /// A held histogram. It keeps every observation until somebody renders: see [`drain`].
-#[must_use]
 pub fn histogram() -> (Histogram, &'static PrometheusRecorder) {
     let recorder: &'static PrometheusRecorder = Box::leak(Box::new(recorder()));
     let histogram = recorder.register_histogram(&Key::from_static_name("wait_seconds"), &METADATA);

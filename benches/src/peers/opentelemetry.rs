@@ -38,13 +38,11 @@ impl Default for OpenTelemetry {
 
 impl OpenTelemetry {
     /// A counter bound to its labels.
-    #[must_use]
     pub fn bound(&self, labels: Set) -> BoundCounter<u64> {
         self.counter.bind(&attributes(labels))
     }
 
     /// A histogram bound to no labels.
-    #[must_use]
     pub fn histogram(&self) -> BoundHistogram<f64> {
         let meter = self.provider.meter("bench");
         let histogram = meter.f64_histogram("wait_seconds");
