@@ -46,7 +46,8 @@ macro_rules! fallible {
 macro_rules! record {
     ($otherwise:expr, $handle:expr, $kind:ident($object:ident) => $body:expr) => {
         $crate::boundary::contained($otherwise, || {
-            let done = $crate::handles::with($handle, |object| match object {
+            // `move`, because a captured reference would send the amount through memory.
+            let done = $crate::handles::with($handle, move |object| match object {
                 $crate::handles::Object::$kind($object) => Some($body),
                 _ => None,
             });

@@ -15,7 +15,7 @@
 //!    stays in the slot, and the slot stays out of use, until `all_passed` has proved that every
 //!    section that could have found the old number has ended. So between lookup and recording the
 //!    slot cannot come to hold another series, and the cell cannot return to its arena.
-//! 3. Chunks of slots are never unmapped, so a stale number leads to a slot or out of bounds.
+//! 3. Chunks of slots are never unmapped, so a stale number leads to a slot or to no chunk.
 //!
 //! Tests: tests/grace_model.rs (loom), `free_while_others_add` and the C hosts under valgrind.
 
@@ -81,8 +81,8 @@ impl Object {
 const CHUNK_SLOTS: usize = 1024;
 /// Most chunks: 4 Mi live handles.
 const CHUNKS: usize = 4096;
-/// The number in a slot without a live handle; its slot part is past every chunk.
-const DEAD: u64 = u64::MAX;
+/// The part of a number that is the slot. Bits 22 and 23 are 0 in every handle.
+const SLOT_MASK: u64 = (CHUNKS * CHUNK_SLOTS - 1) as u64;
 /// Freed objects that wait before a `_free` asks whether they can go.
 const BATCH: usize = 64;
 /// Threads with an announcement of their own.
@@ -91,7 +91,7 @@ const THREADS: usize = 1024;
 /// One place for an object.
 #[repr(align(64))]
 struct Slot {
-    /// The live handle's number, or [`DEAD`].
+    /// The live handle's number, or [`dead`].
     number: AtomicU64,
     /// Generation of the last handle; changed under the lock of `SPACE` only.
     generation: AtomicU32,
@@ -140,6 +140,12 @@ const fn nobody() -> Announcement {
     Announcement { owner: AtomicUsize::new(0), depth: AtomicU32::new(0) }
 }
 
+/// The number in a slot without a live handle: its slot part is another slot's, so that nothing
+/// that is looked up in this slot equals it.
+fn dead(index: usize) -> u64 {
+    !(index as u64)
+}
+
 /// Gives an object a handle; `None` when the table is full (the object is dropped).
 pub(crate) fn insert<T>(object: Object) -> Option<*mut T> {
     let tag = object.tag();
@@ -175,28 +181,29 @@ pub(crate) fn insert<T>(object: Object) -> Option<*mut T> {
 #[inline]
 pub(crate) fn with<T, R>(handle: *const T, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
     let number = handle.addr() as u64;
-    if ORDER.load(Relaxed) == WITH_BARRIER
-        && let Some(_section) = READERS.enter_alone(this_thread())
-    {
-        return found(number, f);
+    match READERS.enter_alone(this_thread()) {
+        Some(_section) => found(number, f),
+        None => with_care(number, f),
     }
-    with_care(number, f)
 }
 
 /// A thread's first call, a signal handler inside a call, a thread in the crowd, or fences.
 #[cold]
 #[inline(never)]
 fn with_care<R>(number: u64, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
-    let with_barrier = ORDER.load(Relaxed) == WITH_BARRIER;
-    let order = if with_barrier { Order::Barrier } else { Order::Fence };
-    let _section = READERS.enter(this_thread(), order);
+    let _section = if ORDER.load(Relaxed) == WITH_BARRIER {
+        READERS.enter(this_thread(), Order::Barrier)
+    } else {
+        // Thread pointers are even: under this identity `enter_alone` does not find the thread.
+        READERS.enter(this_thread() | 1, Order::Fence)
+    };
     found(number, f)
 }
 
 /// Calls `f` with the object of a live number; in a section.
 #[inline(always)]
 fn found<R>(number: u64, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
-    let slot = slot((number & 0xff_ffff) as usize)?;
+    let slot = slot((number & SLOT_MASK) as usize)?;
     if slot.number.load(Acquire) != number {
         return None;
     }
@@ -241,10 +248,10 @@ pub(crate) fn remove<T>(handle: *const T, expected: impl FnOnce(&Object) -> bool
         return false;
     }
     let number = handle.addr() as u64;
-    let index = (number & 0xff_ffff) as usize;
+    let index = (number & SLOT_MASK) as usize;
     // Of two frees at once, one exchanges.
     let Some(slot) = slot(index) else { return false };
-    if slot.number.compare_exchange(number, DEAD, AcqRel, Relaxed).is_err() {
+    if slot.number.compare_exchange(number, dead(index), AcqRel, Relaxed).is_err() {
         return false;
     }
     let mut space = SPACE.lock();
@@ -301,8 +308,8 @@ impl Space {
         let index = self.used;
         let chunk = SLOTS.get(index / CHUNK_SLOTS)?;
         if index.is_multiple_of(CHUNK_SLOTS) {
-            let slots = (0..CHUNK_SLOTS).map(|_| Slot {
-                number: AtomicU64::new(DEAD),
+            let slots = (index..index + CHUNK_SLOTS).map(|index| Slot {
+                number: AtomicU64::new(dead(index)),
                 generation: AtomicU32::new(0),
                 object: UnsafeCell::new(MaybeUninit::uninit()),
             });
@@ -458,6 +465,8 @@ mod tests {
             live.addr() ^ (1 << 24), // another generation
             live.addr() ^ (1 << 60), // another type
             live.addr() | 0xff_ffff, // past every slot
+            !(live.addr() & 0xff_ffff),
+            dead(live.addr() & 0xff_ffff) as usize,
         ];
         for number in invented {
             let handle: *mut Opaque = ptr::without_provenance_mut(number);
