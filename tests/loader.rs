@@ -171,6 +171,100 @@ fn truncated_plugin_is_rejected_before_dlopen() {
     }
 }
 
+/// Loads the file that the environment names; for the test below, which runs this one in a process
+/// of its own.
+#[test]
+fn a_child_loads_a_file() {
+    if let Some(path) = std::env::var_os("TALLYPORT_TEST_LOAD") {
+        let _ = load_file(Path::new(&path));
+    }
+}
+
+#[test]
+fn headers_that_would_crash_the_loader_are_refused_before_dlopen() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = fs::read(plugin("good_minimal.c")).unwrap();
+    let segments = usize::from(u16::from_le_bytes(good[56..58].try_into().unwrap()));
+    let (mut refused, mut loaded) = (0, 0);
+    let mut check = |name: String, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        if let Err(error) = inspect_file(&path) {
+            assert_eq!(error.kind(), ErrorKind::PluginRefused, "{error}");
+            refused += 1;
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "a_child_loads_a_file"]).env("TALLYPORT_TEST_LOAD", &path);
+        let said = run(&mut child);
+        assert_eq!(said.code, Some(0), "{}: {}", path.display(), said.stderr);
+        loaded += 1;
+    };
+    // Each word of each program header (type and flags, offset, address, sizes, alignment).
+    for segment in 0..segments {
+        for word in [0, 1, 2, 4, 5, 6] {
+            let at = 64 + segment * 56 + word * 8;
+            let was = u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
+            for now in [0, was ^ 1, was ^ 0x1000, was ^ 1 << 33, was ^ 1 << 46, !was] {
+                let mut bytes = good.clone();
+                bytes[at..at + 8].copy_from_slice(&now.to_le_bytes());
+                check(format!("{segment}_{word}_{now:x}.so"), &bytes);
+            }
+        }
+    }
+    // Another number of program headers, and PN_XNUM, which the loader reads as that many.
+    for count in [0, 1, 200, 0xffff_u16] {
+        let mut bytes = good.clone();
+        bytes[56..58].copy_from_slice(&count.to_le_bytes());
+        bytes.resize(bytes.len() + 0xffff * 56, 0);
+        check(format!("count_{count}.so"), &bytes);
+    }
+    // Each entry of the dynamic section leads nowhere.
+    let word = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap()) as usize;
+    let headers = (0..segments).map(|segment| 64 + segment * 56);
+    let dynamic = headers.into_iter().find(|at| good[*at] == 2).unwrap();
+    let (first, len) = (word(dynamic + 8), word(dynamic + 32));
+    for entry in (first..first + len).step_by(16).take_while(|entry| word(*entry) != 0) {
+        // What INIT and FINI lead to inside the code is nobody's business here.
+        let mut bytes = good.clone();
+        bytes[entry + 8..entry + 16].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+        check(format!("dynamic_{entry}.so"), &bytes);
+    }
+    assert!(refused > 150, "{refused} were refused, {loaded} loaded");
+}
+
+#[test]
+fn a_plugin_is_found_under_a_second_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("first.so");
+    fs::copy(plugin("good_minimal.c"), &path).unwrap();
+    load_file(&path).unwrap();
+    let link = folder.path().join("link.so");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    load_file(&link).unwrap();
+    let name = folder.path().file_name().unwrap();
+    load_file(&folder.path().join("..").join(name).join("first.so")).unwrap();
+}
+
+#[test]
+fn a_file_that_was_replaced_is_not_taken_for_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plugin.so");
+    fs::copy(plugin("good_minimal.c"), &path).unwrap();
+    load_file(&path).unwrap();
+    // As a package manager does it.
+    let fresh = folder.path().join("fresh");
+    fs::copy(plugin("export_fails.c"), &fresh).unwrap();
+    fs::rename(&fresh, &path).unwrap();
+    let error = load_file(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PluginRefused);
+    assert!(error.to_string().contains("another version of this file"), "{error}");
+    // The same bytes again are the same plugin.
+    fs::copy(plugin("good_minimal.c"), &fresh).unwrap();
+    fs::rename(&fresh, &path).unwrap();
+    load_file(&path).unwrap();
+}
+
 #[test]
 fn rust_plugin_passes_the_layout_check() {
     let info = inspect_file(&loadable()).unwrap();

@@ -8,6 +8,7 @@ use std::{
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    slice,
     sync::Arc,
 };
 
@@ -17,9 +18,11 @@ use tallyport_plugin_api::{
     layout_check,
 };
 
+#[cfg(target_os = "linux")]
+use super::elf::{Constants, constants};
 use super::{
     table::Table,
-    verify::{FileInfo, inspect_file, refused},
+    verify::{FileInfo, inspect, refused},
 };
 use crate::model::{Error, ErrorKind};
 
@@ -43,9 +46,10 @@ pub struct LoadedFile {
 pub fn load_file(path: &Path) -> Result<LoadedFile, Error> {
     // Absolute, because dlopen searches elsewhere for a name without a slash.
     let path = std::path::absolute(path).map_err(|e| refused(path, e))?;
-    let info = inspect_file(&path)?;
+    let (info, bytes) = inspect(&path)?;
     let library = open(&path)?;
     let query = entry(&path, &library)?;
+    same_as_checked(&path, query as *const libc::c_void, &bytes)?;
     // SAFETY: the entry point of a Tallyport plugin (its descriptor says so), with our ABI.
     // Test: plugin_defects_have_their_status.
     let set = unsafe { query(TALLYPORT_PLUGIN_ABI) };
@@ -53,20 +57,27 @@ pub fn load_file(path: &Path) -> Result<LoadedFile, Error> {
     // SAFETY: what the entry returns is a static set, by the ABI.
     let tables = unsafe { Table::read_set(set, &origin) }?;
     if info.rust {
-        check_rust_types(&path, &library, set)?;
+        check_rust_types(&path, &library.library, set)?;
     }
     // The image stays mapped for ever, so its handle is never closed.
-    std::mem::forget(library);
+    std::mem::forget(library.library);
     Ok(LoadedFile { path, info, tables })
 }
 
-fn open(path: &Path) -> Result<Library, Error> {
+/// A library that the loader has open.
+struct Opened {
+    library: Library,
+    /// The loader's handle of it.
+    handle: *mut libc::c_void,
+}
+
+fn open(path: &Path) -> Result<Opened, Error> {
     // NOW: a missing symbol fails here, not at the first call. LOCAL: it serves nobody else.
     // NODELETE: threads, TLS destructors and our pointers outlive any dlclose.
     let flags = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
     // SAFETY: loading runs the file's constructors: the configuration asked for that, and the
     // file was checked as far as bytes tell. Test: plugin_defects_have_their_status.
-    unsafe { Library::open(Some(path), flags) }.map_err(|error| {
+    let library = unsafe { Library::open(Some(path), flags) }.map_err(|error| {
         let text = error_text(&error);
         let hint = if text.contains("undefined symbol") {
             " (it was linked without all it needs; try `-Wl,-z,defs` when building it)"
@@ -78,7 +89,10 @@ fn open(path: &Path) -> Result<Library, Error> {
             ""
         };
         refused(path, format!("the loader says: {text}{hint}"))
-    })
+    })?;
+    let handle = library.into_raw();
+    // SAFETY: what `into_raw` just gave up.
+    Ok(Opened { library: unsafe { Library::from_raw(handle) }, handle })
 }
 
 /// libloading's text without its own frame.
@@ -89,9 +103,10 @@ fn error_text(error: &libloading::Error) -> String {
 
 type Query = unsafe extern "C" fn(u32) -> *const tallyport_plugin_set;
 
-fn entry(path: &Path, library: &Library) -> Result<Query, Error> {
+fn entry(path: &Path, library: &Opened) -> Result<Query, Error> {
     // SAFETY: the symbol has this type in every Tallyport plugin.
-    let symbol = unsafe { library.get::<tallyport_plugin_query_fn>(ENTRY.to_bytes_with_nul()) };
+    let symbol =
+        unsafe { library.library.get::<tallyport_plugin_query_fn>(ENTRY.to_bytes_with_nul()) };
     let query = symbol.ok().and_then(|symbol| *symbol).ok_or_else(|| {
         let entry = ENTRY.to_string_lossy();
         Error::new(
@@ -100,29 +115,137 @@ fn entry(path: &Path, library: &Library) -> Result<Query, Error> {
         )
         .with_field("path")
     })?;
-    // dlsym also looks into what the file depends on: the symbol must lie in the file itself.
-    let address = query as *const libc::c_void;
-    let owner = owner(address);
-    if owner.as_deref() != Some(path) {
-        let owner = owner.map_or_else(|| "nowhere".into(), |owner| owner.display().to_string());
-        return Err(refused(path, format!("its entry point lies in another object, {owner}")));
+    // dlsym also looks into what the file depends on: the symbol must lie in the file itself. The
+    // names may differ: a file that was loaded before keeps the name that it had then.
+    let owner = owner(query as *const libc::c_void);
+    match (owner, name_of(library, path)) {
+        (Some(owner), Some(own)) if owner == own => Ok(query),
+        (owner, _) => {
+            let owner = owner.map_or_else(|| "nowhere".into(), |owner| owner.display().to_string());
+            Err(refused(path, format!("its entry point lies in another object, {owner}")))
+        }
     }
-    Ok(query)
 }
 
-/// Path of the object that an address lies in.
+/// Name of the object that an address lies in.
 fn owner(address: *const libc::c_void) -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: dladdr reads the loader's tables for any address and fills our struct.
     let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
     // SAFETY: zeroed pointers are valid, and dladdr filled it if it found something.
     let info = unsafe { info.assume_init() };
-    if found == 0 || info.dli_fname.is_null() {
+    // SAFETY: the loader's own name of the object, which stays mapped.
+    (found != 0).then(|| unsafe { path_from(info.dli_fname) }).flatten()
+}
+
+/// # Safety
+/// `name` is NULL or C text.
+unsafe fn path_from(name: *const libc::c_char) -> Option<PathBuf> {
+    if name.is_null() {
         return None;
     }
-    // SAFETY: the loader's own name of the object, which stays mapped.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    // SAFETY: the caller vouches for it.
+    let name = unsafe { CStr::from_ptr(name) };
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+}
+
+/// The loader's name of a library: that of the path that it was first loaded from.
+fn name_of(library: &Opened, path: &Path) -> Option<PathBuf> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// The documented beginning of glibc's `struct link_map`.
+        #[repr(C)]
+        struct LinkMap {
+            address: usize,
+            name: *const libc::c_char,
+        }
+        let _ = path;
+        let mut map: *const LinkMap = std::ptr::null();
+        let answer = (&raw mut map).cast::<libc::c_void>();
+        // SAFETY: the handle is open, and the answer to this request is one pointer.
+        // Test: a_plugin_is_found_under_a_second_path.
+        let status = unsafe { libc::dlinfo(library.handle, libc::RTLD_DI_LINKMAP, answer) };
+        if status != 0 || map.is_null() {
+            return None;
+        }
+        // SAFETY: the loader's own struct of an open library.
+        let name = unsafe { (*map).name };
+        // SAFETY: the loader's own text of an open library.
+        unsafe { path_from(name) }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let _ = library;
+        Some(path.to_path_buf())
+    }
+}
+
+/// Refuses an image that is not what was checked.
+///
+/// The loader knows files by path: one that was replaced on disk gives the image of the old one.
+/// A file that is swapped between the check and the load is found here too, if late.
+fn same_as_checked(path: &Path, inside: *const libc::c_void, bytes: &[u8]) -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut visit = Visit { inside: inside.addr() as u64, file: constants(bytes), same: None };
+        // SAFETY: `visit` has the form that is asked for, and its argument outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(Visit::object), (&raw mut visit).cast()) };
+        if visit.same != Some(true) {
+            let reason = "the process has another version of this file loaded, which cannot be \
+                          unloaded; give the new one another name (with its version, say)";
+            return Err(refused(path, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Looks for the object around an address and compares it with a file.
+#[cfg(target_os = "linux")]
+struct Visit<'a> {
+    inside: u64,
+    file: Option<Constants<'a>>,
+    same: Option<bool>,
+}
+
+#[cfg(target_os = "linux")]
+impl Visit<'_> {
+    unsafe extern "C" fn object(
+        info: *mut libc::dl_phdr_info,
+        _size: usize,
+        visit: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the loader lends its struct, whose first four fields are older than any size.
+        let info = unsafe { &*info };
+        // SAFETY: what `same_as_checked` handed over, and uses again only after this.
+        let visit = unsafe { &mut *visit.cast::<Self>() };
+        if info.dlpi_phdr.is_null() {
+            return 0;
+        }
+        // SAFETY: the loader's own program headers of a loaded object.
+        let headers =
+            unsafe { slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        let at = visit.inside.wrapping_sub(info.dlpi_addr);
+        let ours = |header: &libc::Elf64_Phdr| {
+            header.p_type == libc::PT_LOAD && at.wrapping_sub(header.p_vaddr) < header.p_memsz
+        };
+        if !headers.iter().any(ours) {
+            return 0;
+        }
+        // SAFETY: the same headers as bytes: integers without padding.
+        let headers =
+            unsafe { slice::from_raw_parts(headers.as_ptr().cast::<u8>(), size_of_val(headers)) };
+        visit.same = Some(visit.file.as_ref().is_some_and(|file| {
+            // The same headers first: then what the file has there is mapped.
+            file.headers == headers
+                && file.sections.iter().all(|(address, bytes)| {
+                    let at = info.dlpi_addr.wrapping_add(*address) as *const u8;
+                    // SAFETY: sections of the checked file lie in its readable segments, and this
+                    // image has the same. Test: a_file_that_was_replaced_is_not_taken_for_the_old_one.
+                    *bytes == unsafe { slice::from_raw_parts(at, bytes.len()) }
+                })
+        }));
+        1
+    }
 }
 
 fn check_rust_types(

@@ -5,6 +5,7 @@
 //! configured instance and its calls) → [`Plugins`] (found by name and format, counted). Linked-in
 //! exporters enter at `table`. It knows no format, no configuration file, no destination.
 
+mod elf;
 mod exporter;
 mod host;
 mod load;

@@ -1,8 +1,8 @@
 //! What can be known of a plugin file before any of its code runs.
 //!
 //! dlopen of a damaged file kills the host (SIGBUS at the first touch of a page past its end), so
-//! the headers are checked against the file's size first, and the descriptor section says whether
-//! this host should load it at all. Corruption inside a segment cannot be seen here.
+//! the headers are checked first (`elf.rs`), and the descriptor section says whether this host
+//! should load it at all. Corruption inside a segment cannot be seen here.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,10 +11,7 @@ use std::{
     path::Path,
 };
 
-use object::{
-    Endianness, Object, ObjectSection, elf,
-    read::elf::{FileHeader, ProgramHeader},
-};
+use object::{Object, ObjectSection};
 use tallyport_plugin_api::{
     TALLYPORT_PLUGIN_LAYOUT_HASH,
     abi::{
@@ -23,6 +20,7 @@ use tallyport_plugin_api::{
     },
 };
 
+use super::elf;
 use crate::model::{Error, ErrorKind};
 
 /// Largest plugin file that is looked at.
@@ -50,6 +48,11 @@ pub struct FileInfo {
 /// PluginRefused for a file that is missing, not regular, not a whole shared library of this
 /// machine, or without a descriptor; PluginAbi for one of another ABI. Both name file and reason.
 pub fn inspect_file(path: &Path) -> Result<FileInfo, Error> {
+    inspect(path).map(|(info, _)| info)
+}
+
+/// As [`inspect_file`]; also returns the bytes that were looked at.
+pub(super) fn inspect(path: &Path) -> Result<(FileInfo, Vec<u8>), Error> {
     let bytes = read(path)?;
     check_library(&bytes).map_err(|reason| refused(path, reason))?;
     let info = descriptor(&bytes).map_err(|reason| refused(path, reason))?;
@@ -74,7 +77,7 @@ pub fn inspect_file(path: &Path) -> Result<FileInfo, Error> {
         );
         return Err(Error::new(ErrorKind::PluginAbi, message).with_field("path"));
     }
-    Ok(info)
+    Ok((info, bytes))
 }
 
 pub(super) fn refused(path: &Path, reason: impl std::fmt::Display) -> Error {
@@ -116,44 +119,8 @@ fn check_library(bytes: &[u8]) -> Result<(), String> {
         // Not run yet: object's own parsing bounds-checks what it reads of a Mach-O file.
         return object::File::parse(bytes).map(|_| ()).map_err(|e| e.to_string());
     }
-    if !bytes.starts_with(&elf::ELFMAG) {
-        return Err("it is not an ELF file".into());
-    }
-    let header = elf::FileHeader64::<Endianness>::parse(bytes);
-    let header = header.map_err(|_| "it is not a 64-bit ELF file, or its header is cut")?;
-    let endian = header.endian().map_err(|e| e.to_string())?;
-    let machine = header.e_machine(endian);
-    if machine != MACHINE {
-        return Err(format!("it is for ELF machine {}, this is {}", machine.0, MACHINE.0));
-    }
-    if header.e_type(endian) != elf::ET_DYN {
-        return Err("it is not a shared library".into());
-    }
-    let segments = header.program_headers(endian, bytes);
-    let segments = segments.map_err(|_| "its program headers lie outside the file")?;
-    if segments.is_empty() {
-        return Err("it has no program headers".into());
-    }
-    for (index, segment) in segments.iter().enumerate() {
-        let (offset, in_file) = (segment.p_offset(endian), segment.p_filesz(endian));
-        let end = offset.checked_add(in_file);
-        if end.is_none_or(|end| end > bytes.len() as u64) {
-            return Err(format!(
-                "segment {index} lies outside the file ({} bytes): it is truncated",
-                bytes.len()
-            ));
-        }
-        if segment.p_type(endian) == elf::PT_LOAD && segment.p_memsz(endian) < in_file {
-            return Err(format!("segment {index} is larger in the file than in memory"));
-        }
-    }
-    Ok(())
+    elf::check(bytes)
 }
-
-#[cfg(target_arch = "x86_64")]
-const MACHINE: elf::Machine = elf::EM_X86_64;
-#[cfg(target_arch = "aarch64")]
-const MACHINE: elf::Machine = elf::EM_AARCH64;
 
 struct Descriptor {
     abi: u32,
