@@ -167,3 +167,119 @@ fn an_existing_file_keeps_its_mode() {
     engine().save_snapshot(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
 }
+
+#[test]
+fn a_link_is_neither_followed_nor_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file.snap"), folder.path().join("link.snap"));
+    fs::write(&file, "mine").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let error = engine().save_snapshot(&link).unwrap_err();
+    assert_eq!((error.kind(), error.field()), (ErrorKind::Io, Some("path")));
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+/// A snapshot file made by hand: columns of an id, an element size and words of 4 bytes.
+fn by_hand(series: u64, columns: &[(u32, u32, Vec<u32>)]) -> Vec<u8> {
+    let mut end = 48 + columns.len() * 32;
+    let (mut table, mut data) = (Vec::new(), Vec::new());
+    for (id, size, words) in columns {
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let count = bytes.len() as u64 / u64::from(*size);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        table.extend([id.to_le_bytes(), size.to_le_bytes(), [0; 4], [0; 4]].concat());
+        table.extend([count.to_le_bytes(), (end as u64).to_le_bytes()].concat());
+        end += bytes.len();
+        data.extend(bytes);
+    }
+    let mut file = b"TLYSNAP1".to_vec();
+    for word in [end as u64 + 8, 1, 1, series, columns.len() as u64] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(table);
+    file.extend(data);
+    let checksum = xxhash_rust::xxh3::xxh3_64(&file);
+    file.extend(checksum.to_le_bytes());
+    file
+}
+
+/// `families` rows of 12 words, `series` rows with the labels of `ranges`, one bound, one bucket.
+fn columns(families: Vec<u32>, ranges: Vec<u32>, rows: usize) -> Vec<(u32, u32, Vec<u32>)> {
+    let text = u32::from_le_bytes(*b"abcd");
+    vec![
+        (1, 4, vec![0, 0, 1, 2, 3, 4]),
+        (2, 1, vec![text]),
+        (3, 48, families),
+        (4, 8, ranges),
+        (5, 8, vec![3, 4, 4, 3]),
+        (6, 8, vec![0, 0x3ff0_0000]),
+        (7, 8, vec![0; rows * 2]),
+        (32, 8, vec![0; rows * 2]),
+        (33, 8, vec![0; rows * 2]),
+        (34, 8, vec![0; rows * 4]),
+    ]
+}
+
+fn loaded(bytes: &[u8]) -> Result<Snapshot, tallyport_core::model::Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forged.snap");
+    fs::write(&path, bytes).unwrap();
+    load(&path)
+}
+
+#[test]
+fn a_file_whose_rows_are_used_twice_is_damaged() {
+    let gauge = |name: u32| [name, 0, 0, 3, 1, 0, 1, 0, 0, 0, 0, 0];
+    let histogram = |name: u32| [name, 0, 0, 4, 1, name - 1, 1, 0, 1, 0, 0, 0];
+    let fine = columns(gauge(1).to_vec(), vec![0, 2], 1);
+    loaded(&by_hand(1, &fine)).unwrap();
+    loaded(&by_hand(1, &columns(histogram(1).to_vec(), vec![0, 0], 1))).unwrap();
+    // A file of a few megabytes would otherwise be walked, and exported, for hours.
+    let cases = [
+        ("series", columns([gauge(1), gauge(2)].concat(), vec![0, 2], 1)),
+        ("bounds", columns([histogram(1), histogram(2)].concat(), vec![0; 4], 2)),
+        (
+            "labels",
+            columns([gauge(1), [2, 0, 0, 3, 1, 1, 1, 0, 0, 0, 0, 0]].concat(), vec![0, 2, 1, 1], 2),
+        ),
+        (
+            "called",
+            columns([gauge(1), [1, 0, 0, 3, 1, 1, 1, 0, 0, 0, 0, 0]].concat(), vec![0; 4], 2),
+        ),
+    ];
+    for (says, columns) in cases {
+        let error = loaded(&by_hand(2, &columns)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.to_string().contains(says), "{says}: {error}");
+    }
+    let mut short = fine;
+    short[6].2.clear();
+    assert!(loaded(&by_hand(1, &short)).unwrap_err().to_string().contains("creation times"));
+}
+
+#[test]
+fn a_column_that_nobody_knows_is_checked_too() {
+    let mut columns = columns(vec![1, 0, 0, 3, 1, 0, 1, 0, 0, 0, 0, 0], vec![0, 2], 1);
+    columns.push((99, 4, vec![7]));
+    let file = by_hand(1, &columns);
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.snap");
+    save(&loaded(&file).unwrap(), &copy).unwrap();
+    load(&copy).unwrap();
+    // Where its row of the table says region, number and offset.
+    let row = 48 + 10 * 32;
+    for (at, value) in [(8, 1_u64), (16, u64::MAX), (16, 1 << 40), (24, u64::MAX), (24, 0), (4, 0)]
+    {
+        let mut forged = file.clone();
+        let len = if at < 16 { 4 } else { 8 };
+        forged[row + at..row + at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+        let end = forged.len() - 8;
+        let checksum = xxhash_rust::xxh3::xxh3_64(&forged[..end]);
+        forged[end..].copy_from_slice(&checksum.to_le_bytes());
+        let error = loaded(&forged).unwrap_err();
+        assert!(error.to_string().contains("column 99"), "{at} {value}: {error}");
+    }
+}

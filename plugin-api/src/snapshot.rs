@@ -4,6 +4,8 @@
 //! walking it cannot fail; [`Snapshot::check`] also checks every id and label, for snapshots
 //! that come from a file or another process. Pointers become slices in `raw.rs`.
 
+use std::collections::HashSet;
+
 use crate::{
     Error,
     abi::{
@@ -12,6 +14,9 @@ use crate::{
         TALLYPORT_NUMBER_U64, tallyport_family, tallyport_label_pair, tallyport_range,
     },
 };
+
+/// Longest name of a metric or label that an engine accepts.
+const MAX_NAME_BYTES: usize = 1024;
 
 /// Kind of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -233,23 +238,53 @@ impl<'a> Snapshot<'a> {
         {
             return Err(Error::damaged(format!("series {at}: labels out of range")));
         }
-        let mut series = 0_u64;
+        let (mut series, mut bounds, mut buckets) = (0_u64, 0_u64, 0_u64);
         for (index, row) in self.families.iter().enumerate() {
             if !known(row.name) || !known(row.help) || !known(row.unit) {
                 return Err(Error::damaged(format!("family {index}: unknown string id")));
             }
+            let end = u64::from(row.series_start) + u64::from(row.series_count);
+            if end > self.created_ns.len() as u64 {
+                return Err(Error::damaged(format!("family {index}: creation times are missing")));
+            }
             series += u64::from(row.series_count);
+            if row.kind == TALLYPORT_KIND_HISTOGRAM {
+                let width = u64::from(row.bounds_count) + 1;
+                bounds += u64::from(row.bounds_count);
+                buckets = buckets.saturating_add(u64::from(row.series_count) * width);
+            }
         }
         if series != self.series_count {
             return Err(Error::damaged("the number of series differs from the families'"));
         }
+        // Rows that are used again and again make hours of work out of a small file.
+        for (what, used, len) in [
+            ("series", series, self.values.len()),
+            ("bounds", bounds, self.bounds.len()),
+            ("buckets", buckets, self.hist_buckets.len()),
+        ] {
+            if used > len as u64 {
+                return Err(Error::damaged(format!("families share {what}")));
+            }
+        }
+        let (mut names, mut labels) = (HashSet::new(), 0);
         for family in self.families() {
             let bounds = family.bounds();
             let increasing = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| a < b);
             if !increasing || !bounds.iter().all(|b| b.is_finite()) {
                 return Err(Error::damaged(format!("bounds of `{}`", family.name())));
             }
+            let name = family.name();
+            if name.is_empty() || name.len() > MAX_NAME_BYTES || !names.insert(name) {
+                return Err(Error::damaged(format!(
+                    "the name of a family is empty or too long, or two are called `{name:.80}`"
+                )));
+            }
             for series in family.series() {
+                labels += series.labels().len();
+                if labels > self.label_pairs.len() {
+                    return Err(Error::damaged("series share labels"));
+                }
                 series.check().map_err(|what| {
                     Error::damaged(format!(
                         "series {} of `{}`: {what}",
@@ -362,6 +397,9 @@ impl<'a> Series<'a> {
     /// What the engine never does, and so no exporter has to expect.
     fn check(&self) -> Result<(), &'static str> {
         let names = self.labels().map(|(name, _)| name);
+        if names.clone().any(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
+            return Err("a label name is empty or too long");
+        }
         if names.clone().zip(names.skip(1)).any(|(name, next)| name >= next) {
             return Err("label names are not sorted, or twice");
         }

@@ -46,7 +46,9 @@ const MAX_COLUMNS: usize = 1024;
 /// The file is readable and writable by its owner only (0600); an existing file keeps its mode.
 ///
 /// # Errors
-/// Io, naming the path; nothing is left behind, an existing file is untouched.
+/// Io, naming the path; nothing is left behind, an existing file is untouched (but when only the
+/// last step fails, the sync of the folder: then the new file is there, and may not survive a
+/// power cut). A symbolic link is refused: following it is for the one who knows where it leads.
 pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
     let bytes = encode(snapshot);
     let fail = |what: &str, error: &std::io::Error| {
@@ -54,11 +56,18 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
+    // Before anything is replaced: what cannot be opened cannot be synced.
+    let synced = File::open(folder).map_err(|e| fail("open the folder of", &e))?;
     let mut temporary =
         tempfile::NamedTempFile::new_in(folder).map_err(|e| fail("create a file beside", &e))?;
-    if let Ok(existing) = path.metadata() {
+    if let Ok(existing) = path.symlink_metadata() {
         if !existing.is_file() {
-            let message = format!("`{}` is not a regular file", path.display());
+            let what = if existing.is_symlink() {
+                "a symbolic link, which would be replaced: name the file itself"
+            } else {
+                "not a regular file"
+            };
+            let message = format!("`{}` is {what}", path.display());
             return Err(Error::new(ErrorKind::Io, message).with_field("path"));
         }
         let mode = std::fs::Permissions::from_mode(existing.permissions().mode() & 0o7777);
@@ -67,8 +76,13 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
     temporary.write_all(&bytes).map_err(|e| fail("write", &e))?;
     temporary.as_file().sync_all().map_err(|e| fail("sync", &e))?;
     temporary.persist(path).map_err(|e| fail("rename to", &e.error))?;
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|e| fail("sync the folder of", &e))
+    match synced.sync_all() {
+        // Some file systems have no such thing; the new file is there.
+        Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => {
+            Err(fail("sync the folder of", &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn encode(snapshot: &Snapshot) -> Vec<u8> {
@@ -205,7 +219,18 @@ fn decode(bytes: &[u8]) -> Result<Parts, String> {
     };
     let columns: Option<Vec<_>> = (0..count).map(read).collect();
     let columns = columns.ok_or("the column table is cut")?;
+    let first = HEADER + count * COLUMN;
     for (index, column) in columns.iter().enumerate() {
+        // Also of those that this version does not know: a plugin may.
+        let len = column.count.checked_mul(u64::from(column.elem_size));
+        let ends = len.and_then(|len| column.offset.checked_add(len));
+        if column.region != 0
+            || column.elem_size == 0
+            || column.offset < first as u64
+            || ends.is_none_or(|ends| ends > end as u64)
+        {
+            return Err(format!("column {} is out of range", column.id));
+        }
         if columns.iter().take(index).any(|earlier| earlier.id == column.id) {
             return Err(format!("column {} is there twice", column.id));
         }
