@@ -69,34 +69,23 @@ private:
     std::string field_;
 };
 
-/// A value, or why there is none.
+/// A value, or why there is none; of `void`: done, or why not.
 template <class T> class result {
 public:
-    result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    using value_type = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+    result(value_type value = value_type()) : state_(std::in_place_index<0>, std::move(value)) {}
     result(error why) : state_(std::in_place_index<1>, std::move(why)) {}
 
     explicit operator bool() const noexcept { return state_.index() == 0; }
     /// The value; only when there is one.
-    T &operator*() noexcept { return *std::get_if<0>(&state_); }
-    T *operator->() noexcept { return std::get_if<0>(&state_); }
+    value_type &operator*() noexcept { return *std::get_if<0>(&state_); }
+    value_type *operator->() noexcept { return std::get_if<0>(&state_); }
     /// Why there is no value; only when there is none.
     const error &failure() const noexcept { return *std::get_if<1>(&state_); }
 
 private:
-    std::variant<T, error> state_;
-};
-
-/// Done, or why not.
-template <> class result<void> {
-public:
-    result() = default;
-    result(error why) : state_(std::in_place_index<1>, std::move(why)) {}
-
-    explicit operator bool() const noexcept { return state_.index() == 0; }
-    const error &failure() const noexcept { return *std::get_if<1>(&state_); }
-
-private:
-    std::variant<std::monostate, error> state_;
+    std::variant<value_type, error> state_;
 };
 
 /// What a call returns: `T`, or `result<T>` with TALLYPORT_NO_EXCEPTIONS.

@@ -297,9 +297,12 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs `body`; its panic becomes an error that says what and where, and is not printed.
-fn watched<R>(body: impl FnOnce() -> R) -> Result<R, Error> {
+/// Sees to it that the panics of watched calls are not printed; those of a Rust host still are.
+fn hook() {
     static HOOK: Once = Once::new();
+    if std::thread::panicking() {
+        return; // a host that unwinds: the hook cannot be set now
+    }
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
@@ -311,6 +314,11 @@ fn watched<R>(body: impl FnOnce() -> R) -> Result<R, Error> {
             let _ = PLACE.try_with(|last| last.try_borrow_mut().map(|mut last| *last = place));
         }));
     });
+}
+
+/// Runs `body`; its panic becomes an error that says what and where, and is not printed.
+fn watched<R>(body: impl FnOnce() -> R) -> Result<R, Error> {
+    hook();
     WATCHED.with(|depth| depth.set(depth.get() + 1));
     let done = catch_unwind(AssertUnwindSafe(body));
     WATCHED.with(|depth| depth.set(depth.get() - 1));
