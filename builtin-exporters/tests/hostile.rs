@@ -43,7 +43,7 @@ fn many(series: u64) -> Frozen {
 
 #[test]
 fn the_set_holds_three_exporters() {
-    assert_eq!(EXPORTERS.count, 3);
+    assert_eq!(EXPORTERS.as_abi().count, 3);
     for caps in [Prometheus::INFO.caps, Json::INFO.caps, Csv::INFO.caps] {
         assert_eq!(caps & TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_CONCURRENT);
     }

@@ -30,10 +30,48 @@ struct Instance<E> {
     poisoned: AtomicBool,
 }
 
-/// The table of an exporter, for a static; see [`plugin_set!`](crate::plugin_set).
+/// The table of an exporter; made for a type that is one, so what it points to is right.
 #[doc(hidden)]
-#[must_use]
-pub const fn vtable<E: Exporter>() -> tallyport_plugin_v1 {
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct PluginTable(tallyport_plugin_v1);
+
+impl PluginTable {
+    #[must_use]
+    pub const fn of<E: Exporter>() -> Self {
+        Self(vtable::<E>())
+    }
+}
+
+/// Exporters that are linked into a program, as [`plugin_set!`](crate::plugin_set) makes them.
+///
+/// A [`tallyport_plugin_set`] may hold any pointer; this holds those of exporters only, so that
+/// safe code can hand it to an engine.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct PluginSet(tallyport_plugin_set);
+
+impl PluginSet {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn of<const COUNT: usize>(tables: &'static [PluginTable; COUNT]) -> Self {
+        Self(tallyport_plugin_set {
+            struct_size: size_of::<tallyport_plugin_set>() as u32,
+            count: COUNT as u32,
+            stride: size_of::<tallyport_plugin_v1>() as u32,
+            flags: 0,
+            plugins: tables.as_ptr().cast(),
+        })
+    }
+
+    /// The set in the ABI's form.
+    #[must_use]
+    pub const fn as_abi(&'static self) -> &'static tallyport_plugin_set {
+        &self.0
+    }
+}
+
+pub(crate) const fn vtable<E: Exporter>() -> tallyport_plugin_v1 {
     let info = E::INFO;
     tallyport_plugin_v1 {
         struct_size: size_of::<tallyport_plugin_v1>() as u32,
@@ -43,7 +81,7 @@ pub const fn vtable<E: Exporter>() -> tallyport_plugin_v1 {
         version: raw::text(info.version),
         vendor: raw::text(info.vendor),
         description: raw::text(info.description),
-        formats: info.formats.as_ptr(),
+        formats: info.formats.as_ptr().cast(),
         format_count: info.formats.len() as u32,
         signals: info.signals,
         config_schema_json: raw::text(info.config_schema_json),
@@ -268,23 +306,17 @@ unsafe extern "C" fn destroy<E: Exporter>(exporter: *mut tallyport_exporter) {
     host.close();
 }
 
-/// Makes a static [`tallyport_plugin_set`](crate::abi::tallyport_plugin_set) of exporters.
+/// Makes a static [`PluginSet`](crate::PluginSet) of exporters.
 ///
 /// `plugin_set!(pub static EXPORTERS: [Prometheus, Json]);`
 #[macro_export]
 macro_rules! plugin_set {
     ($(#[$meta:meta])* $vis:vis static $name:ident: [$($exporter:ty),+ $(,)?]) => {
         $(#[$meta])*
-        $vis static $name: $crate::abi::tallyport_plugin_set = {
-            static TABLES: [$crate::abi::tallyport_plugin_v1; [$(stringify!($exporter)),+].len()] =
-                [$($crate::vtable::<$exporter>()),+];
-            $crate::abi::tallyport_plugin_set {
-                struct_size: ::core::mem::size_of::<$crate::abi::tallyport_plugin_set>() as u32,
-                count: TABLES.len() as u32,
-                stride: ::core::mem::size_of::<$crate::abi::tallyport_plugin_v1>() as u32,
-                flags: 0,
-                plugins: TABLES.as_ptr(),
-            }
+        $vis static $name: $crate::PluginSet = {
+            static TABLES: [$crate::PluginTable; [$(stringify!($exporter)),+].len()] =
+                [$($crate::PluginTable::of::<$exporter>()),+];
+            $crate::PluginSet::of(&TABLES)
         };
     };
 }
@@ -316,14 +348,14 @@ macro_rules! export_plugin_set {
                 host_abi: u32,
             ) -> *const $crate::abi::tallyport_plugin_set {
                 if host_abi == $crate::abi::TALLYPORT_PLUGIN_ABI {
-                    &raw const $set
+                    $crate::PluginSet::as_abi(&$set)
                 } else {
                     ::core::ptr::null()
                 }
             }
 
             extern "C" fn typed() -> *const $crate::layout_check::v0_1::Set {
-                (&raw const $set).cast()
+                (&raw const *$crate::PluginSet::as_abi(&$set)).cast()
             }
 
             extern "C" fn root() -> $crate::layout_check::Constructed {

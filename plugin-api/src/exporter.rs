@@ -28,7 +28,7 @@ pub struct Info {
     /// One line.
     pub description: &'static str,
     /// Formats, the default one first; see [`format()`].
-    pub formats: &'static [tallyport_format],
+    pub formats: &'static [Format],
     /// `TALLYPORT_CAP_*` bits.
     pub caps: u64,
     /// `TALLYPORT_SIGNAL_*` bits.
@@ -54,10 +54,15 @@ impl Info {
     }
 }
 
+/// A format of [`Info::formats`]; made by [`format()`] alone, so its texts are static.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub struct Format(tallyport_format);
+
 /// A format of [`Info::formats`]: short name and media type.
 #[must_use]
-pub const fn format(name: &'static str, content_type: &'static str) -> tallyport_format {
-    tallyport_format { name: raw::text(name), content_type: raw::text(content_type) }
+pub const fn format(name: &'static str, content_type: &'static str) -> Format {
+    Format(tallyport_format { name: raw::text(name), content_type: raw::text(content_type) })
 }
 
 /// An exporter: implement it, then name it in [`export_plugins!`](crate::export_plugins).

@@ -44,9 +44,10 @@ mod snapshot;
 pub mod testing;
 
 pub use error::Error;
+pub use export::PluginSet;
 #[doc(hidden)]
-pub use export::{file_desc, vtable};
-pub use exporter::{Call, Exporter, Host, Info, LogLevel, format};
+pub use export::{PluginTable, file_desc};
+pub use exporter::{Call, Exporter, Format, Host, Info, LogLevel, format};
 pub use layout::{LAYOUTS, TALLYPORT_PLUGIN_LAYOUT_HASH, TypeLayout};
 pub use raw::text;
 pub use sink::{CHUNK_BYTES, Sink};

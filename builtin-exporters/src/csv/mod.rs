@@ -10,10 +10,10 @@ mod render;
 mod rows;
 
 use tallyport_plugin_api::{
-    Call, Error, Exporter, Host, Info, Sink, Snapshot,
+    Call, Error, Exporter, Format, Host, Info, Sink, Snapshot,
     abi::{
         TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_OUT_OF_PROC, TALLYPORT_CAP_WRITES_SINK,
-        TALLYPORT_UNSUPPORTED, tallyport_format,
+        TALLYPORT_UNSUPPORTED,
     },
     format,
 };
@@ -22,7 +22,7 @@ pub use self::options::{Column, Options, RowSeparator};
 use self::{options::Layout, render::Schema};
 use crate::rendered::{Cache, Key};
 
-const FORMATS: &[tallyport_format] = &[format("csv", "text/csv; charset=utf-8; header=present")];
+const FORMATS: &[Format] = &[format("csv", "text/csv; charset=utf-8; header=present")];
 
 /// The exporter `csv`.
 #[derive(Debug)]

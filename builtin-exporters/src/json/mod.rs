@@ -18,10 +18,10 @@ mod options;
 mod render;
 
 use tallyport_plugin_api::{
-    Call, Error, Exporter, Host, Info, Sink, Snapshot,
+    Call, Error, Exporter, Format, Host, Info, Sink, Snapshot,
     abi::{
         TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_OUT_OF_PROC, TALLYPORT_CAP_WRITES_SINK,
-        TALLYPORT_UNSUPPORTED, tallyport_format,
+        TALLYPORT_UNSUPPORTED,
     },
     format,
 };
@@ -30,7 +30,7 @@ use self::document::Frame;
 pub use self::options::Options;
 use crate::rendered::{Cache, Key, Rendered};
 
-const FORMATS: &[tallyport_format] = &[format("json", "application/json")];
+const FORMATS: &[Format] = &[format("json", "application/json")];
 
 /// The exporter `json`.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ mod text;
 
 use serde::Deserialize;
 use tallyport_plugin_api::{
-    Call, Error, Exporter, Host, Info, Sink, Snapshot,
+    Call, Error, Exporter, Format, Host, Info, Sink, Snapshot,
     abi::{
         TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_OUT_OF_PROC, TALLYPORT_CAP_WRITES_SINK,
-        TALLYPORT_UNSUPPORTED, tallyport_format,
+        TALLYPORT_UNSUPPORTED,
     },
     format,
 };
@@ -28,7 +28,7 @@ use crate::rendered::{Cache, Key, Rendered};
 
 const PROMETHEUS: &str = "prometheus";
 const OPENMETRICS: &str = "openmetrics";
-const FORMATS: &[tallyport_format] = &[
+const FORMATS: &[Format] = &[
     format(PROMETHEUS, "text/plain; version=0.0.4; charset=utf-8"),
     format(OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
 ];

@@ -8,7 +8,7 @@ mod plugins;
 
 use std::{fmt, path::Path, sync::Arc};
 
-use tallyport_plugin_api::abi::tallyport_plugin_set;
+use tallyport_plugin_api::PluginSet;
 
 use crate::{
     metrics::Metrics,
@@ -56,7 +56,7 @@ pub struct LoadFailure {
 #[derive(Debug)]
 pub struct EngineBuilder {
     config: Config,
-    linked: Vec<&'static tallyport_plugin_set>,
+    linked: Vec<&'static PluginSet>,
     clock: Arc<dyn Clock>,
 }
 
@@ -71,7 +71,7 @@ impl EngineBuilder {
     /// Offers exporters that are linked into the program. Each is registered under its id, unless
     /// the configuration says otherwise under that name.
     #[must_use]
-    pub fn linked(mut self, set: &'static tallyport_plugin_set) -> Self {
+    pub fn linked(mut self, set: &'static PluginSet) -> Self {
         self.linked.push(set);
         self
     }

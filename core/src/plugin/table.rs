@@ -3,6 +3,7 @@
 use std::{ffi::c_void, mem::MaybeUninit, ptr, slice, str, sync::Arc};
 
 use tallyport_plugin_api::{
+    PluginSet,
     abi::{
         TALLYPORT_CAP_CONCURRENT, TALLYPORT_PLUGIN_ABI, TALLYPORT_PLUGIN_ABI_MAJOR,
         TALLYPORT_PLUGIN_ABI_MINOR, tallyport_format, tallyport_lifecycle_v1, tallyport_plugin_set,
@@ -63,11 +64,22 @@ unsafe impl Sync for Table {}
 impl Table {
     /// Reads the tables of a set that is linked into this program.
     ///
+    /// A set that `plugin_set!` did not make is for [`Table::read_set`], which is unsafe:
+    ///
+    /// ```compile_fail
+    /// use tallyport_plugin_api::abi::tallyport_plugin_set;
+    ///
+    /// static LIE: tallyport_plugin_set = tallyport_plugin_set {
+    ///     struct_size: 24, count: 1, stride: 176, flags: 0, plugins: 8 as *const _,
+    /// };
+    /// let _ = tallyport_core::plugin::Table::linked(&LIE);
+    /// ```
+    ///
     /// # Errors
     /// PluginAbi, naming the exporter and what is wrong.
-    pub fn linked(set: &'static tallyport_plugin_set) -> Result<Vec<Arc<Self>>, Error> {
-        // SAFETY: a `'static` set made by safe code: `plugin_set!` makes nothing else.
-        unsafe { Self::read_set(set, "linked in") }
+    pub fn linked(set: &'static PluginSet) -> Result<Vec<Arc<Self>>, Error> {
+        // SAFETY: a static set; the type holds tables of exporters of the SDK only.
+        unsafe { Self::read_set(set.as_abi(), "linked in") }
     }
 
     /// Reads the tables of a set.

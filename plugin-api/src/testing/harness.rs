@@ -15,7 +15,8 @@ use crate::{
         tallyport_error, tallyport_exporter, tallyport_host, tallyport_plugin_v1, tallyport_sink,
         tallyport_snapshot, tallyport_status, tallyport_str,
     },
-    raw, vtable,
+    export::vtable,
+    raw,
 };
 
 /// What an exporter reported.
