@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            Ordering::{Acquire, Relaxed, Release},
         },
     },
     time::{Duration, Instant},
@@ -43,7 +43,7 @@ pub(super) struct Exporter {
     name: String,
     raw: *mut tallyport_exporter,
     /// Its services; the plugin holds a pointer to them until `destroy` returned.
-    _context: Box<Context>,
+    _context: Arc<Context>,
     turn: Mutex<()>,
     /// Who has the turn: the address of a thread-local, 0 for nobody.
     holder: AtomicUsize,
@@ -239,10 +239,7 @@ impl Exporter {
 
     /// Waits for the turn, unless this very thread has it: that would wait for ever.
     fn take_turn(&self) -> Result<Option<Turn<'_>>, Error> {
-        if self.is_poisoned() {
-            let message = format!("plugin `{}` panicked before; replace it", self.name);
-            return Err(Error::new(ErrorKind::Poisoned, message));
-        }
+        self.check_poison()?;
         if self.table.is_concurrent() {
             return Ok(None);
         }
@@ -253,8 +250,19 @@ impl Exporter {
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         let guard = self.turn.lock();
-        self.holder.swap(here, AcqRel);
-        Ok(Some(Turn { exporter: self, _guard: guard }))
+        self.holder.store(here, Release);
+        let turn = Turn { exporter: self, _guard: guard };
+        // Whoever had the turn before may have panicked.
+        self.check_poison()?;
+        Ok(Some(turn))
+    }
+
+    fn check_poison(&self) -> Result<(), Error> {
+        if !self.is_poisoned() {
+            return Ok(());
+        }
+        let message = format!("plugin `{}` panicked before; replace it", self.name);
+        Err(Error::new(ErrorKind::Poisoned, message))
     }
 }
 
@@ -274,5 +282,188 @@ impl Drop for Exporter {
             // SAFETY: the last call on the exporter; its services are dropped after it.
             unsafe { destroy(self.raw) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Barrier, atomic::AtomicU32},
+        thread,
+    };
+
+    use tallyport_plugin_api::abi::{
+        TALLYPORT_PLUGIN_ABI, tallyport_error, tallyport_format, tallyport_host,
+        tallyport_plugin_v1, tallyport_sink, tallyport_snapshot,
+    };
+
+    use super::*;
+    use crate::engine::Engine;
+
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+
+    unsafe extern "C" fn create(
+        host: *const tallyport_host,
+        _options: tallyport_str,
+        exporter: *mut *mut tallyport_exporter,
+        _error: *mut tallyport_error,
+    ) -> tallyport_status {
+        // SAFETY: the host's place for a pointer; the host's table stands for an exporter.
+        unsafe { exporter.write(host.cast_mut().cast()) };
+        TALLYPORT_OK
+    }
+
+    unsafe extern "C" fn destroy(_exporter: *mut tallyport_exporter) {}
+
+    unsafe extern "C" fn panics(
+        _exporter: *mut tallyport_exporter,
+        _call: *const tallyport_call,
+        _snapshot: *const tallyport_snapshot,
+        _sink: *mut tallyport_sink,
+        _error: *mut tallyport_error,
+    ) -> tallyport_status {
+        CALLS.fetch_add(1, Relaxed);
+        // Long enough for the others to come and wait for their turn.
+        thread::sleep(Duration::from_millis(50));
+        TALLYPORT_PANIC
+    }
+
+    /// Uses the sink in ways that the ABI does not allow.
+    unsafe extern "C" fn commits_twice(
+        exporter: *mut tallyport_exporter,
+        _call: *const tallyport_call,
+        _snapshot: *const tallyport_snapshot,
+        sink: *mut tallyport_sink,
+        _error: *mut tallyport_error,
+    ) -> tallyport_status {
+        let host = exporter.cast::<tallyport_host>().cast_const();
+        // SAFETY: `create` stored the host's table there.
+        let table = unsafe { &*host };
+        let (Some(reserve), Some(commit), Some(write)) =
+            (table.sink_reserve, table.sink_commit, table.sink_write)
+        else {
+            return TALLYPORT_PANIC;
+        };
+        let (mut bytes, mut len) = (ptr::null_mut(), 0);
+        // SAFETY: the host's functions and sink, and variables of our own.
+        let mut reserved = || unsafe { reserve(host, sink, 4, &raw mut bytes, &raw mut len) };
+        // SAFETY: as above.
+        let commit = |len| unsafe { commit(host, sink, len) };
+        // SAFETY: as above, with text of our own.
+        let write = |text: &[u8]| unsafe { write(host, sink, text.as_ptr(), text.len()) };
+        let invalid = ErrorKind::InvalidArgument.status();
+        let answers = [
+            (commit(0), invalid),
+            (reserved(), TALLYPORT_OK),
+            (commit(0), TALLYPORT_OK),
+            (commit(0), invalid),
+            (reserved(), TALLYPORT_OK),
+            (write(b"ab"), TALLYPORT_OK),
+            (commit(4), invalid),
+        ];
+        if answers.iter().all(|(got, wanted)| got == wanted) {
+            TALLYPORT_OK
+        } else {
+            TALLYPORT_PANIC
+        }
+    }
+
+    fn exporter(
+        export: unsafe extern "C" fn(
+            *mut tallyport_exporter,
+            *const tallyport_call,
+            *const tallyport_snapshot,
+            *mut tallyport_sink,
+            *mut tallyport_error,
+        ) -> tallyport_status,
+    ) -> Exporter {
+        let formats = [tallyport_format { name: text("x"), content_type: text("y") }];
+        let table = tallyport_plugin_v1 {
+            struct_size: size_of::<tallyport_plugin_v1>() as u32,
+            abi: TALLYPORT_PLUGIN_ABI,
+            caps: 0,
+            id: text("test"),
+            version: text("1"),
+            vendor: text(""),
+            description: text(""),
+            formats: formats.as_ptr(),
+            format_count: 1,
+            signals: 1,
+            config_schema_json: text(""),
+            create: Some(create),
+            export_snapshot: Some(export),
+            flush: None,
+            cancel: None,
+            shutdown: None,
+            destroy: Some(destroy),
+            after_fork_child: None,
+            get_extension: None,
+        };
+        // SAFETY: a whole table; what it points to is read before this returns.
+        let table = unsafe { Table::read(&raw const table, size_of_val(&table), "test") };
+        Exporter::create(Arc::new(table.unwrap()), "test", "").unwrap()
+    }
+
+    fn snapshot() -> Snapshot {
+        Engine::builder().build().unwrap().snapshot().unwrap()
+    }
+
+    #[test]
+    fn who_waited_for_its_turn_does_not_call_a_poisoned_exporter() {
+        let (exporter, snapshot) = (exporter(panics), snapshot());
+        let barrier = Barrier::new(4);
+        let mut kinds: Vec<_> = thread::scope(|scope| {
+            let export = || {
+                barrier.wait();
+                exporter.export(&snapshot, "x", &mut |_| Ok(())).unwrap_err().kind()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(export)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        kinds.sort_by_key(|kind| *kind != ErrorKind::Panic);
+        assert_eq!(CALLS.load(Relaxed), 1);
+        assert_eq!(kinds[0], ErrorKind::Panic);
+        assert!(kinds[1..].iter().all(|kind| *kind == ErrorKind::Poisoned), "{kinds:?}");
+    }
+
+    #[test]
+    fn what_a_sink_lends_is_committed_once() {
+        let mut written = Vec::new();
+        let done = exporter(commits_twice).export(&snapshot(), "x", &mut |bytes| {
+            assert!(!bytes.is_empty(), "an output is not called for nothing");
+            written.extend_from_slice(bytes);
+            Ok(())
+        });
+        assert_eq!((done.unwrap().bytes, written.as_slice()), (2, &b"ab"[..]));
+    }
+
+    /// A payload whose drop panics too.
+    struct Grenade;
+
+    impl Drop for Grenade {
+        fn drop(&mut self) {
+            std::panic::panic_any("again");
+        }
+    }
+
+    unsafe extern "C" fn writes(
+        exporter: *mut tallyport_exporter,
+        _call: *const tallyport_call,
+        _snapshot: *const tallyport_snapshot,
+        sink: *mut tallyport_sink,
+        _error: *mut tallyport_error,
+    ) -> tallyport_status {
+        let host = exporter.cast::<tallyport_host>().cast_const();
+        // SAFETY: `create` stored the host's table there.
+        let write = unsafe { (*host).sink_write };
+        // SAFETY: the host's function and sink, with text of our own.
+        write.map_or(TALLYPORT_OK, |write| unsafe { write(host, sink, b"ab".as_ptr(), 2) })
+    }
+
+    #[test]
+    fn an_output_that_panics_twice_is_contained() {
+        let done =
+            exporter(writes).export(&snapshot(), "x", &mut |_| std::panic::panic_any(Grenade));
+        assert_eq!(done.unwrap_err().kind(), ErrorKind::Panic);
     }
 }

@@ -8,6 +8,7 @@ use std::{
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
     slice,
+    sync::{Arc, Weak},
 };
 
 use tallyport_plugin_api::abi::{
@@ -26,6 +27,8 @@ const MAX_TEXT_BYTES: usize = 64 * 1024;
 const MAX_RESERVE_BYTES: usize = 64 << 20;
 /// Most details of one error.
 const MAX_DETAILS: usize = 32;
+/// Longest message of an error with its details: statistics keep the last one of each plugin.
+const MAX_MESSAGE_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
 /// Where an export's bytes go.
 pub(crate) type Output<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
@@ -39,13 +42,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Boxed, because the table points to its context.
-    pub(super) fn new(plugin: &str) -> Box<Self> {
-        let mut context = Box::new(Self {
+    /// Shared, because the table points to its context, and so does the plugin.
+    pub(super) fn new(plugin: &str) -> Arc<Self> {
+        Arc::new_cyclic(|own: &Weak<Self>| Self {
             table: tallyport_host {
                 struct_size: size_of::<tallyport_host>() as u32,
                 abi: TALLYPORT_PLUGIN_ABI,
-                host_data: std::ptr::null_mut(),
+                host_data: own.as_ptr().cast_mut().cast::<c_void>(),
                 log: Some(log),
                 error_set: Some(error_set),
                 error_detail: Some(error_detail),
@@ -58,9 +61,7 @@ impl Context {
             plugin: plugin.to_owned(),
             // Plugins may log from threads of their own: they log to where the engine logs.
             dispatch: tracing::dispatcher::get_default(Clone::clone),
-        });
-        context.table.host_data = std::ptr::from_mut(&mut *context).cast::<c_void>();
-        context
+        })
     }
 }
 
@@ -85,6 +86,10 @@ impl ErrorSlot {
         for (key, value) in &self.details {
             message.push_str(&format!("; {key}: {value}"));
         }
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+            message.push('…');
+        }
         let error = Error::new(ErrorKind::from_status(status), message);
         match self.details.into_iter().find(|(key, _)| key == "option") {
             Some((_, option)) => error.with_field(option),
@@ -101,11 +106,13 @@ pub(super) struct SinkSlot<'a> {
     /// Why the output refused; nothing is written after that.
     pub(super) failed: Option<Error>,
     reserved: Vec<u8>,
+    /// Bytes of `reserved` that the plugin may write to and commit; `None`: nothing is lent.
+    lent: Option<usize>,
 }
 
 impl<'a> SinkSlot<'a> {
     pub(super) fn new(out: Output<'a>) -> Self {
-        Self { out, written: 0, failed: None, reserved: Vec::new() }
+        Self { out, written: 0, failed: None, reserved: Vec::new(), lent: None }
     }
 
     pub(super) fn lend(&mut self) -> *mut tallyport_sink {
@@ -116,20 +123,28 @@ impl<'a> SinkSlot<'a> {
         if let Some(failed) = &self.failed {
             return failed.kind().status();
         }
+        if bytes.is_empty() {
+            return TALLYPORT_OK;
+        }
         let out = &mut self.out;
-        let done = catch_unwind(AssertUnwindSafe(|| out(bytes)));
-        let failed = match done {
-            Ok(Ok(())) => {
+        let failed = match contained(|| out(bytes)) {
+            Some(Ok(())) => {
                 self.written += bytes.len() as u64;
                 return TALLYPORT_OK;
             }
-            Ok(Err(error)) => error,
-            Err(_) => Error::new(ErrorKind::Panic, "the destination of an export panicked"),
+            Some(Err(error)) => error,
+            None => Error::new(ErrorKind::Panic, "the destination of an export panicked"),
         };
         let status = failed.kind().status();
         self.failed = Some(failed);
         status
     }
+}
+
+/// Runs code of the host's that must not unwind into a plugin; `None`: it panicked.
+fn contained<R>(body: impl FnOnce() -> R) -> Option<R> {
+    // A payload whose drop panics would unwind from here after all: it is forgotten.
+    catch_unwind(AssertUnwindSafe(body)).map_err(std::mem::forget).ok()
 }
 
 /// The context behind a table.
@@ -164,7 +179,7 @@ unsafe extern "C" fn log(host: *const tallyport_host, level: i32, message: tally
     let message = unsafe { copy(message) };
     let plugin = context.plugin.as_str();
     // A subscriber of the host that panics must not unwind into the plugin.
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    let _ = contained(|| {
         tracing::dispatcher::with_default(&context.dispatch, || match level {
             TALLYPORT_LOG_ERROR => tracing::error!(plugin, "{message}"),
             TALLYPORT_LOG_WARN => tracing::warn!(plugin, "{message}"),
@@ -172,7 +187,7 @@ unsafe extern "C" fn log(host: *const tallyport_host, level: i32, message: tally
             TALLYPORT_LOG_DEBUG => tracing::debug!(plugin, "{message}"),
             _ => tracing::trace!(plugin, "{message}"),
         });
-    }));
+    });
 }
 
 unsafe extern "C" fn error_set(
@@ -214,6 +229,7 @@ unsafe extern "C" fn sink_write(
     let Some(slot) = (unsafe { sink.cast::<SinkSlot<'_>>().as_mut() }) else {
         return TALLYPORT_NULL_ARGUMENT;
     };
+    slot.lent = None;
     if len == 0 {
         return TALLYPORT_OK;
     }
@@ -250,6 +266,7 @@ unsafe extern "C" fn sink_reserve(
     }
     *bytes = slot.reserved.as_mut_ptr();
     *len = slot.reserved.len();
+    slot.lent = Some(*len);
     TALLYPORT_OK
 }
 
@@ -262,7 +279,8 @@ unsafe extern "C" fn sink_commit(
     let Some(slot) = (unsafe { sink.cast::<SinkSlot<'_>>().as_mut() }) else {
         return TALLYPORT_NULL_ARGUMENT;
     };
-    if len > slot.reserved.len() {
+    // Once for each `sink_reserve`: what is left in the buffer was written before.
+    if slot.lent.take().is_none_or(|lent| len > lent) {
         return ErrorKind::InvalidArgument.status();
     }
     let reserved = std::mem::take(&mut slot.reserved);
