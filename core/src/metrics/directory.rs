@@ -5,10 +5,11 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use foldhash::fast::RandomState;
+use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 
 use super::{claims::Claims, family::Family};
@@ -24,12 +25,13 @@ const LEVELS: usize = 20;
 /// Places of a level that a name may lie in.
 const WINDOW: usize = 8;
 
-type Level = Box<[OnceLock<Arc<Family>>]>;
+/// A place is one pointer, published with Release and read with Acquire.
+type Level = Box<[OnceBox<Arc<Family>>]>;
 
 /// Families by name. Any thread.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    levels: [OnceLock<Level>; LEVELS],
+    levels: [OnceBox<Level>; LEVELS],
     hash: RandomState,
     /// What changes with a new family; the lock also orders inserts.
     writing: Mutex<Writing>,
@@ -45,7 +47,7 @@ impl Directory {
     /// The family of a name.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Family>> {
         let hash = self.hash_of(name);
-        for (level, places) in self.levels.iter().map_while(OnceLock::get).enumerate() {
+        for (level, places) in self.levels.iter().map_while(OnceBox::get).enumerate() {
             for place in window(places, hash, level) {
                 // A free place: the name would be in it.
                 let family = place.get()?;
@@ -83,15 +85,15 @@ impl Directory {
         let family = Arc::new(make());
         writing.claims.claim(name, family.kind)?;
         writing.order.push(Arc::clone(&family));
-        Ok((place.get_or_init(|| family), true))
+        Ok((place.get_or_init(|| Box::new(family)), true))
     }
 
     /// Where a new name goes. Only the lock's holder fills places, so what is free stays free.
-    fn free_place(&self, name: &str) -> Option<&OnceLock<Arc<Family>>> {
+    fn free_place(&self, name: &str) -> Option<&OnceBox<Arc<Family>>> {
         let hash = self.hash_of(name);
         self.levels.iter().enumerate().find_map(|(level, places)| {
-            let places =
-                places.get_or_init(|| (0..FIRST << level).map(|_| OnceLock::new()).collect());
+            let make = || Box::new((0..FIRST << level).map(|_| OnceBox::new()).collect());
+            let places = places.get_or_init(make);
             window(places, hash, level).find(|place| place.get().is_none())
         })
     }
@@ -109,7 +111,7 @@ impl Directory {
 }
 
 /// The places of a name in one level.
-fn window(places: &Level, hash: u64, level: usize) -> impl Iterator<Item = &OnceLock<Arc<Family>>> {
+fn window(places: &Level, hash: u64, level: usize) -> impl Iterator<Item = &OnceBox<Arc<Family>>> {
     // Other bits of the hash in each level, so that names that met once do not meet again.
     let first = hash.rotate_right(7 * level as u32) as usize;
     (0..WINDOW).filter_map(move |step| places.get((first + step) & (places.len() - 1)))
