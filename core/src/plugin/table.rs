@@ -100,6 +100,9 @@ impl Table {
                  {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}"
             ));
         }
+        if !set.is_aligned() {
+            return bad("its plugin set is misaligned".into());
+        }
         // SAFETY: the caller vouches for a set, which begins with its size.
         let size = unsafe { set.cast::<u32>().read() } as usize;
         if size < size_of::<tallyport_plugin_set>() {
@@ -202,7 +205,7 @@ impl Table {
         let vendor = read("vendor", raw.vendor, MAX_TEXT_BYTES)?;
         let description = read("description", raw.description, MAX_TEXT_BYTES)?;
         // SAFETY: the table's own function, as the ABI says.
-        let lifecycle = unsafe { read_lifecycle(&raw) };
+        let lifecycle = unsafe { read_lifecycle(&raw) }.map_err(&bad)?;
         Ok(Self {
             id,
             version,
@@ -221,7 +224,7 @@ impl Table {
     /// Whether calls on one exporter may run at the same time.
     #[must_use]
     pub fn is_concurrent(&self) -> bool {
-        self.caps & TALLYPORT_CAP_CONCURRENT != 0
+        self.raw.caps & TALLYPORT_CAP_CONCURRENT != 0
     }
 }
 
@@ -253,6 +256,9 @@ unsafe fn read_formats(raw: &tallyport_plugin_v1) -> Result<Vec<Format>, String>
     if raw.format_count == 0 || raw.format_count > MAX_COUNT || raw.formats.is_null() {
         return Err(format!("it names {} formats", raw.format_count));
     }
+    if !raw.formats.is_aligned() {
+        return Err("its formats are misaligned".into());
+    }
     let count = raw.format_count as usize;
     // SAFETY: not NULL, and the plugin vouches for the count.
     let entries: &[tallyport_format] = unsafe { slice::from_raw_parts(raw.formats, count) };
@@ -274,18 +280,130 @@ unsafe fn read_formats(raw: &tallyport_plugin_v1) -> Result<Vec<Format>, String>
 
 /// # Safety
 /// The table's functions are as the ABI says.
-unsafe fn read_lifecycle(raw: &tallyport_plugin_v1) -> Option<tallyport_lifecycle_v1> {
-    let get = raw.get_extension?;
+unsafe fn read_lifecycle(
+    raw: &tallyport_plugin_v1,
+) -> Result<Option<tallyport_lifecycle_v1>, String> {
+    let Some(get) = raw.get_extension else { return Ok(None) };
     // SAFETY: the plugin's function, [any thread].
     let found: *const c_void = unsafe { get(text("tallyport.lifecycle/1")) };
+    let found = found.cast::<tallyport_lifecycle_v1>();
     if found.is_null() {
-        return None;
+        return Ok(None);
+    }
+    if !found.is_aligned() {
+        return Err("its extension `tallyport.lifecycle/1` is misaligned".into());
     }
     // SAFETY: the extension begins with its size.
     let size = unsafe { found.cast::<u32>().read() } as usize;
     if size < size_of::<tallyport_lifecycle_v1>() {
-        return None;
+        return Err(format!("its extension `tallyport.lifecycle/1` has struct_size {size}"));
     }
     // SAFETY: as large as the type, by its own word.
-    Some(unsafe { found.cast::<tallyport_lifecycle_v1>().read() })
+    Ok(Some(unsafe { found.read() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tallyport_plugin_api::{
+        Call, Error as ApiError, Exporter, Host, Info, Sink, Snapshot, format, plugin_set,
+    };
+
+    use super::*;
+
+    struct Fine;
+
+    impl Exporter for Fine {
+        type Options = ();
+        const INFO: Info = Info { formats: &[format("x", "y")], ..Info::new("fine", "1") };
+
+        fn create(_: Host, (): ()) -> Result<Self, ApiError> {
+            Ok(Self)
+        }
+
+        fn export(&self, _: &Call<'_>, _: &Snapshot<'_>, _: &mut Sink<'_>) -> Result<(), ApiError> {
+            Ok(())
+        }
+    }
+
+    plugin_set!(static FINE: [Fine]);
+
+    fn table() -> tallyport_plugin_v1 {
+        // SAFETY: a set of the SDK's, with one table.
+        unsafe { FINE.as_abi().plugins.read() }
+    }
+
+    fn read(table: &tallyport_plugin_v1, room: usize) -> Result<Table, Error> {
+        // SAFETY: a whole table, changed by the tests to something that must be refused or read.
+        unsafe { Table::read(table, room, "test") }
+    }
+
+    fn says(table: &tallyport_plugin_v1, what: &str) {
+        let error = read(table, size_of_val(table)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PluginAbi);
+        assert!(error.to_string().contains(what), "{what}: {error}");
+    }
+
+    #[test]
+    fn tables_of_an_older_and_a_newer_minor_are_read_up_to_the_smaller_size() {
+        let whole = size_of::<tallyport_plugin_v1>();
+        let mut older = table();
+        older.struct_size -= 16;
+        older.get_extension = Some(never);
+        let older = read(&older, whole).unwrap();
+        assert!(older.raw.get_extension.is_none(), "past its end there is nothing");
+        let newer = [table(), table()];
+        let mut first = newer;
+        first[0].struct_size = 2 * whole as u32;
+        // SAFETY: two tables of memory for one that says it is as large.
+        assert!(unsafe { Table::read(first.as_ptr(), 2 * whole, "test") }.is_ok());
+        // Larger than the stride leaves room for.
+        says(&first[0], "struct_size 352");
+    }
+
+    unsafe extern "C" fn never(_: tallyport_str) -> *const c_void {
+        8 as *const c_void
+    }
+
+    unsafe extern "C" fn crooked(_: tallyport_str) -> *const c_void {
+        static BYTES: [u64; 8] = [24; 8];
+        BYTES.as_ptr().cast::<u8>().wrapping_add(1).cast()
+    }
+
+    #[test]
+    fn misaligned_pointers_are_refused() {
+        let mut bad = table();
+        bad.formats = bad.formats.cast::<u8>().wrapping_add(4).cast();
+        says(&bad, "misaligned");
+        let mut bad = table();
+        bad.get_extension = Some(crooked);
+        says(&bad, "misaligned");
+        let set = (FINE.as_abi() as *const tallyport_plugin_set).cast::<u8>().wrapping_add(2);
+        // SAFETY: refused before it is read.
+        let error = unsafe { Table::read_set(set.cast(), "test") }.unwrap_err();
+        assert!(error.to_string().contains("misaligned"), "{error}");
+    }
+
+    #[test]
+    fn capabilities_are_the_tables_own() {
+        let mut table = read(&table(), size_of::<tallyport_plugin_v1>()).unwrap();
+        table.caps |= TALLYPORT_CAP_CONCURRENT;
+        assert!(!table.is_concurrent(), "what is shown does not decide what is called");
+    }
+
+    #[test]
+    fn texts_that_lie_are_refused() {
+        let long = tallyport_str { ptr: c"x".as_ptr(), len: usize::MAX };
+        let null = tallyport_str { ptr: ptr::null(), len: 3 };
+        for (text, what) in [(long, "at most 4096"), (null, "NULL with a length")] {
+            let mut bad = table();
+            bad.vendor = text;
+            says(&bad, what);
+        }
+        let mut bad = table();
+        bad.config_schema_json = text("{");
+        says(&bad, "not JSON");
+        let mut bad = table();
+        bad.format_count = u32::MAX;
+        says(&bad, "formats");
+    }
 }
