@@ -171,6 +171,21 @@ fn truncated_plugin_is_rejected_before_dlopen() {
     }
 }
 
+#[test]
+fn one_exporter_takes_the_place_of_one() {
+    let engine = engine();
+    engine.load_plugin("mine", &entry(&plugin("good_minimal.c"))).unwrap();
+    let before = engine.plugins().list();
+    let several = engine.replace_plugin("mine", &entry(&loadable())).unwrap_err();
+    assert_eq!((several.kind(), several.field()), (ErrorKind::Config, Some("exporter")));
+    assert!(several.to_string().contains("prometheus, json, csv"), "{several}");
+    assert_eq!(engine.plugins().list(), before, "none was replaced");
+    let exporter = Some("json".to_owned());
+    let json = PluginConfig { exporter, ..entry(&loadable()) };
+    engine.replace_plugin("mine", &json).unwrap();
+    assert!(engine.export_to_vec("mine").unwrap().starts_with(b"{"));
+}
+
 /// Loads the file that the environment names; for the test below, which runs this one in a process
 /// of its own.
 #[test]

@@ -226,7 +226,8 @@ impl Engine {
     /// Loads a plugin in the place of the one of that name, which serves until the new one does.
     ///
     /// # Errors
-    /// As [`Engine::load_plugin`]; NotFound when nothing has that name.
+    /// As [`Engine::load_plugin`]; NotFound when nothing has that name, Config for a file of several
+    /// exporters of which `plugin` names none.
     pub fn replace_plugin(
         &self,
         name: &str,

@@ -3,11 +3,14 @@
 //! Deny by default: only what the configuration or the program names is loaded. A file that holds
 //! several exporters registers each under its own id, unless `exporter` picks one.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, ptr, sync::Arc};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Inner, LoadFailure, config::PluginConfig};
+use super::{
+    Inner, LoadFailure,
+    config::{ConfigErrors, PluginConfig},
+};
 use crate::{
     model::{Error, ErrorKind, schema::Schema},
     plugin::{Table, load_file},
@@ -62,27 +65,26 @@ pub(super) fn load(
         None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
     };
     for (_, table) in &chosen {
-        check_options(inner, name, table, &plugin.options)?;
+        check_options(inner, name, table, plugin)?;
     }
     let options = Value::Object(plugin.options.clone()).to_string();
-    let mut done: Vec<String> = Vec::new();
-    for (name, table) in chosen {
-        let registered = match mode {
-            Mode::Register => inner.plugins.register(&name, table, &options),
-            Mode::Replace => inner.plugins.replace(&name, table, &options),
-        };
-        if let Err(error) = registered {
-            // All of a file's exporters or none; a replaced one is not brought back.
-            if mode == Mode::Register {
-                for name in done {
-                    inner.plugins.unregister(&name)?;
-                }
+    let names = chosen.iter().map(|(name, _)| name.clone()).collect();
+    match mode {
+        Mode::Register => inner.plugins.register_all(chosen, &options)?,
+        Mode::Replace => match <[_; 1]>::try_from(chosen) {
+            Ok([(_, table)]) => inner.plugins.replace(name, table, &options)?,
+            Err(several) => {
+                let ids: Vec<_> = several.iter().map(|(id, _)| id.as_str()).collect();
+                let message = format!(
+                    "one exporter takes the place of `{name}`, but the plugin file has several \
+                     ({}): name one with `exporter`",
+                    ids.join(", ")
+                );
+                return Err(Error::new(ErrorKind::Config, message).with_field("exporter"));
             }
-            return Err(error);
-        }
-        done.push(name);
+        },
     }
-    Ok(done)
+    Ok(names)
 }
 
 fn from_file(
@@ -134,7 +136,7 @@ fn check_options(
     inner: &Inner,
     name: &str,
     table: &Table,
-    options: &Map<String, Value>,
+    plugin: &PluginConfig,
 ) -> Result<(), Error> {
     let Some(schema) = &table.options_schema else { return Ok(()) };
     let (schema, passed_over) = Schema::compile_foreign(schema).map_err(|error| {
@@ -147,9 +149,14 @@ fn check_options(
             "options are not checked against {place}; the exporter does"
         );
     }
-    let violations = schema.check(&Value::Object(options.clone()));
+    let violations = schema.check(&Value::Object(plugin.options.clone()));
     if violations.is_empty() {
         return Ok(());
     }
-    Err(inner.config.options_errors(name, violations).into())
+    // Only the configuration's own entries stand in its file.
+    let configured = inner.config.plugins.get(name).is_some_and(|known| ptr::eq(known, plugin));
+    Err(match configured {
+        true => inner.config.options_errors(name, violations).into(),
+        false => ConfigErrors::of_options(name, violations).into(),
+    })
 }

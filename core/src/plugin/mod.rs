@@ -15,6 +15,7 @@ mod verify;
 
 pub use exporter::Outcome;
 pub use load::{LoadedFile, load_file};
+pub(crate) use registry::{PLUGIN_NAME_RULE, is_plugin_name};
 pub use registry::{Plugin, PluginInfo, Plugins, Statistics};
 pub use table::{Format, Table};
 pub use verify::{FileInfo, inspect_file};

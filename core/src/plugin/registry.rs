@@ -34,9 +34,9 @@ pub struct Statistics {
     pub failures: u64,
     /// Bytes of successful exports.
     pub bytes: u64,
-    /// Time of all exports.
+    /// Time of the exports that succeeded.
     pub total_duration: Duration,
-    /// Time of the last export.
+    /// Time of the last of them.
     pub last_duration: Duration,
     /// Message of the last failure.
     pub last_error: Option<String>,
@@ -69,12 +69,22 @@ pub struct Plugins {
     list: RwLock<Arc<Vec<Arc<Plugin>>>>,
 }
 
+/// Longest name of a registered exporter.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Whether an exporter may be registered under that name.
+pub(crate) fn is_plugin_name(name: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(known)
+}
+
+/// What [`is_plugin_name`] asks for.
+pub(crate) const PLUGIN_NAME_RULE: &str = "has 1 to 64 letters, digits, `.`, `_` and `-` only";
+
 impl Plugin {
     fn create(name: &str, table: Arc<Table>, options: &str) -> Result<Arc<Self>, Error> {
-        let known = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(known) {
-            let message =
-                format!("plugin name {name:?} is not 1 to 64 letters, digits, `.`, `_`, `-`");
+        if !is_plugin_name(name) {
+            let message = format!("{name:?} names no plugin: a plugin's name {PLUGIN_NAME_RULE}");
             return Err(Error::invalid("name", message));
         }
         let exporter = Exporter::create(table, name, options)?;
@@ -146,20 +156,43 @@ impl Plugins {
     /// # Errors
     /// AlreadyExists for a name in use; what the plugin's `create` answered.
     pub fn register(&self, name: &str, table: Arc<Table>, options: &str) -> Result<(), Error> {
-        if self.by_name(name).is_some() {
-            return Err(exists(name));
+        self.register_all(vec![(name.to_owned(), table)], options)
+    }
+
+    /// As [`Plugins::register`] for several names: all at once, or none.
+    ///
+    /// # Errors
+    /// As [`Plugins::register`]; nothing is registered then.
+    pub fn register_all(
+        &self,
+        named: Vec<(String, Arc<Table>)>,
+        options: &str,
+    ) -> Result<(), Error> {
+        let names: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
+        let free = |list: &[Arc<Plugin>]| {
+            let before = |index: usize| names.iter().take(index);
+            let mut names = names.iter().enumerate();
+            let taken = names.find(|(index, name)| {
+                before(*index).any(|other| other == *name)
+                    || list.iter().any(|other| other.name == **name)
+            });
+            taken.map_or(Ok(()), |(_, name)| Err(exists(name)))
+        };
+        free(&self.snapshot())?;
+        // Declared before the lock, so that what was made in vain is destroyed without it.
+        let mut made = Vec::new();
+        for (name, table) in named {
+            made.push(Plugin::create(&name, table, options)?);
         }
-        let plugin = Plugin::create(name, table, options)?;
         let mut list = self.list.write();
-        if list.iter().any(|other| other.name == name) {
-            drop(list);
-            return Err(exists(name));
-        }
+        free(&list)?;
         let mut next = Vec::clone(&list);
-        next.push(plugin);
+        next.append(&mut made);
         *list = Arc::new(next);
         drop(list);
-        tracing::info!(plugin = name, "registered");
+        for name in names {
+            tracing::info!(plugin = name, "registered");
+        }
         Ok(())
     }
 

@@ -87,16 +87,14 @@ impl Config {
         if violations.is_empty() { Ok(()) } else { Err(self.errors(&violations)) }
     }
 
-    /// Places what is wrong with a plugin's options, by its own schema, in the file.
+    /// Places what is wrong with a plugin's options, by its own schema, in the file that this was
+    /// read from; for options that code gave there is [`ConfigErrors::of_options`].
     #[must_use]
     pub fn options_errors(&self, plugin: &str, violations: Vec<Violation>) -> ConfigErrors {
-        let options = KeyPath::keys(&["plugins", plugin, "options"]);
-        let inside = |violation: Violation| {
-            let path = violation.path.within(&options);
-            Violation { path, ..violation }
-        };
-        let violations: Vec<_> = violations.into_iter().map(inside).collect();
-        self.errors(&violations)
+        if self.plugins.get(plugin).is_none_or(|plugin| plugin.line == 0) {
+            return ConfigErrors::of_options(plugin, violations);
+        }
+        self.errors(&in_options(plugin, violations))
     }
 
     /// The JSON Schema of configuration files.
@@ -116,6 +114,25 @@ impl Config {
             }
         }
     }
+}
+
+impl ConfigErrors {
+    /// What is wrong with a plugin's options that code gave: no line of a file.
+    #[must_use]
+    pub fn of_options(plugin: &str, violations: Vec<Violation>) -> Self {
+        let violations = in_options(plugin, violations);
+        Self::unplaced("", violations.iter().map(Problem::from).collect())
+    }
+}
+
+/// Violations of a plugin's options, by their keys in the configuration.
+fn in_options(plugin: &str, violations: Vec<Violation>) -> Vec<Violation> {
+    let options = KeyPath::keys(&["plugins", plugin, "options"]);
+    let inside = |violation: Violation| {
+        let path = violation.path.within(&options);
+        Violation { path, ..violation }
+    };
+    violations.into_iter().map(inside).collect()
 }
 
 /// Checks a document against the schema and the rules.

@@ -4,7 +4,10 @@ use super::{
     Config, MAX_SERIES,
     types::{MAX_BOUNDS, MAX_CELL_BYTES, MIN_CELL_BYTES},
 };
-use crate::model::schema::{KeyPath, Violation, ViolationKind};
+use crate::{
+    model::schema::{KeyPath, Violation, ViolationKind},
+    plugin::{PLUGIN_NAME_RULE, is_plugin_name},
+};
 
 /// Every rule that the configuration breaks.
 pub(super) fn check(config: &Config) -> Vec<Violation> {
@@ -26,7 +29,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);
         if !is_plugin_name(name) {
-            let message = "a plugin's name has letters, digits, `.`, `_` and `-` only";
+            let message = format!("a plugin's name {PLUGIN_NAME_RULE}");
             violations.push(Violation::new(table.clone(), ViolationKind::NotAllowed, message));
         }
         let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
@@ -64,11 +67,6 @@ fn check_bounds(bounds: &[f64], violations: &mut Vec<Violation>) {
             }
         }
     }
-}
-
-fn is_plugin_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    !name.is_empty() && name.bytes().all(legal)
 }
 
 fn unusable_text(text: &[u8]) -> Option<&'static str> {

@@ -116,7 +116,7 @@ default_bounds = [1, nan, 'x']
         [
             "1:1: unknown key `servce_name` (did you mean `service_name`?)",
             "1:1: missing key `schema`",
-            "2:1: `plugins.\"a b\"`: a plugin's name has letters, digits, `.`, `_` and `-` only",
+            "2:1: `plugins.\"a b\"`: a plugin's name has 1 to 64 letters, digits, `.`, `_` and `-` only",
             "3:8: `plugins.\"a b\".path`: must have at least 1 character, has 0",
             "5:1: unknown key `plugins.csv.optoins` (did you mean `options`?)",
             "6:11: `plugins.csv.enabled`: expected a boolean, found a string",
@@ -272,7 +272,7 @@ fn columns_count_characters() {
     assert_eq!(
         problems("schema = 1\nplugins = { \"é✓\" = { \tx = 1 } }"),
         [
-            "2:20: `plugins.\"é✓\"`: a plugin's name has letters, digits, `.`, `_` and `-` only",
+            "2:20: `plugins.\"é✓\"`: a plugin's name has 1 to 64 letters, digits, `.`, `_` and `-` only",
             "2:23: unknown key `plugins.\"é✓\".x`"
         ]
     );
@@ -414,7 +414,7 @@ fn a_configuration_from_code_is_checked_by_the_same_rules() {
         errors.to_string(),
         "`limits.max_series`: must be between 1 and 4294967295, is 0\n\
          `histogram.default_bounds[0]`: must be a finite number\n\
-         `plugins.\"a/b\"`: a plugin's name has letters, digits, `.`, `_` and `-` only\n\
+         `plugins.\"a/b\"`: a plugin's name has 1 to 64 letters, digits, `.`, `_` and `-` only\n\
          `plugins.\"a/b\".path`: must not be empty; leave the key out instead"
     );
     assert_eq!((errors.problems[0].line, errors.problems[0].column), (0, 0));
