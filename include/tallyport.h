@@ -290,6 +290,12 @@ void tallyport_buf_free(struct tallyport_buf *buf);
 /* -------------------------------------------------------------------------------------------- */
 /* Structs that a host fills in. They grow at the end; zero in a field means its default. */
 
+/** A cell per CPU where the system can: fastest, whoever else records. */
+#define TALLYPORT_CELLS_PERCPU 1u
+
+/** One cell for all: least memory. */
+#define TALLYPORT_CELLS_SHARED 2u
+
 /** One label of a series. Order does not matter; an empty value is the same as no label. */
 typedef struct tallyport_label {
     /** Name: UTF-8, not beginning with `__`. */
@@ -334,13 +340,15 @@ typedef struct tallyport_engine_options {
     void *log_data;
     /** Least important level to log, TALLYPORT_LOG_*; 0: the configuration's, -1: nothing. */
     int32_t log_level;
-    /** 0. */
-    uint32_t reserved;
+    /**
+     * TALLYPORT_CELLS_*: where counters and histograms keep their values; 0: the configuration's.
+     */
+    uint32_t cells;
     /** Series of the whole engine; more fold into the overflow series of their family. */
     uint64_t max_series;
     /** Series of one family; more fold into its overflow series. */
     uint64_t max_series_per_family;
-    /** Bytes of cells. Address space is reserved at once, memory is used as series are. */
+    /** Bytes of cells, counted over the planes of all CPUs; memory is used as series are. */
     uint64_t max_cell_bytes;
     /**
      * Upper bounds of histograms that name none: `default_bound_count` finite, increasing numbers.
@@ -370,6 +378,10 @@ typedef struct tallyport_family_options {
     const double *bounds;
     /** Number of `bounds`; 0: the engine's default. */
     size_t bound_count;
+    /** TALLYPORT_CELLS_*: where the family's series keep their values; 0: the engine decides. */
+    uint32_t cells;
+    /** 0. */
+    uint32_t reserved;
 } tallyport_family_options;
 
 /** An exporter to load, for tallyport_plugin_load and tallyport_plugin_replace. */

@@ -22,6 +22,7 @@
 #define TALLYPORT_HPP
 
 #include "tallyport.h"
+#include "tallyport_options.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -303,39 +304,6 @@ public:
     std::uint64_t series_count() const noexcept { return tallyport_snapshot_series_count(get()); }
 };
 
-/// What an engine is opened from; see tallyport_engine_options.
-struct engine_options {
-    std::string_view config_path;
-    std::string_view config_toml;
-    std::string_view base_dir;
-    std::string_view service_name;
-    /// Gets level (TALLYPORT_LOG_*), target and message.
-    std::function<void(int, std::string_view, std::string_view)> log;
-    int log_level = 0;
-    std::uint64_t max_series = 0;
-    std::uint64_t max_series_per_family = 0;
-    std::uint64_t max_cell_bytes = 0;
-    std::vector<double> default_bounds;
-};
-
-/// An exporter to load; see tallyport_plugin_options.
-struct plugin_options {
-    std::string_view name;
-    std::string_view path;
-    std::string_view exporter;
-    std::string_view options_json;
-};
-
-/// What a family is; see tallyport_family_options.
-struct family_options {
-    std::string_view name;
-    std::uint32_t kind = 0;
-    std::uint32_t number = 0;
-    std::string_view help;
-    std::string_view unit;
-    std::vector<double> bounds;
-};
-
 /// Metrics and exporters.
 class engine {
 public:
@@ -377,6 +345,7 @@ public:
         raw.max_series = options.max_series;
         raw.max_series_per_family = options.max_series_per_family;
         raw.max_cell_bytes = options.max_cell_bytes;
+        raw.cells = options.cells;
         raw.default_bounds = options.default_bounds.data();
         raw.default_bound_count = options.default_bounds.size();
         tallyport_engine *opened = nullptr;
@@ -425,6 +394,7 @@ public:
         raw.unit = detail::str(options.unit);
         raw.bounds = options.bounds.data();
         raw.bound_count = options.bounds.size();
+        raw.cells = options.cells;
         tallyport_error *err = nullptr;
         return detail::done(tallyport_describe(get(), &raw, &err), err);
     }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tallyport_builtin_exporters::EXPORTERS;
 use tallyport_core::{
     engine::{Engine, config::Config},
+    metrics::Cells,
     model::{Error, ErrorKind, Kind, Number},
 };
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
@@ -25,7 +26,7 @@ use crate::{
     buf::tallyport_buf,
     handles::{self, Object},
     log,
-    options::tallyport_engine_options,
+    options::{cells, tallyport_engine_options},
     plugin,
 };
 
@@ -129,9 +130,6 @@ pub unsafe extern "C" fn tallyport_engine_open_with(
     fallible!(err, |call| {
         let out = call.out("engine", engine, ptr::null_mut())?;
         let options = call.options("options", options)?;
-        if options.reserved != 0 {
-            return Err(Error::invalid("options.reserved", "`options.reserved` is not 0"));
-        }
         let limit = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         open(
             Request {
@@ -146,6 +144,7 @@ pub unsafe extern "C" fn tallyport_engine_open_with(
                     options.default_bounds,
                     options.default_bound_count,
                 )?,
+                cells: cells(options.cells)?,
                 log: LogFunction::of(&options),
                 log_level: options.log_level,
             },
@@ -209,6 +208,7 @@ struct Request<'a> {
     /// Series, series of a family, bytes of cells; 0: the configuration's.
     limits: [usize; 3],
     bounds: &'a [f64],
+    cells: Option<Cells>,
     log: Option<LogFunction>,
     log_level: i32,
 }
@@ -222,6 +222,7 @@ impl Default for Request<'_> {
             service_name: None,
             limits: [0; 3],
             bounds: &[],
+            cells: None,
             log: None,
             log_level: 0,
         }
@@ -253,6 +254,9 @@ impl Request<'_> {
         }
         if let Some(name) = self.service_name {
             config.service_name = name.to_owned();
+        }
+        if let Some(cells) = self.cells {
+            config.recording.cells = cells.into();
         }
         if !self.bounds.is_empty() {
             config.histogram.default_bounds = self.bounds.to_vec();
@@ -311,6 +315,10 @@ fn status(engine: &Engine) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "service_name": engine.config().service_name,
         "series": metrics.series_count(),
+        "cells": match metrics.cells() {
+            Cells::PerCpu => "percpu",
+            Cells::Shared => "shared",
+        },
         "families": families,
         "dropped": { "nan": dropped.nan, "overflow": dropped.overflow },
         "plugins": plugin::list(engine),

@@ -13,7 +13,7 @@ use tallyport_plugin_api::abi::{
 use crate::{
     boundary::fallible,
     engine::tallyport_engine,
-    options::{tallyport_family_options, tallyport_label},
+    options::{cells, tallyport_family_options, tallyport_label},
 };
 
 /// Fixes what a family is, and sets its help and unit once. Optional: first use fixes it too.
@@ -31,6 +31,9 @@ pub unsafe extern "C" fn tallyport_describe(
         let entered = call.engine(engine)?;
         let options = call.options("options", options)?;
         let kind = kind(options.kind)?;
+        if options.reserved != 0 {
+            return Err(Error::invalid("options.reserved", "`options.reserved` is not 0"));
+        }
         entered.engine.metrics().describe(&Description {
             name: call.text("options.name", options.name)?,
             kind,
@@ -38,7 +41,7 @@ pub unsafe extern "C" fn tallyport_describe(
             bounds: call.numbers("options.bounds", options.bounds, options.bound_count)?,
             help: call.text("options.help", options.help)?,
             unit: call.text("options.unit", options.unit)?,
-            cells: None,
+            cells: cells(options.cells)?,
         })
     })
 }

@@ -2,7 +2,23 @@
 
 use std::ffi::c_void;
 
+use tallyport_core::{metrics::Cells, model::Error};
 use tallyport_plugin_api::abi::tallyport_str;
+
+/// A cell per CPU where the system can: fastest, whoever else records.
+pub const TALLYPORT_CELLS_PERCPU: u32 = 1;
+/// One cell for all: least memory.
+pub const TALLYPORT_CELLS_SHARED: u32 = 2;
+
+/// What a TALLYPORT_CELLS_* means; 0 is nothing.
+pub(crate) fn cells(number: u32) -> Result<Option<Cells>, Error> {
+    match number {
+        0 => Ok(None),
+        TALLYPORT_CELLS_PERCPU => Ok(Some(Cells::PerCpu)),
+        TALLYPORT_CELLS_SHARED => Ok(Some(Cells::Shared)),
+        _ => Err(Error::invalid("options.cells", format!("{number} is no TALLYPORT_CELLS_*"))),
+    }
+}
 
 /// One label of a series. Order does not matter; an empty value is the same as no label.
 #[repr(C)]
@@ -51,13 +67,13 @@ pub struct tallyport_engine_options {
     pub log_data: *mut c_void,
     /// Least important level to log, TALLYPORT_LOG_*; 0: the configuration's, -1: nothing.
     pub log_level: i32,
-    /// 0.
-    pub reserved: u32,
+    /// TALLYPORT_CELLS_*: where counters and histograms keep their values; 0: the configuration's.
+    pub cells: u32,
     /// Series of the whole engine; more fold into the overflow series of their family.
     pub max_series: u64,
     /// Series of one family; more fold into its overflow series.
     pub max_series_per_family: u64,
-    /// Bytes of cells. Address space is reserved at once, memory is used as series are.
+    /// Bytes of cells, counted over the planes of all CPUs; memory is used as series are.
     pub max_cell_bytes: u64,
     /// Upper bounds of histograms that name none: `default_bound_count` finite, increasing numbers.
     pub default_bounds: *const f64,
@@ -87,6 +103,10 @@ pub struct tallyport_family_options {
     pub bounds: *const f64,
     /// Number of `bounds`; 0: the engine's default.
     pub bound_count: usize,
+    /// TALLYPORT_CELLS_*: where the family's series keep their values; 0: the engine decides.
+    pub cells: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// An exporter to load, for tallyport_plugin_load and tallyport_plugin_replace.
@@ -122,13 +142,13 @@ const _: () = {
     assert!(offset_of!(tallyport_engine_options, log_fn) == 72);
     assert!(offset_of!(tallyport_engine_options, log_data) == 80);
     assert!(offset_of!(tallyport_engine_options, log_level) == 88);
-    assert!(offset_of!(tallyport_engine_options, reserved) == 92);
+    assert!(offset_of!(tallyport_engine_options, cells) == 92);
     assert!(offset_of!(tallyport_engine_options, max_series) == 96);
     assert!(offset_of!(tallyport_engine_options, max_series_per_family) == 104);
     assert!(offset_of!(tallyport_engine_options, max_cell_bytes) == 112);
     assert!(offset_of!(tallyport_engine_options, default_bounds) == 120);
     assert!(offset_of!(tallyport_engine_options, default_bound_count) == 128);
-    assert!(size_of::<tallyport_family_options>() == 80);
+    assert!(size_of::<tallyport_family_options>() == 88);
     assert!(offset_of!(tallyport_family_options, flags) == 4);
     assert!(offset_of!(tallyport_family_options, name) == 8);
     assert!(offset_of!(tallyport_family_options, kind) == 24);
@@ -137,6 +157,8 @@ const _: () = {
     assert!(offset_of!(tallyport_family_options, unit) == 48);
     assert!(offset_of!(tallyport_family_options, bounds) == 64);
     assert!(offset_of!(tallyport_family_options, bound_count) == 72);
+    assert!(offset_of!(tallyport_family_options, cells) == 80);
+    assert!(offset_of!(tallyport_family_options, reserved) == 84);
     assert!(size_of::<tallyport_plugin_options>() == 72);
     assert!(offset_of!(tallyport_plugin_options, flags) == 4);
     assert!(offset_of!(tallyport_plugin_options, name) == 8);

@@ -132,10 +132,10 @@ static void engines_and_plugins(void) {
           tallyport_engine_open_with(&options, &other, &err));
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
-    options.reserved = 1;
-    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.reserved",
+    options.cells = 9;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.cells",
           tallyport_engine_open_with(&options, &other, &err));
-    options.reserved = 0;
+    options.cells = 0;
     options.default_bounds = falling;
     options.default_bound_count = 2;
     CHECK(tallyport_engine_open_with(&options, &other, &error) == TALLYPORT_CONFIG);

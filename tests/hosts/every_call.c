@@ -106,6 +106,16 @@ static tallyport_engine *opened(const char *folder) {
     tallyport_buf_free(&buf);
     tallyport_engine_close(engine);
 
+    /* Shared cells run wherever they are asked for; per-CPU ones where the system can. */
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.cells = TALLYPORT_CELLS_SHARED;
+    OK(tallyport_engine_open_with(&options, &engine, &err));
+    OK(tallyport_engine_status(engine, &buf, &err));
+    CHECK(has(&buf, "\"cells\":\"shared\""));
+    tallyport_buf_free(&buf);
+    tallyport_engine_close(engine);
+
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.config_toml = TALLYPORT_STR("schema = 1\nservice_name = \"shop\"\n");
@@ -142,6 +152,7 @@ static void recording(tallyport_engine *engine) {
     family.name = TALLYPORT_STR("requests_total");
     family.kind = TALLYPORT_KIND_COUNTER;
     family.help = TALLYPORT_STR("Requests.");
+    family.cells = TALLYPORT_CELLS_SHARED;
     OK(tallyport_describe(engine, &family, &err));
 
     OK(tallyport_counter_get(engine, family.name, labels, 2, &counter, &err));

@@ -151,6 +151,15 @@ pub enum CellsConfig {
     Shared,
 }
 
+impl From<metrics::Cells> for CellsConfig {
+    fn from(cells: metrics::Cells) -> Self {
+        match cells {
+            metrics::Cells::PerCpu => Self::PerCpu,
+            metrics::Cells::Shared => Self::Shared,
+        }
+    }
+}
+
 impl From<CellsConfig> for metrics::Cells {
     fn from(cells: CellsConfig) -> Self {
         match cells {
