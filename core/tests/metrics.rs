@@ -256,6 +256,9 @@ fn the_schema_changes_with_names_and_not_with_values() {
     counter.inc();
     let second = snapshots.take(&metrics).unwrap();
     assert_eq!(first.schema_id(), second.schema_id());
+    // What is refused changes nothing that an exporter keeps.
+    assert!(metrics.gauge("c", &[]).is_err() && metrics.gauge("c_total", &[]).is_err());
+    assert_eq!(second.schema_id(), snapshots.take(&metrics).unwrap().schema_id());
     metrics.counter("c_total", &[("a", "b")]).unwrap();
     assert_ne!(second.schema_id(), snapshots.take(&metrics).unwrap().schema_id());
     assert_eq!(flat(&first)[&key("c_total", &[])], [0.0]);

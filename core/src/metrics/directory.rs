@@ -11,6 +11,7 @@ use std::{
 use foldhash::fast::RandomState;
 use once_cell::race::OnceBox;
 use parking_lot::Mutex;
+use tallyport_plugin_api::Kind;
 
 use super::{claims::Claims, family::Family};
 use crate::model::{Error, ErrorKind};
@@ -59,7 +60,8 @@ impl Directory {
         None
     }
 
-    /// The family of a name, made by `make` if there is none; its sample names are claimed.
+    /// The family of a name, made by `make` of that kind if there is none; its sample names are
+    /// claimed. `make` is called only when the family will be there.
     ///
     /// Returns whether it was made.
     ///
@@ -69,6 +71,7 @@ impl Directory {
     pub(super) fn find_or_insert(
         &self,
         name: &str,
+        kind: Kind,
         make: impl FnOnce() -> Family,
     ) -> Result<(&Arc<Family>, bool), Error> {
         let mut writing = self.writing.lock();
@@ -82,8 +85,8 @@ impl Directory {
         let Some(place) = self.free_place(name) else {
             return full("too many metrics have names of one hash; use another name");
         };
+        writing.claims.claim(name, kind)?;
         let family = Arc::new(make());
-        writing.claims.claim(name, family.kind)?;
         writing.order.push(Arc::clone(&family));
         Ok((place.get_or_init(|| Box::new(family)), true))
     }
@@ -121,7 +124,7 @@ fn window(places: &Level, hash: u64, level: usize) -> impl Iterator<Item = &Once
 mod tests {
     use std::collections::HashSet;
 
-    use tallyport_plugin_api::{Kind, Number};
+    use tallyport_plugin_api::Number;
 
     use super::*;
     use crate::metrics::Description;
@@ -140,7 +143,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for name in &names {
-                        let (family, _) = directory.find_or_insert(name, || gauge(name)).unwrap();
+                        let (family, _) =
+                            directory.find_or_insert(name, Kind::Gauge, || gauge(name)).unwrap();
                         assert_eq!(*family.name, **name);
                         assert!(Arc::ptr_eq(family, directory.find(name).unwrap()));
                     }
@@ -156,14 +160,9 @@ mod tests {
     #[test]
     fn a_refused_family_leaves_nothing() {
         let directory = Directory::default();
-        directory.find_or_insert("a", || gauge("a")).unwrap();
-        let counter = |name| {
-            let (kind, number) = (Kind::Counter, Number::U64);
-            let what =
-                Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
-            Family::new(&what, &[])
-        };
-        assert!(directory.find_or_insert("a_total", || counter("a_total")).is_err());
+        directory.find_or_insert("a", Kind::Gauge, || gauge("a")).unwrap();
+        let made = directory.find_or_insert("a_total", Kind::Counter, || gauge("never"));
+        assert_eq!(made.unwrap_err().kind(), ErrorKind::Conflict);
         assert!(directory.find("a_total").is_none());
         assert_eq!(directory.list().len(), 1);
     }
@@ -173,14 +172,14 @@ mod tests {
         let directory = Directory::default();
         for i in 0..MAX_FAMILIES {
             let name = format!("gauge_{i}");
-            directory.find_or_insert(&name, || gauge(&name)).unwrap();
+            directory.find_or_insert(&name, Kind::Gauge, || gauge(&name)).unwrap();
         }
         for _ in 0..2 {
-            let refused = directory.find_or_insert("one_more", || gauge("one_more"));
+            let refused = directory.find_or_insert("one_more", Kind::Gauge, || gauge("one_more"));
             assert_eq!(refused.unwrap_err().kind(), ErrorKind::Limit);
         }
         assert!(directory.find("one_more").is_none());
         assert_eq!(directory.list().len(), MAX_FAMILIES);
-        assert!(directory.find_or_insert("gauge_7", || gauge("gauge_7")).is_ok());
+        assert!(directory.find_or_insert("gauge_7", Kind::Gauge, || gauge("gauge_7")).is_ok());
     }
 }

@@ -356,7 +356,7 @@ impl Metrics {
                     self.changed();
                     Family::new(wanted, bounds)
                 };
-                self.directory.find_or_insert(wanted.name, make)?
+                self.directory.find_or_insert(wanted.name, wanted.kind, make)?
             }
         };
         if !made {

@@ -124,8 +124,13 @@ impl Arena {
             shared.flatten()
         });
         let Some((offset, cells)) = found else {
-            let message = format!("the {} bytes for cells are used", self.max_bytes);
-            return Err(Error::new(ErrorKind::Limit, message).with_field("limits.max_cell_bytes"));
+            let full = |message| Error::new(ErrorKind::Limit, message);
+            return Err(if space.high - space.low < bytes {
+                full(format!("the {PLANE_BYTES} bytes of a plane are used; no setting adds any"))
+            } else {
+                full(format!("the {} bytes for cells are used", self.max_bytes))
+                    .with_field("limits.max_cell_bytes")
+            });
         };
         Ok(Block { arena: Arc::clone(self), offset, len: bytes, cells })
     }
@@ -212,6 +217,17 @@ mod tests {
         assert_eq!(full.field(), Some("limits.max_cell_bytes"));
         drop(blocks);
         arena.allocate(16, Cells::Shared).unwrap();
+    }
+
+    #[test]
+    fn a_full_plane_is_not_blamed_on_the_limit() {
+        let arena = Arena::private(1 << 40, Cells::Shared).unwrap();
+        for _ in 0..4 {
+            std::mem::forget(arena.allocate(PLANE_BYTES / 4, Cells::Shared).unwrap());
+        }
+        let full = arena.allocate(8, Cells::Shared).unwrap_err();
+        assert_eq!((full.kind(), full.field()), (ErrorKind::Limit, None));
+        assert!(full.to_string().contains("no setting"), "{full}");
     }
 
     #[test]
