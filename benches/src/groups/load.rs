@@ -2,7 +2,6 @@
 
 use std::{env, fs, hint::black_box, path::Path, process::Command, time::Instant};
 
-use tallyport_bench_walker::walk as walk_all;
 use tallyport_builtin_exporters::EXPORTERS;
 use tallyport_core::engine::{
     Engine,
@@ -21,6 +20,9 @@ use crate::{
     report::{Role, Row, Section},
     targets::OURS,
 };
+
+#[path = "../../walker/src/walk.rs"]
+mod walker;
 
 const SERIES: usize = 1_000_000;
 
@@ -105,7 +107,8 @@ fn walk(task: Task) -> Result<Section, String> {
     let direct =
         Contender::new(Role::Ours, "Tallyport, the same walk in this program", move |_, times| {
             for _ in 0..times {
-                let seen = here.read(|view| Ok::<_, tallyport_plugin_api::Error>(walk_all(view)));
+                let seen =
+                    here.read(|view| Ok::<_, tallyport_plugin_api::Error>(walker::walk(view)));
                 assert!(black_box(seen).is_ok());
             }
         });

@@ -1,28 +1,10 @@
 //! A plugin that only walks: what the boundary itself costs, without a format.
 
-use std::hint::black_box;
+mod walk;
 
-use tallyport_plugin_api::{Call, Error, Exporter, Host, Info, Sink, Snapshot, Value, format};
+use tallyport_plugin_api::{Call, Error, Exporter, Host, Info, Sink, Snapshot, format};
 
 struct Walker;
-
-/// Number of labels, bytes of their text, and the sum of the values.
-#[must_use]
-pub fn walk(snapshot: &Snapshot<'_>) -> (u64, usize, u64) {
-    let (mut labels, mut bytes, mut values) = (0_u64, 0_usize, 0_u64);
-    for family in snapshot.families() {
-        for series in family.series() {
-            for (name, value) in series.labels() {
-                labels += 1;
-                bytes += black_box(name).len() + black_box(value).len();
-            }
-            if let Value::U64(value) = series.value() {
-                values = values.wrapping_add(value);
-            }
-        }
-    }
-    (labels, bytes, values)
-}
 
 impl Exporter for Walker {
     type Options = ();
@@ -44,7 +26,7 @@ impl Exporter for Walker {
         snapshot: &Snapshot<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
-        let (labels, bytes, values) = walk(snapshot);
+        let (labels, bytes, values) = walk::walk(snapshot);
         sink.write(format!("{labels} labels, {bytes} bytes, {values}\n").as_bytes())
     }
 }
