@@ -102,6 +102,24 @@ fn a_panic_poisons_the_exporter_until_it_is_replaced() {
 }
 
 #[test]
+fn a_panic_of_a_plugin_says_where_and_prints_nothing() {
+    // This very test again, in a process whose stderr can be read.
+    const INSIDE: &str = "TALLYPORT_TEST_INSIDE";
+    let path = cargo_artifact("tallyport-test-rust-panics", "libtallyport_test_rust_panics.so");
+    if std::env::var_os(INSIDE).is_some() {
+        let engine = engine();
+        engine.load_plugin("panics", &entry(&path)).unwrap();
+        let error = engine.export_to_vec("panics").unwrap_err().to_string();
+        assert!(error.contains("lib.rs:") && error.contains("on purpose"), "{error}");
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let name = "a_panic_of_a_plugin_says_where_and_prints_nothing";
+    let said = run(Command::new(own).args(["--exact", name, "--nocapture"]).env(INSIDE, "1"));
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+}
+
+#[test]
 fn a_sink_that_refuses_ends_the_export_with_its_own_error() {
     let engine = engine();
     engine.load_plugin("floods", &entry(&plugin("floods.c"))).unwrap();

@@ -1,15 +1,11 @@
 //! From an [`Exporter`] to the C tables: trampolines that contain panics, and the export macros.
 //!
 //! One shape for every entry: check the pointers, refuse a poisoned instance, run the safe code
-//! under `catch_unwind`, report an error to the host's object. A panic poisons the instance;
+//! contained (`contain.rs`), report an error to the host's object. A panic poisons the instance;
 //! nothing unwinds into the host.
 
 use core::ffi::c_char;
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,6 +13,7 @@ use serde_json::Value;
 use crate::{
     Call, Error, Exporter, Host, Sink, Snapshot,
     abi::*,
+    contain::contained,
     layout::TALLYPORT_PLUGIN_LAYOUT_HASH,
     raw::{self, Lent},
 };
@@ -126,18 +123,6 @@ const fn padded<const N: usize>(text: &str) -> [c_char; N] {
     field
 }
 
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&'static str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
-}
-
-fn panicked(payload: Box<dyn Any + Send>) -> Error {
-    let error = Error::new(TALLYPORT_PANIC, format!("panic: {}", panic_text(&*payload)));
-    // A payload whose Drop panics would unwind from here: forget it instead.
-    core::mem::forget(payload);
-    error
-}
-
 unsafe extern "C" fn create<E: Exporter>(
     host: *const tallyport_host,
     config_json: tallyport_str,
@@ -152,13 +137,12 @@ unsafe extern "C" fn create<E: Exporter>(
     }
     // SAFETY: the host lends the text for this call.
     let config = unsafe { raw::str_from(config_json) };
-    let made = catch_unwind(AssertUnwindSafe(|| {
+    let made = contained(|| {
         let config = config?;
         let options = parse_options::<E>(config)?;
         E::create(host.clone(), options)
-    }))
-    .unwrap_or_else(|payload| Err(panicked(payload)));
-    match made {
+    });
+    match made.flatten() {
         Ok(made) => {
             let made = Instance { exporter: made, host, lent, poisoned: AtomicBool::new(false) };
             let made = Box::into_raw(Box::new(made)).cast::<tallyport_exporter>();
@@ -208,12 +192,12 @@ fn bad_option<E: Exporter>(options: &Value, error: &serde_json::Error) -> Error 
     }
 }
 
-/// Runs `body` on a live instance, contained.
+/// Runs `body` on a live instance, contained; a panic poisons it.
 ///
 /// # Safety
 /// `exporter` is NULL or came from `create::<E>` and was not destroyed; `call` and `error` are as
 /// the ABI says for one call.
-unsafe fn contained<E: Exporter>(
+unsafe fn call_on<E: Exporter>(
     exporter: *mut tallyport_exporter,
     call: *const tallyport_call,
     error: *mut tallyport_error,
@@ -226,7 +210,7 @@ unsafe fn contained<E: Exporter>(
     let done = if instance.poisoned.load(Ordering::Acquire) {
         Err(Error::new(TALLYPORT_POISONED, "an earlier panic poisoned this exporter"))
     } else {
-        catch_unwind(AssertUnwindSafe(|| {
+        let done = contained(|| {
             // SAFETY: the host lends the call until it returns.
             let raw = unsafe { Lent::read(call) }?;
             // SAFETY: as above, for its texts.
@@ -234,11 +218,11 @@ unsafe fn contained<E: Exporter>(
             // SAFETY: as above.
             let traceparent = unsafe { raw::str_from(raw.get().traceparent) }?;
             body(instance, &Call { raw, format, traceparent })
-        }))
-        .unwrap_or_else(|payload| {
+        });
+        if done.is_err() {
             instance.poisoned.store(true, Ordering::Release);
-            Err(panicked(payload))
-        })
+        }
+        done.flatten()
     };
     match done {
         Ok(()) => TALLYPORT_OK,
@@ -262,7 +246,7 @@ unsafe extern "C" fn export_snapshot<E: Exporter>(
         sink.finish()
     };
     // SAFETY: the host calls as the ABI says.
-    unsafe { contained(exporter, call, error, body) }
+    unsafe { call_on(exporter, call, error, body) }
 }
 
 unsafe extern "C" fn flush<E: Exporter>(
@@ -271,7 +255,7 @@ unsafe extern "C" fn flush<E: Exporter>(
     error: *mut tallyport_error,
 ) -> tallyport_status {
     // SAFETY: the host calls as the ABI says.
-    unsafe { contained::<E>(exporter, call, error, |instance, call| instance.exporter.flush(call)) }
+    unsafe { call_on::<E>(exporter, call, error, |instance, call| instance.exporter.flush(call)) }
 }
 
 unsafe extern "C" fn shutdown<E: Exporter>(
@@ -281,15 +265,15 @@ unsafe extern "C" fn shutdown<E: Exporter>(
 ) -> tallyport_status {
     let body = |instance: &Instance<E>, call: &Call<'_>| instance.exporter.shutdown(call);
     // SAFETY: the host calls as the ABI says.
-    unsafe { contained(exporter, call, error, body) }
+    unsafe { call_on(exporter, call, error, body) }
 }
 
 unsafe extern "C" fn cancel<E: Exporter>(exporter: *mut tallyport_exporter) {
     // SAFETY: the host calls it while the exporter lives.
     let Some(instance) = (unsafe { exporter.cast::<Instance<E>>().as_ref() }) else { return };
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| instance.exporter.cancel())) {
+    if let Err(panicked) = contained(|| instance.exporter.cancel()) {
         instance.poisoned.store(true, Ordering::Release);
-        raw::log(&instance.lent, TALLYPORT_LOG_ERROR, panicked(payload).message());
+        raw::log(&instance.lent, TALLYPORT_LOG_ERROR, panicked.message());
     }
 }
 
@@ -300,8 +284,8 @@ unsafe extern "C" fn destroy<E: Exporter>(exporter: *mut tallyport_exporter) {
     // SAFETY: it came from `create::<E>`, and the host destroys once, with no call running.
     let instance = unsafe { Box::from_raw(exporter.cast::<Instance<E>>()) };
     let (host, lent) = (instance.host.clone(), instance.lent);
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(instance))) {
-        raw::log(&lent, TALLYPORT_LOG_ERROR, panicked(payload).message());
+    if let Err(panicked) = contained(move || drop(instance)) {
+        raw::log(&lent, TALLYPORT_LOG_ERROR, panicked.message());
     }
     host.close();
 }
@@ -347,6 +331,7 @@ macro_rules! export_plugin_set {
             extern "C" fn tallyport_plugin_query_v1(
                 host_abi: u32,
             ) -> *const $crate::abi::tallyport_plugin_set {
+                $crate::keep_panics_quiet();
                 if host_abi == $crate::abi::TALLYPORT_PLUGIN_ABI {
                     $crate::PluginSet::as_abi(&$set)
                 } else {

@@ -32,6 +32,7 @@
 //! ```
 
 pub mod abi;
+mod contain;
 mod error;
 mod export;
 mod exporter;
@@ -43,6 +44,8 @@ mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[doc(hidden)]
+pub use contain::keep_panics_quiet;
 pub use error::Error;
 pub use export::PluginSet;
 #[doc(hidden)]
