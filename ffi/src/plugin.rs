@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tallyport_core::{
     engine::{Engine, config::PluginConfig},
-    model::{Error, ErrorKind, schema::Schema},
-    plugin::{Plugin, Table},
+    model::Error,
+    plugin::Plugin,
 };
 use tallyport_plugin_api::abi::{
     tallyport_error, tallyport_plugin_v1, tallyport_status, tallyport_str,
@@ -78,9 +78,7 @@ pub unsafe extern "C" fn tallyport_plugin_register(
         let name = call.text("name", name)?;
         let options = object("options_json", call.text("options_json", options_json)?)?;
         let table = call.plugin_table(table)?;
-        check_options(&entered.engine, name, &table, &options)?;
-        let options = Value::Object(options).to_string();
-        entered.engine.plugins().register(name, Arc::new(table), &options)
+        entered.engine.register_plugin(name, Arc::new(table), options)
     })
 }
 
@@ -186,23 +184,4 @@ fn object(field: &str, json: &str) -> Result<Map<String, Value>, Error> {
     }
     serde_json::from_str(json)
         .map_err(|error| Error::invalid(field, format!("`{field}` is not a JSON object: {error}")))
-}
-
-/// As the engine does for loaded exporters: its own schema, before it sees the options.
-fn check_options(
-    engine: &Engine,
-    name: &str,
-    table: &Table,
-    options: &Map<String, Value>,
-) -> Result<(), Error> {
-    let Some(schema) = &table.options_schema else { return Ok(()) };
-    let (schema, _) = Schema::compile_foreign(schema).map_err(|error| {
-        let message = format!("plugin `{}`: its options schema: {error}", table.id);
-        Error::new(ErrorKind::PluginAbi, message)
-    })?;
-    let violations = schema.check(&Value::Object(options.clone()));
-    if violations.is_empty() {
-        return Ok(());
-    }
-    Err(engine.config().options_errors(name, violations).into())
 }

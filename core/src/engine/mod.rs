@@ -223,6 +223,20 @@ impl Engine {
         plugins::load(&self.0, name, plugin, plugins::Mode::Register)
     }
 
+    /// Registers an exporter that is part of the program: no file is involved.
+    ///
+    /// # Errors
+    /// AlreadyExists for a name in use, Config for options that break the exporter's schema, what
+    /// its `create` answered.
+    pub fn register_plugin(
+        &self,
+        name: &str,
+        table: Arc<Table>,
+        options: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), Error> {
+        plugins::register(&self.0, name, table, options)
+    }
+
     /// Loads a plugin in the place of the one of that name, which serves until the new one does.
     ///
     /// # Errors

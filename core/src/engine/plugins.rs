@@ -5,7 +5,7 @@
 
 use std::{path::Path, ptr, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Inner, LoadFailure,
@@ -129,6 +129,18 @@ fn from_linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<T
         );
         Error::new(ErrorKind::NotFound, message).with_field("path")
     })
+}
+
+/// Registers an exporter of the program itself, with options that code gives.
+pub(super) fn register(
+    inner: &Inner,
+    name: &str,
+    table: Arc<Table>,
+    options: Map<String, Value>,
+) -> Result<(), Error> {
+    let plugin = PluginConfig { options, ..PluginConfig::default() };
+    check_options(inner, name, &table, &plugin)?;
+    inner.plugins.register(name, table, &Value::Object(plugin.options).to_string())
 }
 
 /// Checks options against the exporter's own schema, before the exporter sees them.

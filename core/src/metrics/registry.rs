@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
+use crossbeam::utils::CachePadded;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tallyport_plugin_api::{Kind, Number};
@@ -76,11 +77,12 @@ pub struct Metrics {
     clock: Arc<dyn Clock>,
     limits: Limits,
     default_bounds: Box<[f64]>,
-    series: AtomicUsize,
+    /// On lines of their own: lookups of known series read what lies beside them.
+    series: CachePadded<AtomicUsize>,
     /// Changes with every family, series and description: the schema's version. Always before
     /// another thread can see the change, under the lock that makes it: who saw it is not handed
     /// an older schema.
-    generation: AtomicU64,
+    generation: CachePadded<AtomicU64>,
     refused_nan: Arc<AtomicU64>,
     refused_overflow: AtomicU64,
     /// Held while the engine's own families are brought up to date, so that no two do.
@@ -110,8 +112,8 @@ impl Metrics {
             clock,
             limits,
             default_bounds: default_bounds.into(),
-            series: AtomicUsize::new(0),
-            generation: AtomicU64::new(1),
+            series: CachePadded::new(AtomicUsize::new(0)),
+            generation: CachePadded::new(AtomicU64::new(1)),
             refused_nan: Arc::default(),
             refused_overflow: AtomicU64::new(0),
             recording_own: Mutex::new(()),
