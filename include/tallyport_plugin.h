@@ -315,7 +315,10 @@ typedef struct tallyport_host {
     void *host_data;
     /** Writes one line to the host's log. [thread-safe] */
     void (*log)(const struct tallyport_host *host, int32_t level, tallyport_str message);
-    /** Sets code and message of `error`; the last call wins. [the call's thread] */
+    /**
+     * Sets code and message of `error`; the last call wins. The status that the call then returns
+     * is the one that counts, so give the same. [the call's thread]
+     */
     void (*error_set)(const struct tallyport_host *host,
                       tallyport_error *error,
                       tallyport_status code,

@@ -125,7 +125,8 @@ pub struct tallyport_host {
     pub log: Option<
         unsafe extern "C" fn(host: *const tallyport_host, level: i32, message: tallyport_str),
     >,
-    /// Sets code and message of `error`; the last call wins. [the call's thread]
+    /// Sets code and message of `error`; the last call wins. The status that the call then returns
+    /// is the one that counts, so give the same. [the call's thread]
     pub error_set: Option<
         unsafe extern "C" fn(
             host: *const tallyport_host,
