@@ -78,8 +78,8 @@ fn outcome(done: Result<(), String>) -> ExitCode {
 }
 
 fn bench(arguments: &Arguments) -> Result<(), String> {
-    let machine = Machine::look();
-    println!("{}", machine.text().replace("**", ""));
+    let mut machine = Machine::look();
+    println!("{}", machine.name());
     let task = Task { plan: Plan::new(arguments.quick), quick: arguments.quick };
     let chosen = |group: &&Group| {
         arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name)
@@ -97,7 +97,9 @@ fn bench(arguments: &Arguments) -> Result<(), String> {
             }
         }
     }
+    machine.finish();
     summary(&all);
+    println!("\n{}", machine.text().replace("**", ""));
     if let Some(path) = &arguments.json {
         let sections: Vec<_> = all.iter().map(Section::json).collect();
         let document = json!({
