@@ -140,6 +140,7 @@ fn an_output_may_do_with_the_engine_what_it_likes() {
 
 #[test]
 fn errors_in_options_from_code_name_no_line_of_the_file() {
+    let _counting = COUNTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let text =
         "schema = 1\n\n[plugins.mine]\nexporter = \"one\"\n\n[plugins.off]\nenabled = false\n";
     let config = Config::parse(text, "test.toml", "/base".as_ref()).unwrap();
@@ -162,6 +163,7 @@ fn errors_in_options_from_code_name_no_line_of_the_file() {
 
 #[test]
 fn a_name_that_the_configuration_takes_can_be_registered() {
+    let _counting = COUNTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let name = "n".repeat(64);
     let text = |name: &str| format!("schema = 1\n[plugins.{name}]\nexporter = \"one\"\n");
     let config = Config::parse(&text(&name), "test.toml", "/base".as_ref()).unwrap();

@@ -17,19 +17,52 @@ pub(crate) const MAX_LABELS: usize = 64;
 ///
 /// A label with an empty value is the same as no label (the Prometheus data model says so), so it
 /// is not kept: two series that a server would take for one cannot exist.
+///
+/// One piece of memory: for each label a head (length of the name, 16 bit, and of the value, 32
+/// bit), the name, the value. Comparing with a caller's labels reads it once from front to back.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub struct Labels(Box<[u8]>);
+
+/// Bytes of a label's head.
+const HEAD: usize = 6;
+
+/// The lengths before a label's texts. They fit: `SortedLabels::check` bounds both.
+fn head(name: &str, value: &str) -> [u8; HEAD] {
+    let [a, b] = (name.len() as u16).to_ne_bytes();
+    let [c, d, e, f] = (value.len() as u32).to_ne_bytes();
+    [a, b, c, d, e, f]
+}
 
 impl Labels {
+    fn new(pairs: &[(&str, &str)]) -> Self {
+        let bytes = pairs.iter().map(|(name, value)| HEAD + name.len() + value.len()).sum();
+        let mut packed = Vec::with_capacity(bytes);
+        for (name, value) in pairs {
+            packed.extend_from_slice(&head(name, value));
+            packed.extend_from_slice(name.as_bytes());
+            packed.extend_from_slice(value.as_bytes());
+        }
+        Self(packed.into())
+    }
+
     /// The pairs, sorted by name.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let ([a, b, c, d, e, f], texts) = rest.split_first_chunk::<HEAD>()?;
+            let name = usize::from(u16::from_ne_bytes([*a, *b]));
+            let value = u32::from_ne_bytes([*c, *d, *e, *f]) as usize;
+            let (name, texts) = texts.split_at_checked(name)?;
+            let (value, after) = texts.split_at_checked(value)?;
+            rest = after;
+            Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?))
+        })
     }
 
     /// Number of labels.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Whether there is no label.
@@ -128,11 +161,19 @@ impl<'a> SortedLabels<'a> {
     }
 
     pub(crate) fn matches(&self, labels: &Labels) -> bool {
-        self.len == labels.len() && self.pairs().iter().copied().eq(labels.iter())
+        let mut rest = &*labels.0;
+        self.pairs().iter().all(|(name, value)| {
+            let after = rest
+                .strip_prefix(&head(name, value))
+                .and_then(|rest| rest.strip_prefix(name.as_bytes()))
+                .and_then(|rest| rest.strip_prefix(value.as_bytes()));
+            rest = after.unwrap_or_default();
+            after.is_some()
+        }) && rest.is_empty()
     }
 
     pub(crate) fn to_owned(&self) -> Labels {
-        Labels(self.pairs().iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+        Labels::new(self.pairs())
     }
 }
 
@@ -152,6 +193,28 @@ mod tests {
         assert_eq!(hash(&[("b", "2"), ("a", "1")]), hash(&[("a", "1"), ("b", "2")]));
         let ab_c = SortedLabels::new(&[("ab", "c")]).unwrap().to_owned();
         assert!(!SortedLabels::new(&[("a", "bc")]).unwrap().matches(&ab_c));
+    }
+
+    #[test]
+    fn a_label_set_matches_itself_only() {
+        let sets: [&[(&str, &str)]; 8] = [
+            &[],
+            &[("a", "1")],
+            &[("a", "12")],
+            &[("a1", "2")],
+            &[("a", "1"), ("b", "2")],
+            &[("a", "1"), ("b", "3")],
+            &[("b", "2")],
+            &[("ä", "\u{1f375}\n\0")],
+        ];
+        for (i, one) in sets.iter().enumerate() {
+            let owned = SortedLabels::new(one).unwrap().to_owned();
+            assert_eq!(owned.iter().collect::<Vec<_>>(), **one);
+            assert_eq!((owned.len(), owned.is_empty()), (one.len(), one.is_empty()));
+            for (j, other) in sets.iter().enumerate() {
+                assert_eq!(SortedLabels::new(other).unwrap().matches(&owned), i == j, "{i} {j}");
+            }
+        }
     }
 
     #[test]
