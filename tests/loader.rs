@@ -418,6 +418,44 @@ fn plugins_are_found_by_name_by_format_and_by_both() {
 }
 
 #[test]
+fn eight_threads_register_replace_export_and_unregister() {
+    const THREADS: u64 = 8;
+    const ROUNDS: u64 = 200;
+    let engine = engine();
+    let before = engine.plugins().list();
+    let good = load_file(&plugin("good_minimal.c")).unwrap().tables[0].clone();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (engine, good) = (&engine, &good);
+            scope.spawn(move || {
+                let own = format!("own{thread}");
+                for _ in 0..ROUNDS {
+                    engine.plugins().register(&own, good.clone(), "").unwrap();
+                    assert!(!engine.export_to_vec(&own).unwrap().is_empty());
+                    // All want one name: one gets it, and whoever exports finds it or does not.
+                    match engine.plugins().register("shared", good.clone(), "") {
+                        Ok(()) => engine.plugins().unregister("shared").unwrap(),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists),
+                    }
+                    match engine.export_to_vec("shared") {
+                        Ok(bytes) => assert!(!bytes.is_empty()),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
+                    }
+                    assert!(!engine.export_to_vec("prometheus").unwrap().is_empty());
+                    engine.plugins().replace(&own, good.clone(), "").unwrap();
+                    let statistics = engine.plugins().by_name(&own).unwrap().statistics();
+                    assert_eq!(statistics.exports, 0, "a replaced exporter counts anew");
+                    engine.plugins().unregister(&own).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(engine.plugins().list(), before);
+    let statistics = engine.plugins().by_name("prometheus").unwrap().statistics();
+    assert_eq!((statistics.exports, statistics.failures), (THREADS * ROUNDS, 0));
+}
+
+#[test]
 fn concurrent_load_unregister_and_export_is_exact() {
     let stress = env!("CARGO_BIN_EXE_stress");
     let said = run(Command::new(stress)
