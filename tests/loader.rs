@@ -117,6 +117,7 @@ fn a_panic_of_a_plugin_says_where_and_prints_nothing() {
     let name = "a_panic_of_a_plugin_says_where_and_prints_nothing";
     let said = run(Command::new(own).args(["--exact", name, "--nocapture"]).env(INSIDE, "1"));
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+    assert!(said.stdout.contains("1 passed"), "{}", said.stdout);
 }
 
 #[test]
@@ -415,6 +416,29 @@ fn plugins_are_found_by_name_by_format_and_by_both() {
     assert_eq!(format.kind(), ErrorKind::Unsupported);
     plugins.unregister("mine").unwrap();
     assert_eq!(plugins.unregister("mine").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn lifecycle_calls_surround_an_export() {
+    let engine = engine();
+    engine.load_plugin("life", &entry(&plugin("lifecycle.c"))).unwrap();
+    let seen = || String::from_utf8(engine.export_to_vec("life").unwrap()).unwrap();
+    let first = seen();
+    assert_eq!(first, "requests 1 completes 0 status 0 bytes 0 flushes 0\n");
+    let bytes = first.len();
+    assert_eq!(seen(), format!("requests 2 completes 1 status 0 bytes {bytes} flushes 0\n"));
+    // A refused request reaches the caller, and is completed with its status.
+    let refused = engine.export_to_vec("life/refused").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Limit);
+    assert!(refused.to_string().contains("refused the export: not now"), "{refused}");
+    let limit = ErrorKind::Limit.status();
+    assert_eq!(seen(), format!("requests 4 completes 3 status {limit} bytes 0 flushes 0\n"));
+    // An output that failed is completed with the output's status.
+    let failed = engine.export("life", &mut |_| Err(Error::new(ErrorKind::Io, "unplugged")));
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Io);
+    engine.plugins().flush().unwrap();
+    let io = ErrorKind::Io.status();
+    assert_eq!(seen(), format!("requests 6 completes 5 status {io} bytes 0 flushes 1\n"));
 }
 
 #[test]

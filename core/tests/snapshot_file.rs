@@ -283,3 +283,39 @@ fn a_column_that_nobody_knows_is_checked_too() {
         assert!(error.to_string().contains("column 99"), "{at} {value}: {error}");
     }
 }
+
+#[test]
+fn a_save_that_finds_no_room_leaves_the_old_file_and_nothing_else() {
+    // This very test again, in a process that may not write a file past 4 KiB: the write fails
+    // halfway, as on a full disk.
+    const INSIDE: &str = "TALLYPORT_TEST_FULL";
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        let engine = engine();
+        for route in 0..1000 {
+            let labels = [("route", &*route.to_string())];
+            engine.metrics().counter("requests_total", &labels).unwrap().inc();
+        }
+        let path = Path::new(&folder).join("metrics.snap");
+        let error = engine.save_snapshot(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.to_string().contains("metrics.snap"), "{error}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.snap");
+    engine().save_snapshot(&path).unwrap();
+    let before = fs::read(&path).unwrap();
+    let name = "a_save_that_finds_no_room_leaves_the_old_file_and_nothing_else";
+    let limited = "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\"";
+    let said = std::process::Command::new("bash")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(INSIDE, folder.path())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && stdout.contains("1 passed"), "{stdout}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}

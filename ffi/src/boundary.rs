@@ -36,7 +36,7 @@ use crate::{
 macro_rules! fallible {
     ($err:expr, |$call:ident| $body:expr) => {{
         // SAFETY: this is the body of a C entry, whose contract makes the caller vouch for its
-        // pointers, as `Call` says. Tests: null_arguments, the C hosts under valgrind.
+        // pointers, as `Call` says. Tests: tests/c_hosts.rs, its hosts under valgrind too.
         let call = unsafe { $crate::boundary::Call::new() };
         $crate::boundary::run(call, $err, |$call| $body)
     }};
@@ -228,7 +228,7 @@ pub(crate) struct LogFunction {
 }
 
 // SAFETY: the header says that the function is called, with its data, from any thread that calls
-// into the engine; the host vouches for that when it gives them. Test: reentrant_log.
+// into the engine; the host vouches for that when it gives them. Test: a_log_function_may_call_the_engine_that_logs.
 unsafe impl Send for LogFunction {}
 // SAFETY: as above.
 unsafe impl Sync for LogFunction {}
