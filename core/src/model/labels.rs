@@ -26,11 +26,12 @@ pub struct Labels(Box<[u8]>);
 /// Bytes of a label's head.
 const HEAD: usize = 6;
 
-/// The lengths before a label's texts. They fit: `SortedLabels::check` bounds both.
-fn head(name: &str, value: &str) -> [u8; HEAD] {
-    let [a, b] = (name.len() as u16).to_ne_bytes();
-    let [c, d, e, f] = (value.len() as u32).to_ne_bytes();
-    [a, b, c, d, e, f]
+/// The lengths before a label's texts; `None` for texts that no series has, because
+/// `SortedLabels::check` bounds both far below. A caller may still ask for them.
+fn head(name: &str, value: &str) -> Option<[u8; HEAD]> {
+    let [a, b] = u16::try_from(name.len()).ok()?.to_ne_bytes();
+    let [c, d, e, f] = u32::try_from(value.len()).ok()?.to_ne_bytes();
+    Some([a, b, c, d, e, f])
 }
 
 impl Labels {
@@ -38,7 +39,8 @@ impl Labels {
         let bytes = pairs.iter().map(|(name, value)| HEAD + name.len() + value.len()).sum();
         let mut packed = Vec::with_capacity(bytes);
         for (name, value) in pairs {
-            packed.extend_from_slice(&head(name, value));
+            let Some(head) = head(name, value) else { continue };
+            packed.extend_from_slice(&head);
             packed.extend_from_slice(name.as_bytes());
             packed.extend_from_slice(value.as_bytes());
         }
@@ -163,8 +165,8 @@ impl<'a> SortedLabels<'a> {
     pub(crate) fn matches(&self, labels: &Labels) -> bool {
         let mut rest = &*labels.0;
         self.pairs().iter().all(|(name, value)| {
-            let after = rest
-                .strip_prefix(&head(name, value))
+            let after = head(name, value)
+                .and_then(|head| rest.strip_prefix(&head))
                 .and_then(|rest| rest.strip_prefix(name.as_bytes()))
                 .and_then(|rest| rest.strip_prefix(value.as_bytes()));
             rest = after.unwrap_or_default();
@@ -215,6 +217,16 @@ mod tests {
                 assert_eq!(SortedLabels::new(other).unwrap().matches(&owned), i == j, "{i} {j}");
             }
         }
+    }
+
+    #[test]
+    fn a_name_whose_length_does_not_fit_matches_nothing() {
+        // Cut to 16 bits, its length would be that of the short one.
+        let long = format!("a{}", "b".repeat(1 << 16));
+        let value = "b".repeat(1 << 17);
+        let short = SortedLabels::new(&[("a", &value)]).unwrap().to_owned();
+        assert!(!SortedLabels::new(&[(&long, &value)]).unwrap().matches(&short));
+        assert!(head(&long, &value).is_none());
     }
 
     #[test]
