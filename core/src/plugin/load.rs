@@ -19,7 +19,7 @@ use tallyport_plugin_api::{
 };
 
 #[cfg(target_os = "linux")]
-use super::elf::{Constants, constants};
+use super::elf::constants;
 use super::{
     table::Table,
     verify::{FileInfo, inspect, refused},
@@ -187,10 +187,24 @@ fn name_of(library: &Opened, path: &Path) -> Option<PathBuf> {
 fn same_as_checked(path: &Path, inside: *const libc::c_void, bytes: &[u8]) -> Result<(), Error> {
     #[cfg(target_os = "linux")]
     {
-        let mut visit = Visit { inside: inside.addr() as u64, file: constants(bytes), same: None };
+        let mut visit = Visit { inside: inside.addr() as u64, found: None };
         // SAFETY: `visit` has the form that is asked for, and its argument outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(Visit::object), (&raw mut visit).cast()) };
-        if visit.same != Some(true) {
+        // Compared out here: the loader's lock is held around the visit, and everybody who loads
+        // or unwinds waits for it. The image stays mapped (NODELETE).
+        let same = visit.found.zip(constants(bytes)).is_some_and(|(image, file)| {
+            // SAFETY: the loader's own program headers of the loaded object: integers, no padding.
+            let headers = unsafe { slice::from_raw_parts(image.headers, image.headers_len) };
+            // The same headers first: then what the file has there is mapped.
+            file.headers == headers
+                && file.sections.iter().all(|(address, bytes)| {
+                    let at = image.address.wrapping_add(*address) as *const u8;
+                    // SAFETY: sections of the checked file lie in its readable segments, and this
+                    // image has the same. Test: a_file_that_was_replaced_is_not_taken_for_the_old_one.
+                    *bytes == unsafe { slice::from_raw_parts(at, bytes.len()) }
+                })
+        });
+        if !same {
             let reason = "the process has another version of this file loaded, which cannot be \
                           unloaded; give the new one another name (with its version, say)";
             return Err(refused(path, reason));
@@ -199,16 +213,24 @@ fn same_as_checked(path: &Path, inside: *const libc::c_void, bytes: &[u8]) -> Re
     Ok(())
 }
 
-/// Looks for the object around an address and compares it with a file.
+/// Looks for the object around an address.
 #[cfg(target_os = "linux")]
-struct Visit<'a> {
+struct Visit {
     inside: u64,
-    file: Option<Constants<'a>>,
-    same: Option<bool>,
+    found: Option<Image>,
+}
+
+/// Where a loaded object lies, and its program headers as bytes.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy)]
+struct Image {
+    address: u64,
+    headers: *const u8,
+    headers_len: usize,
 }
 
 #[cfg(target_os = "linux")]
-impl Visit<'_> {
+impl Visit {
     unsafe extern "C" fn object(
         info: *mut libc::dl_phdr_info,
         _size: usize,
@@ -231,19 +253,11 @@ impl Visit<'_> {
         if !headers.iter().any(ours) {
             return 0;
         }
-        // SAFETY: the same headers as bytes: integers without padding.
-        let headers =
-            unsafe { slice::from_raw_parts(headers.as_ptr().cast::<u8>(), size_of_val(headers)) };
-        visit.same = Some(visit.file.as_ref().is_some_and(|file| {
-            // The same headers first: then what the file has there is mapped.
-            file.headers == headers
-                && file.sections.iter().all(|(address, bytes)| {
-                    let at = info.dlpi_addr.wrapping_add(*address) as *const u8;
-                    // SAFETY: sections of the checked file lie in its readable segments, and this
-                    // image has the same. Test: a_file_that_was_replaced_is_not_taken_for_the_old_one.
-                    *bytes == unsafe { slice::from_raw_parts(at, bytes.len()) }
-                })
-        }));
+        visit.found = Some(Image {
+            address: info.dlpi_addr,
+            headers: headers.as_ptr().cast(),
+            headers_len: size_of_val(headers),
+        });
         1
     }
 }
