@@ -209,6 +209,15 @@ typedef struct tallyport_str {
     TALLYPORT_ASSERT_(offset_of_##type##_##field, offsetof(type, field) == at)
 
 /**
+ * Whether what is built with this header serves a host of `host_abi`, a uint32_t: the same major,
+ * and while the major is 0 the same minor. From 1.0 on minors only append, so all of them serve.
+ */
+#define TALLYPORT_PLUGIN_SERVES(host_abi)                                                          \
+    (((host_abi) >> 16) == TALLYPORT_PLUGIN_ABI_MAJOR &&                                           \
+     (TALLYPORT_PLUGIN_ABI_MAJOR != 0 ||                                                           \
+      ((host_abi)&0xffffu) == TALLYPORT_PLUGIN_ABI_MINOR))
+
+/**
  * Describes the file, once in a plugin: TALLYPORT_PLUGIN_FILE("com.example.mine", "1.0.0");
  *
  * Emits a tallyport_file_desc in the section that a host reads before any code of the file runs.

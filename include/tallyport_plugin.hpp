@@ -344,7 +344,7 @@ template <class... E> const tallyport_plugin_set *query(uint32_t host_abi) noexc
     static constexpr tallyport_plugin_v1 tables[] = {table<E>()...};
     static constexpr tallyport_plugin_set set = {sizeof(tallyport_plugin_set), sizeof...(E),
                                                  sizeof(tallyport_plugin_v1), 0, tables};
-    return host_abi == TALLYPORT_PLUGIN_ABI ? &set : nullptr;
+    return TALLYPORT_PLUGIN_SERVES(host_abi) ? &set : nullptr;
 }
 
 } // namespace detail

@@ -123,7 +123,7 @@ const tallyport_plugin_set *tallyport_plugin_query_v1(uint32_t host_abi) {
         return NULL;
     if (!TALLYPORT_HAS(&plugins, tallyport_plugin_set, plugins)) return NULL;
     if (in_a_static.len != 3 || in_a_table[0].name.len != 1) return NULL;
-    return host_abi == TALLYPORT_PLUGIN_ABI ? &plugins : NULL;
+    return TALLYPORT_PLUGIN_SERVES(host_abi) ? &plugins : NULL;
 }
 "#;
 

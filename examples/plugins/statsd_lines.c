@@ -378,5 +378,5 @@ static const tallyport_plugin_set plugins = {
 TALLYPORT_PLUGIN_FILE("com.example.statsd", "1.0.0");
 
 TALLYPORT_EXPORT const tallyport_plugin_set *tallyport_plugin_query_v1(uint32_t host_abi) {
-    return host_abi == TALLYPORT_PLUGIN_ABI ? &plugins : NULL;
+    return TALLYPORT_PLUGIN_SERVES(host_abi) ? &plugins : NULL;
 }

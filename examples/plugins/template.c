@@ -144,5 +144,5 @@ TALLYPORT_PLUGIN_FILE("com.example.template", "1.0.0"); /* CHANGE */
 
 /* The one exported symbol. */
 TALLYPORT_EXPORT const tallyport_plugin_set *tallyport_plugin_query_v1(uint32_t host_abi) {
-    return host_abi == TALLYPORT_PLUGIN_ABI ? &plugins : NULL;
+    return TALLYPORT_PLUGIN_SERVES(host_abi) ? &plugins : NULL;
 }

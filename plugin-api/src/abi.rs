@@ -25,6 +25,15 @@ pub const TALLYPORT_PLUGIN_ABI_MINOR: u32 = 1;
 pub const TALLYPORT_PLUGIN_ABI: u32 =
     (TALLYPORT_PLUGIN_ABI_MAJOR << 16) | TALLYPORT_PLUGIN_ABI_MINOR;
 
+/// Whether a plugin and a host of these ABI versions can talk, by either one's reckoning.
+///
+/// The same major; while that is 0, the same minor. From 1.0 on a minor only appends, and each
+/// side reads up to the smaller `struct_size`. `TALLYPORT_PLUGIN_SERVES` says it in C.
+#[must_use]
+pub const fn serves(one: u32, other: u32) -> bool {
+    one >> 16 == other >> 16 && (one >> 16 != 0 || one == other)
+}
+
 /// Outcome of a call: `TALLYPORT_OK`, or one of the failures, whose numbers are never reused.
 pub type tallyport_status = i32;
 

@@ -332,7 +332,7 @@ macro_rules! export_plugin_set {
                 host_abi: u32,
             ) -> *const $crate::abi::tallyport_plugin_set {
                 $crate::keep_panics_quiet();
-                if host_abi == $crate::abi::TALLYPORT_PLUGIN_ABI {
+                if $crate::abi::serves(host_abi, $crate::abi::TALLYPORT_PLUGIN_ABI) {
                     $crate::PluginSet::as_abi(&$set)
                 } else {
                     ::core::ptr::null()

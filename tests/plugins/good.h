@@ -58,7 +58,7 @@ static const tallyport_format good_format = {TALLYPORT_STR_INIT("good"),
     static const tallyport_plugin_set plugins = {sizeof(tallyport_plugin_set), table_count,        \
                                                  sizeof(tallyport_plugin_v1), 0, tables};          \
     TALLYPORT_EXPORT const tallyport_plugin_set *tallyport_plugin_query_v1(uint32_t host_abi) {    \
-        return host_abi == TALLYPORT_PLUGIN_ABI ? &plugins : NULL;                                 \
+        return TALLYPORT_PLUGIN_SERVES(host_abi) ? &plugins : NULL;                                \
     }
 
 /* Text of the plugin's own as ABI text. */

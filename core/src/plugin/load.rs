@@ -14,13 +14,14 @@ use std::{
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use tallyport_plugin_api::{
-    abi::{TALLYPORT_PLUGIN_ABI, tallyport_plugin_query_fn, tallyport_plugin_set},
+    abi::{tallyport_plugin_query_fn, tallyport_plugin_set},
     layout_check,
 };
 
 #[cfg(target_os = "linux")]
 use super::elf::constants;
 use super::{
+    negotiate::Abi,
     table::Table,
     verify::{FileInfo, inspect, refused},
 };
@@ -44,19 +45,25 @@ pub struct LoadedFile {
 /// # Errors
 /// PluginRefused or PluginAbi, naming the file and the reason; the host lives.
 pub fn load_file(path: &Path) -> Result<LoadedFile, Error> {
+    load_for(path, Abi::OURS)
+}
+
+/// As [`load_file`], for a host of `host`.
+pub(super) fn load_for(path: &Path, host: Abi) -> Result<LoadedFile, Error> {
     // Absolute, because dlopen searches elsewhere for a name without a slash.
     let path = std::path::absolute(path).map_err(|e| refused(path, e))?;
-    let (info, bytes) = inspect(&path)?;
+    let (info, bytes) = inspect(&path, host)?;
     let library = open(&path)?;
     let query = entry(&path, &library)?;
     same_as_checked(&path, query as *const libc::c_void, &bytes)?;
     // SAFETY: the entry point of a Tallyport plugin (its descriptor says so), with our ABI.
     // Test: plugin_defects_have_their_status.
-    let set = unsafe { query(TALLYPORT_PLUGIN_ABI) };
+    let set = unsafe { query(host.0) };
     let origin = path.display().to_string();
     // SAFETY: what the entry returns is a static set, by the ABI.
-    let tables = unsafe { Table::read_set(set, &origin) }?;
-    if info.rust {
+    let tables = unsafe { Table::read_set_for(set, &origin, host) }?;
+    // The check's types are frozen for each minor: a file of another one has others.
+    if info.rust && Abi::from(info.abi) == host {
         check_rust_types(&path, &library.library, set)?;
     }
     // The image stays mapped for ever, so its handle is never closed.

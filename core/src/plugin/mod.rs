@@ -9,6 +9,7 @@ mod elf;
 mod exporter;
 mod host;
 mod load;
+mod negotiate;
 mod registry;
 mod table;
 mod verify;

@@ -5,13 +5,13 @@ use std::{ffi::c_void, mem::MaybeUninit, ptr, slice, str, sync::Arc};
 use tallyport_plugin_api::{
     PluginSet,
     abi::{
-        TALLYPORT_CAP_CONCURRENT, TALLYPORT_PLUGIN_ABI, TALLYPORT_PLUGIN_ABI_MAJOR,
-        TALLYPORT_PLUGIN_ABI_MINOR, tallyport_format, tallyport_lifecycle_v1, tallyport_plugin_set,
+        TALLYPORT_CAP_CONCURRENT, tallyport_format, tallyport_lifecycle_v1, tallyport_plugin_set,
         tallyport_plugin_v1, tallyport_str,
     },
     text,
 };
 
+use super::negotiate::Abi;
 use crate::model::{Error, ErrorKind};
 
 /// Most exporters of one file, and most formats of one exporter.
@@ -93,12 +93,25 @@ impl Table {
         set: *const tallyport_plugin_set,
         origin: &str,
     ) -> Result<Vec<Arc<Self>>, Error> {
+        // SAFETY: the caller vouches for the set.
+        unsafe { Self::read_set_for(set, origin, Abi::OURS) }
+    }
+
+    /// As [`Table::read_set`], for a host of `host`.
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) unsafe fn read_set_for(
+        set: *const tallyport_plugin_set,
+        origin: &str,
+        host: Abi,
+    ) -> Result<Vec<Arc<Self>>, Error> {
         let bad = |reason: String| Err(broken(origin, &reason));
         if set.is_null() {
-            return bad(format!(
-                "it offers no exporter to a host of plugin ABI \
-                 {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}"
-            ));
+            return bad(format!("it offers no exporter to a host of plugin ABI {host}"));
         }
         if !set.is_aligned() {
             return bad("its plugin set is misaligned".into());
@@ -121,7 +134,7 @@ impl Table {
         for index in 0..set.count as usize {
             let raw = set.plugins.cast::<u8>().wrapping_add(index * stride);
             // SAFETY: the set says that `count` tables lie there, `stride` apart.
-            let table = unsafe { Self::read(raw.cast(), stride, origin) }?;
+            let table = unsafe { Self::read_for(raw.cast(), stride, origin, host) }?;
             if tables.iter().any(|earlier| earlier.id == table.id) {
                 return bad(format!("two of its exporters are called `{}`", table.id));
             }
@@ -142,6 +155,23 @@ impl Table {
         room: usize,
         origin: &str,
     ) -> Result<Self, Error> {
+        // SAFETY: the caller vouches for the table.
+        unsafe { Self::read_for(raw, room, origin, Abi::OURS) }
+    }
+
+    /// As [`Table::read`], for a host of `host`.
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    unsafe fn read_for(
+        raw: *const tallyport_plugin_v1,
+        room: usize,
+        origin: &str,
+        host: Abi,
+    ) -> Result<Self, Error> {
         let bad = |reason: String| broken(origin, &reason);
         if raw.is_null() || !raw.is_aligned() {
             return Err(bad("its table is NULL or misaligned".into()));
@@ -160,12 +190,10 @@ impl Table {
         unsafe { ptr::copy_nonoverlapping(raw.cast::<u8>(), copy.as_mut_ptr().cast(), common) };
         // SAFETY: integers, pointers and Option<fn>: zero is valid, and so is what a plugin wrote.
         let raw = unsafe { copy.assume_init() };
-        if raw.abi != TALLYPORT_PLUGIN_ABI {
+        let theirs = Abi(raw.abi);
+        if !host.serves(theirs) {
             return Err(bad(format!(
-                "its table is of plugin ABI {}.{}; this host speaks \
-                 {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}",
-                raw.abi >> 16,
-                raw.abi & 0xffff
+                "its table is of plugin ABI {theirs}; this host speaks {host}"
             )));
         }
         // SAFETY: the caller vouches that the table's texts are as the ABI says.

@@ -14,13 +14,10 @@ use std::{
 use object::{Object, ObjectSection};
 use tallyport_plugin_api::{
     TALLYPORT_PLUGIN_LAYOUT_HASH,
-    abi::{
-        TALLYPORT_FILE_MAGIC, TALLYPORT_FILE_RUST, TALLYPORT_PLUGIN_ABI,
-        TALLYPORT_PLUGIN_ABI_MAJOR, TALLYPORT_PLUGIN_ABI_MINOR, tallyport_file_desc,
-    },
+    abi::{TALLYPORT_FILE_MAGIC, TALLYPORT_FILE_RUST, tallyport_file_desc},
 };
 
-use super::elf;
+use super::{elf, negotiate::Abi};
 use crate::model::{Error, ErrorKind};
 
 /// Largest plugin file that is looked at.
@@ -48,27 +45,25 @@ pub struct FileInfo {
 /// PluginRefused for a file that is missing, not regular, not a whole shared library of this
 /// machine, or without a descriptor; PluginAbi for one of another ABI. Both name file and reason.
 pub fn inspect_file(path: &Path) -> Result<FileInfo, Error> {
-    inspect(path).map(|(info, _)| info)
+    inspect(path, Abi::OURS).map(|(info, _)| info)
 }
 
-/// As [`inspect_file`]; also returns the bytes that were looked at.
-pub(super) fn inspect(path: &Path) -> Result<(FileInfo, Vec<u8>), Error> {
+/// As [`inspect_file`], for a host of `host`; also returns the bytes that were looked at.
+pub(super) fn inspect(path: &Path, host: Abi) -> Result<(FileInfo, Vec<u8>), Error> {
     let bytes = read(path)?;
     check_library(&bytes).map_err(|reason| refused(path, reason))?;
     let info = descriptor(&bytes).map_err(|reason| refused(path, reason))?;
     let (desc, info) = info;
-    let ours = TALLYPORT_PLUGIN_ABI;
-    // Until the major is 1, another minor is another ABI.
-    if desc.abi != ours {
-        let (major, minor) = info.abi;
+    let theirs = Abi(desc.abi);
+    if !host.serves(theirs) {
         let message = format!(
-            "plugin file `{}` was built for plugin ABI {major}.{minor}; \
-             this host speaks {TALLYPORT_PLUGIN_ABI_MAJOR}.{TALLYPORT_PLUGIN_ABI_MINOR}",
+            "plugin file `{}` was built for plugin ABI {theirs}; this host speaks {host}",
             path.display()
         );
         return Err(Error::new(ErrorKind::PluginAbi, message).with_field("path"));
     }
-    if desc.layout_hash != TALLYPORT_PLUGIN_LAYOUT_HASH {
+    // Of another minor the structs are longer or shorter, and `struct_size` says by how much.
+    if theirs == host && desc.layout_hash != TALLYPORT_PLUGIN_LAYOUT_HASH {
         let message = format!(
             "plugin file `{}` was built with other struct layouts (hash {:#018x}, here {:#018x})",
             path.display(),
