@@ -172,7 +172,8 @@ fn files_that_are_no_plugins_are_refused_before_dlopen() {
     let fifo = folder.path().join("fifo.so");
     let _ = run(Command::new("mkfifo").arg(&fifo)).success();
     assert_eq!(load_file(&fifo).unwrap_err().kind(), ErrorKind::PluginRefused);
-    let fine = load_file(Path::new("/lib/x86_64-linux-gnu/libz.so.1"));
+    let libz = fs::canonicalize("/lib/x86_64-linux-gnu/libz.so.1").unwrap();
+    let fine = load_file(&libz);
     assert!(fine.unwrap_err().to_string().contains("not a Tallyport plugin"));
 }
 
@@ -274,7 +275,7 @@ fn a_plugin_is_found_under_a_second_path() {
     fs::copy(plugin("good_minimal.c"), &path).unwrap();
     load_file(&path).unwrap();
     let link = folder.path().join("link.so");
-    std::os::unix::fs::symlink(&path, &link).unwrap();
+    fs::hard_link(&path, &link).unwrap();
     load_file(&link).unwrap();
     let name = folder.path().file_name().unwrap();
     load_file(&folder.path().join("..").join(name).join("first.so")).unwrap();

@@ -13,7 +13,7 @@ use tallyport_plugin_api::PluginSet;
 use crate::{
     metrics::Metrics,
     model::{Clock, Error, SystemClock},
-    plugin::{Outcome, Plugins, Table},
+    plugin::{Loader, Outcome, Plugins, Table},
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
@@ -27,6 +27,7 @@ struct Inner {
     snapshots: Snapshots,
     plugins: Plugins,
     linked: Vec<Arc<Table>>,
+    loader: Loader,
     config: Config,
     failures: Vec<LoadFailure>,
 }
@@ -109,6 +110,7 @@ impl EngineBuilder {
             snapshots: Snapshots::default(),
             plugins: Plugins::default(),
             linked: tables,
+            loader: Loader::new(config.loading.policy(&config.base_dir)),
             config,
             failures: Vec::new(),
         };

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Error, ErrorKind, schema::Schema},
-    plugin::{Table, load_file},
+    plugin::Table,
 };
 
 /// Whether a name must be free or must be in use.
@@ -61,7 +61,7 @@ pub(super) fn load(
     mode: Mode,
 ) -> Result<Vec<String>, Error> {
     let chosen = match plugin.file(&inner.config.base_dir) {
-        Some(path) => from_file(name, plugin, &path)?,
+        Some(path) => from_file(inner, name, plugin, &path)?,
         None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
     };
     for (_, table) in &chosen {
@@ -88,11 +88,12 @@ pub(super) fn load(
 }
 
 fn from_file(
+    inner: &Inner,
     name: &str,
     plugin: &PluginConfig,
     path: &Path,
 ) -> Result<Vec<(String, Arc<Table>)>, Error> {
-    let file = load_file(path)?;
+    let file = inner.loader.load(path, plugin.probe.map(Into::into))?;
     let ids = || file.tables.iter().map(|table| table.id.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = &plugin.exporter {
         let found = file.tables.iter().find(|table| table.id == *wanted).ok_or_else(|| {

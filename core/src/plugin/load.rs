@@ -1,33 +1,31 @@
-//! From a file to its exporters' tables: dlopen, entry, negotiation.
+//! From a file to its exporters' tables: whose it is, what it is, the probe, dlopen, negotiation.
 //!
-//! `verify` has looked at the bytes before. Nothing here holds a lock of the engine: constructors
-//! of the file run inside dlopen, under the loader's own lock. A loaded file is never unmapped:
-//! unloading Rust, Go or threaded C code is not safe.
+//! Nothing here holds a lock of the engine: constructors of the file run inside dlopen, under the
+//! system loader's own lock. A loaded file is never unmapped: unloading Rust, Go or threaded C
+//! code is not safe.
 
 use std::{
-    ffi::{CStr, OsStr},
-    os::unix::ffi::OsStrExt,
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    slice,
     sync::Arc,
+    time::Duration,
 };
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use tallyport_plugin_api::{
-    abi::{tallyport_plugin_query_fn, tallyport_plugin_set},
-    layout_check,
-};
+use libloading::os::unix::Library;
+use parking_lot::Mutex;
+use tallyport_plugin_api::{abi::tallyport_plugin_set, layout_check};
 
-#[cfg(target_os = "linux")]
-use super::elf::constants;
 use super::{
+    helper::find_helper,
+    image::{entry, open, same_as_checked},
     negotiate::Abi,
+    pin::Sha256,
+    policy::{Trust, open_pinned},
+    probe::{self, Probe, ProbeJob},
     table::Table,
-    verify::{FileInfo, inspect, refused},
+    verify::{FileInfo, read, refused, verify},
 };
 use crate::model::{Error, ErrorKind};
-
-const ENTRY: &CStr = c"tallyport_plugin_query_v1";
 
 /// A loaded plugin file.
 #[derive(Debug)]
@@ -40,22 +38,144 @@ pub struct LoadedFile {
     pub tables: Vec<Arc<Table>>,
 }
 
-/// Verifies and loads a plugin file, and negotiates with it.
+/// How files are loaded.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Who may have written a file without a pin.
+    pub trust: Trust,
+    /// When a file is tried in the helper program first.
+    pub probe: Probe,
+    /// How long it may take there.
+    pub probe_timeout: Duration,
+    /// The helper program; `None`: it is looked for, see [`find_helper`].
+    pub plugin_host: Option<PathBuf>,
+}
+
+impl Default for Policy {
+    /// Trusts root and the user of this process; no probe, which is the configuration's to ask for.
+    fn default() -> Self {
+        Self {
+            trust: Trust::default(),
+            probe: Probe::Never,
+            probe_timeout: Duration::from_secs(10),
+            plugin_host: None,
+        }
+    }
+}
+
+/// Loads files by a policy. Any thread.
+#[derive(Debug)]
+pub struct Loader {
+    policy: Policy,
+    host: Abi,
+    /// What passed the probe: the same bytes need no second one.
+    probed: Mutex<BTreeSet<Sha256>>,
+}
+
+/// Most hashes of probed files that are kept.
+const MAX_PROBED: usize = 1024;
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self::new(Policy::default())
+    }
+}
+
+impl Loader {
+    /// A loader with this policy.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, host: Abi::OURS, probed: Mutex::default() }
+    }
+
+    /// Checks, probes and loads a plugin file, and negotiates with it; `probe` comes before the
+    /// policy's.
+    ///
+    /// # Errors
+    /// PluginRefused or PluginAbi, naming the file and the reason; the host lives.
+    pub fn load(&self, path: &Path, probe: Option<Probe>) -> Result<LoadedFile, Error> {
+        // Absolute, because dlopen searches elsewhere for a name without a slash.
+        let path = std::path::absolute(path).map_err(|e| refused(path, e))?;
+        let opened = self.policy.trust.open(&path);
+        let (file, real) = opened.map_err(|reason| reason.of_plugin(&path))?;
+        let bytes = read(&path, file)?;
+        let info = verify(&path, &bytes, self.host)?;
+        let probe = probe.unwrap_or(self.policy.probe);
+        if probe != Probe::Never {
+            self.probe(&path, &real, &bytes, probe)?;
+        }
+        load_checked(path, &real, &bytes, info, self.host)
+    }
+
+    /// Tries the file in the helper, unless these bytes were before.
+    fn probe(&self, path: &Path, real: &Path, bytes: &[u8], probe: Probe) -> Result<(), Error> {
+        let sha256 = Sha256::of(bytes);
+        if self.probed.lock().contains(&sha256) {
+            return Ok(());
+        }
+        let helper = match find_helper(self.policy.plugin_host.as_deref(), &self.policy.trust) {
+            Ok(helper) => helper,
+            Err(error) if probe == Probe::Always => {
+                return Err(refused(
+                    path,
+                    format!("it cannot be tried before it is loaded: {error}"),
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), "loaded without a probe: {error}");
+                return Ok(());
+            }
+        };
+        let job = ProbeJob { file: real.to_owned(), sha256 };
+        probe::run(&helper, &job, self.policy.probe_timeout)?;
+        let mut probed = self.probed.lock();
+        if probed.len() < MAX_PROBED {
+            probed.insert(sha256);
+        }
+        Ok(())
+    }
+}
+
+impl ProbeJob {
+    /// Loads the file, in the helper.
+    ///
+    /// # Errors
+    /// As [`Loader::load`]; PluginRefused for a file that changed since the host read it.
+    pub fn load(&self) -> Result<LoadedFile, Error> {
+        // The host has looked at who owns it.
+        let file = open_pinned(&self.file).map_err(|reason| reason.of_plugin(&self.file))?;
+        let bytes = read(&self.file, file)?;
+        if Sha256::of(&bytes) != self.sha256 {
+            return Err(refused(&self.file, "it changed while it was loaded"));
+        }
+        let info = verify(&self.file, &bytes, Abi::OURS)?;
+        load_checked(self.file.clone(), &self.file, &bytes, info, Abi::OURS)
+    }
+}
+
+/// Verifies and loads a plugin file with the default [`Policy`], and negotiates with it.
 ///
 /// # Errors
-/// PluginRefused or PluginAbi, naming the file and the reason; the host lives.
+/// As [`Loader::load`].
 pub fn load_file(path: &Path) -> Result<LoadedFile, Error> {
     load_for(path, Abi::OURS)
 }
 
 /// As [`load_file`], for a host of `host`.
 pub(super) fn load_for(path: &Path, host: Abi) -> Result<LoadedFile, Error> {
-    // Absolute, because dlopen searches elsewhere for a name without a slash.
-    let path = std::path::absolute(path).map_err(|e| refused(path, e))?;
-    let (info, bytes) = inspect(&path, host)?;
-    let library = open(&path)?;
+    Loader { host, ..Loader::default() }.load(path, None)
+}
+
+fn load_checked(
+    path: PathBuf,
+    real: &Path,
+    bytes: &[u8],
+    info: FileInfo,
+    host: Abi,
+) -> Result<LoadedFile, Error> {
+    let library = open(&path, real)?;
     let query = entry(&path, &library)?;
-    same_as_checked(&path, query as *const libc::c_void, &bytes)?;
+    same_as_checked(&path, query as *const libc::c_void, bytes)?;
     // SAFETY: the entry point of a Tallyport plugin (its descriptor says so), with our ABI.
     // Test: plugin_defects_have_their_status.
     let set = unsafe { query(host.0) };
@@ -69,204 +189,6 @@ pub(super) fn load_for(path: &Path, host: Abi) -> Result<LoadedFile, Error> {
     // The image stays mapped for ever, so its handle is never closed.
     std::mem::forget(library.library);
     Ok(LoadedFile { path, info, tables })
-}
-
-/// A library that the loader has open.
-struct Opened {
-    library: Library,
-    /// The loader's handle of it.
-    handle: *mut libc::c_void,
-}
-
-fn open(path: &Path) -> Result<Opened, Error> {
-    // NOW: a missing symbol fails here, not at the first call. LOCAL: it serves nobody else.
-    // NODELETE: threads, TLS destructors and our pointers outlive any dlclose.
-    let flags = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
-    // SAFETY: loading runs the file's constructors: the configuration asked for that, and the
-    // file was checked as far as bytes tell. Test: plugin_defects_have_their_status.
-    let library = unsafe { Library::open(Some(path), flags) }.map_err(|error| {
-        let text = error_text(&error);
-        let hint = if text.contains("undefined symbol") {
-            " (it was linked without all it needs; try `-Wl,-z,defs` when building it)"
-        } else if text.contains("cannot open shared object file")
-            && !text.starts_with(&*path.to_string_lossy())
-        {
-            " (a library that it needs is missing here)"
-        } else {
-            ""
-        };
-        refused(path, format!("the loader says: {text}{hint}"))
-    })?;
-    let handle = library.into_raw();
-    // SAFETY: what `into_raw` just gave up.
-    Ok(Opened { library: unsafe { Library::from_raw(handle) }, handle })
-}
-
-/// libloading's text without its own frame.
-fn error_text(error: &libloading::Error) -> String {
-    use std::error::Error as _;
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-type Query = unsafe extern "C" fn(u32) -> *const tallyport_plugin_set;
-
-fn entry(path: &Path, library: &Opened) -> Result<Query, Error> {
-    // SAFETY: the symbol has this type in every Tallyport plugin.
-    let symbol =
-        unsafe { library.library.get::<tallyport_plugin_query_fn>(ENTRY.to_bytes_with_nul()) };
-    let query = symbol.ok().and_then(|symbol| *symbol).ok_or_else(|| {
-        let entry = ENTRY.to_string_lossy();
-        Error::new(
-            ErrorKind::PluginAbi,
-            format!("plugin file `{}` has no entry point `{entry}`", path.display()),
-        )
-        .with_field("path")
-    })?;
-    // dlsym also looks into what the file depends on: the symbol must lie in the file itself. The
-    // names may differ: a file that was loaded before keeps the name that it had then.
-    let owner = owner(query as *const libc::c_void);
-    match (owner, name_of(library, path)) {
-        (Some(owner), Some(own)) if owner == own => Ok(query),
-        (owner, _) => {
-            let owner = owner.map_or_else(|| "nowhere".into(), |owner| owner.display().to_string());
-            Err(refused(path, format!("its entry point lies in another object, {owner}")))
-        }
-    }
-}
-
-/// Name of the object that an address lies in.
-fn owner(address: *const libc::c_void) -> Option<PathBuf> {
-    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr reads the loader's tables for any address and fills our struct.
-    let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
-    // SAFETY: zeroed pointers are valid, and dladdr filled it if it found something.
-    let info = unsafe { info.assume_init() };
-    // SAFETY: the loader's own name of the object, which stays mapped.
-    (found != 0).then(|| unsafe { path_from(info.dli_fname) }).flatten()
-}
-
-/// # Safety
-/// `name` is NULL or C text.
-unsafe fn path_from(name: *const libc::c_char) -> Option<PathBuf> {
-    if name.is_null() {
-        return None;
-    }
-    // SAFETY: the caller vouches for it.
-    let name = unsafe { CStr::from_ptr(name) };
-    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
-}
-
-/// The loader's name of a library: that of the path that it was first loaded from.
-fn name_of(library: &Opened, path: &Path) -> Option<PathBuf> {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        /// The documented beginning of glibc's `struct link_map`.
-        #[repr(C)]
-        struct LinkMap {
-            address: usize,
-            name: *const libc::c_char,
-        }
-        let _ = path;
-        let mut map: *const LinkMap = std::ptr::null();
-        let answer = (&raw mut map).cast::<libc::c_void>();
-        // SAFETY: the handle is open, and the answer to this request is one pointer.
-        // Test: a_plugin_is_found_under_a_second_path.
-        let status = unsafe { libc::dlinfo(library.handle, libc::RTLD_DI_LINKMAP, answer) };
-        if status != 0 || map.is_null() {
-            return None;
-        }
-        // SAFETY: the loader's own struct of an open library.
-        let name = unsafe { (*map).name };
-        // SAFETY: the loader's own text of an open library.
-        unsafe { path_from(name) }
-    }
-    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    {
-        let _ = library;
-        Some(path.to_path_buf())
-    }
-}
-
-/// Refuses an image that is not what was checked.
-///
-/// The loader knows files by path: one that was replaced on disk gives the image of the old one.
-/// A file that is swapped between the check and the load is found here too, if late.
-fn same_as_checked(path: &Path, inside: *const libc::c_void, bytes: &[u8]) -> Result<(), Error> {
-    #[cfg(target_os = "linux")]
-    {
-        let mut visit = Visit { inside: inside.addr() as u64, found: None };
-        // SAFETY: `visit` has the form that is asked for, and its argument outlives the call.
-        unsafe { libc::dl_iterate_phdr(Some(Visit::object), (&raw mut visit).cast()) };
-        // Compared out here: the loader's lock is held around the visit, and everybody who loads
-        // or unwinds waits for it. The image stays mapped (NODELETE).
-        let same = visit.found.zip(constants(bytes)).is_some_and(|(image, file)| {
-            // SAFETY: the loader's own program headers of the loaded object: integers, no padding.
-            let headers = unsafe { slice::from_raw_parts(image.headers, image.headers_len) };
-            // The same headers first: then what the file has there is mapped.
-            file.headers == headers
-                && file.sections.iter().all(|(address, bytes)| {
-                    let at = image.address.wrapping_add(*address) as *const u8;
-                    // SAFETY: sections of the checked file lie in its readable segments, and this
-                    // image has the same. Test: a_file_that_was_replaced_is_not_taken_for_the_old_one.
-                    *bytes == unsafe { slice::from_raw_parts(at, bytes.len()) }
-                })
-        });
-        if !same {
-            let reason = "the process has another version of this file loaded, which cannot be \
-                          unloaded; give the new one another name (with its version, say)";
-            return Err(refused(path, reason));
-        }
-    }
-    Ok(())
-}
-
-/// Looks for the object around an address.
-#[cfg(target_os = "linux")]
-struct Visit {
-    inside: u64,
-    found: Option<Image>,
-}
-
-/// Where a loaded object lies, and its program headers as bytes.
-#[cfg(target_os = "linux")]
-#[derive(Clone, Copy)]
-struct Image {
-    address: u64,
-    headers: *const u8,
-    headers_len: usize,
-}
-
-#[cfg(target_os = "linux")]
-impl Visit {
-    unsafe extern "C" fn object(
-        info: *mut libc::dl_phdr_info,
-        _size: usize,
-        visit: *mut libc::c_void,
-    ) -> libc::c_int {
-        // SAFETY: the loader lends its struct, whose first four fields are older than any size.
-        let info = unsafe { &*info };
-        // SAFETY: what `same_as_checked` handed over, and uses again only after this.
-        let visit = unsafe { &mut *visit.cast::<Self>() };
-        if info.dlpi_phdr.is_null() {
-            return 0;
-        }
-        // SAFETY: the loader's own program headers of a loaded object.
-        let headers =
-            unsafe { slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-        let at = visit.inside.wrapping_sub(info.dlpi_addr);
-        let ours = |header: &libc::Elf64_Phdr| {
-            header.p_type == libc::PT_LOAD && at.wrapping_sub(header.p_vaddr) < header.p_memsz
-        };
-        if !headers.iter().any(ours) {
-            return 0;
-        }
-        visit.found = Some(Image {
-            address: info.dlpi_addr,
-            headers: headers.as_ptr().cast(),
-            headers_len: size_of_val(headers),
-        });
-        1
-    }
 }
 
 fn check_rust_types(

@@ -4,12 +4,7 @@
 //! the headers are checked first (`elf.rs`), and the descriptor section says whether this host
 //! should load it at all. Corruption inside a segment cannot be seen here.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::Read,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs::File, io::Read, path::Path};
 
 use object::{Object, ObjectSection};
 use tallyport_plugin_api::{
@@ -17,7 +12,7 @@ use tallyport_plugin_api::{
     abi::{TALLYPORT_FILE_MAGIC, TALLYPORT_FILE_RUST, tallyport_file_desc},
 };
 
-use super::{elf, negotiate::Abi};
+use super::{elf, negotiate::Abi, policy::open_pinned};
 use crate::model::{Error, ErrorKind};
 
 /// Largest plugin file that is looked at.
@@ -39,20 +34,20 @@ pub struct FileInfo {
     pub rust: bool,
 }
 
-/// Reads and checks a plugin file without loading it.
+/// Reads and checks a plugin file without loading it, whoever owns it.
 ///
 /// # Errors
 /// PluginRefused for a file that is missing, not regular, not a whole shared library of this
 /// machine, or without a descriptor; PluginAbi for one of another ABI. Both name file and reason.
 pub fn inspect_file(path: &Path) -> Result<FileInfo, Error> {
-    inspect(path, Abi::OURS).map(|(info, _)| info)
+    let file = open_pinned(path).map_err(|reason| reason.of_plugin(path))?;
+    verify(path, &read(path, file)?, Abi::OURS)
 }
 
-/// As [`inspect_file`], for a host of `host`; also returns the bytes that were looked at.
-pub(super) fn inspect(path: &Path, host: Abi) -> Result<(FileInfo, Vec<u8>), Error> {
-    let bytes = read(path)?;
-    check_library(&bytes).map_err(|reason| refused(path, reason))?;
-    let info = descriptor(&bytes).map_err(|reason| refused(path, reason))?;
+/// Checks the bytes of a plugin file, and reads its descriptor, for a host of `host`.
+pub(super) fn verify(path: &Path, bytes: &[u8], host: Abi) -> Result<FileInfo, Error> {
+    check_library(bytes).map_err(|reason| refused(path, reason))?;
+    let info = descriptor(bytes).map_err(|reason| refused(path, reason))?;
     let (desc, info) = info;
     let theirs = Abi(desc.abi);
     if !host.serves(theirs) {
@@ -72,7 +67,7 @@ pub(super) fn inspect(path: &Path, host: Abi) -> Result<(FileInfo, Vec<u8>), Err
         );
         return Err(Error::new(ErrorKind::PluginAbi, message).with_field("path"));
     }
-    Ok((info, bytes))
+    Ok(info)
 }
 
 pub(super) fn refused(path: &Path, reason: impl std::fmt::Display) -> Error {
@@ -80,29 +75,16 @@ pub(super) fn refused(path: &Path, reason: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::PluginRefused, message).with_field("path")
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut file = open(path).map_err(|error| {
-        let mut own = Error::io(format_args!("plugin file `{}`", path.display()), &error);
-        own = own.with_kind(ErrorKind::PluginRefused);
-        own.with_field("path")
-    })?;
-    let metadata = file.metadata().map_err(|error| refused(path, error))?;
-    if !metadata.is_file() {
-        return Err(refused(path, "it is not a regular file"));
+/// Reads an open plugin file, once.
+pub(super) fn read(path: &Path, file: File) -> Result<Vec<u8>, Error> {
+    let size = file.metadata().map_err(|error| refused(path, error))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(refused(path, format!("{size} bytes are too many")));
     }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(refused(path, format!("{} bytes are too many", metadata.len())));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    let limited = file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut bytes);
+    let mut bytes = Vec::with_capacity(size as usize);
+    let limited = file.take(MAX_FILE_BYTES).read_to_end(&mut bytes);
     limited.map_err(|error| refused(path, error))?;
     Ok(bytes)
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    // Non-blocking: opening a FIFO would wait for a writer for ever.
-    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Checks that the file is a whole shared library of this machine.

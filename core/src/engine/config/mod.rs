@@ -27,7 +27,7 @@ pub use self::{
     errors::{ConfigErrors, Problem},
     read::Source,
     types::{
-        CellsConfig, Config, ConfigVersion, HistogramConfig, Limits, LogConfig, LogLevel,
-        MAX_SERIES, PluginConfig, RecordingConfig,
+        CellsConfig, Config, ConfigVersion, HistogramConfig, Limits, LoadingConfig, LogConfig,
+        LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig,
     },
 };

@@ -1,8 +1,8 @@
 //! What a schema cannot say: the rules that hold for a configuration from a file and from code.
 
 use super::{
-    Config, MAX_SERIES,
-    types::{MAX_BOUNDS, MAX_CELL_BYTES, MIN_CELL_BYTES},
+    Config, LoadingConfig, MAX_SERIES,
+    types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
     model::schema::{KeyPath, Violation, ViolationKind},
@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
             violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
         }
     }
+    check_loading(&config.loading, &mut violations);
     check_bounds(&config.histogram.default_bounds, &mut violations);
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);
@@ -42,6 +43,26 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
         }
     }
     violations
+}
+
+fn check_loading(loading: &LoadingConfig, violations: &mut Vec<Violation>) {
+    let table = KeyPath::keys(&["loading"]);
+    for (index, _) in loading.trusted_owners.iter().enumerate().filter(|(_, id)| **id > MAX_UID) {
+        let path = table.then("trusted_owners").then(index);
+        violations.push(Violation::new(path, ViolationKind::OutOfRange, "is no number of a user"));
+    }
+    let (least, most) = (1, MAX_PROBE_MS);
+    if !(least..=most).contains(&loading.probe_timeout_ms) {
+        let message =
+            format!("must be between {least} and {most}, is {}", loading.probe_timeout_ms);
+        let path = table.then("probe_timeout_ms");
+        violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
+    }
+    let host = loading.plugin_host.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
+    if let Some(message) = host.and_then(unusable_text) {
+        let path = table.then("plugin_host");
+        violations.push(Violation::new(path, ViolationKind::NotAllowed, message));
+    }
 }
 
 fn check_bounds(bounds: &[f64], violations: &mut Vec<Violation>) {

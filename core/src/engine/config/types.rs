@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use schemars::{JsonSchema, SchemaGenerator};
@@ -14,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Source;
-use crate::metrics::{self, DEFAULT_BOUNDS};
+use crate::{
+    metrics::{self, DEFAULT_BOUNDS},
+    plugin,
+};
 
 /// The highest limit on series: rows of a snapshot are counted in 32 bits.
 pub const MAX_SERIES: usize = 4_294_967_295;
@@ -24,6 +28,12 @@ pub(super) const MIN_CELL_BYTES: usize = 4096;
 
 /// The highest limit on cells: 1 TiB of address space.
 pub(super) const MAX_CELL_BYTES: usize = 1 << 40;
+
+/// The highest number of a user; the one above means none.
+pub(super) const MAX_UID: u32 = u32::MAX - 1;
+
+/// The longest time limit of a probe: 10 minutes.
+pub(super) const MAX_PROBE_MS: u64 = 600_000;
 
 /// The most bounds that a histogram can have.
 pub(super) const MAX_BOUNDS: usize = 512;
@@ -51,6 +61,9 @@ pub struct Config {
     /// What the engine says about itself.
     #[serde(default)]
     pub log: LogConfig,
+    /// Which plugin files are loaded, and how.
+    #[serde(default)]
+    pub loading: LoadingConfig,
     /// The exporters, each under a name of letters, digits, `.`, `_` and `-`.
     #[serde(default)]
     pub plugins: BTreeMap<String, PluginConfig>,
@@ -213,6 +226,72 @@ pub enum LogLevel {
     Trace,
 }
 
+/// Which plugin files are loaded, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadingConfig {
+    /// Numbers of users whose plugin files are loaded, besides root's and those of the user of the
+    /// process.
+    #[schemars(inner(range(max = MAX_UID)))]
+    pub trusted_owners: Vec<u32>,
+    /// When a plugin file is tried in the helper program before its code runs here.
+    pub probe: ProbeConfig,
+    /// How long a file may take there, in milliseconds.
+    #[schemars(range(min = 1, max = MAX_PROBE_MS))]
+    pub probe_timeout_ms: u64,
+    /// The helper program, relative to the configuration file's folder. Absent: it is looked for
+    /// beside the library and where it was installed.
+    #[schemars(length(min = 1))]
+    pub plugin_host: Option<PathBuf>,
+}
+
+impl Default for LoadingConfig {
+    fn default() -> Self {
+        Self {
+            trusted_owners: Vec::new(),
+            probe: ProbeConfig::default(),
+            probe_timeout_ms: 10_000,
+            plugin_host: None,
+        }
+    }
+}
+
+impl LoadingConfig {
+    /// As the loader takes it.
+    pub(crate) fn policy(&self, base_dir: &Path) -> plugin::Policy {
+        plugin::Policy {
+            trust: plugin::Trust::new(&self.trusted_owners),
+            probe: self.probe.into(),
+            probe_timeout: Duration::from_millis(self.probe_timeout_ms),
+            plugin_host: self.plugin_host.as_ref().map(|path| base_dir.join(path)),
+        }
+    }
+}
+
+/// When a plugin file is tried in the helper program before its code runs in the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeConfig {
+    /// A file without a pin. Where the helper is not found, a warning says so and the file is
+    /// loaded untried.
+    #[default]
+    Auto,
+    /// Every file; where the helper is not found, none is loaded.
+    Always,
+    /// No file.
+    Never,
+}
+
+impl From<ProbeConfig> for plugin::Probe {
+    fn from(probe: ProbeConfig) -> Self {
+        match probe {
+            ProbeConfig::Auto => Self::Auto,
+            ProbeConfig::Always => Self::Always,
+            ProbeConfig::Never => Self::Never,
+        }
+    }
+}
+
 /// One exporter: where its code is, and what it is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -230,6 +309,8 @@ pub struct PluginConfig {
     /// True: the engine does not open when this plugin fails to load. Says nothing about a plugin
     /// that is not enabled.
     pub required: bool,
+    /// When its file is tried in the helper program first. Absent: as `loading.probe` says.
+    pub probe: Option<ProbeConfig>,
     /// What the exporter is told, as JSON; its own schema says what is allowed.
     pub options: Map<String, Value>,
     /// The line of the plugin's table in the file; 0: filled in by code.
@@ -244,6 +325,7 @@ impl Default for PluginConfig {
             exporter: None,
             enabled: true,
             required: false,
+            probe: None,
             options: Map::new(),
             line: 0,
         }

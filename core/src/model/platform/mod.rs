@@ -4,6 +4,8 @@
 
 mod cpus;
 mod mapping;
+mod process;
 
 pub(crate) use cpus::possible_cpus;
 pub(crate) use mapping::Mapping;
+pub(crate) use process::{effective_user, is_secure_execution};
