@@ -1,7 +1,9 @@
 //! The Tallyport engine.
 
 pub mod engine;
+pub mod event;
 pub mod metrics;
 pub mod model;
 pub mod plugin;
+pub mod registry;
 pub mod snapshot;

@@ -1,9 +1,11 @@
 //! Floor 7: the engine, built from a configuration or none.
 //!
-//! It owns metrics, snapshots and plugins, and brings them together: record → snapshot → export.
+//! It owns metrics, snapshots, events and plugins, and brings them together: record → snapshot →
+//! export.
 //! It starts no thread; everything runs on the caller's. Formats and C types are above it.
 
 pub mod config;
+mod exports;
 mod plugins;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -11,9 +13,10 @@ use std::{fmt, path::Path, sync::Arc};
 use tallyport_plugin_api::PluginSet;
 
 use crate::{
+    event::Bus,
     metrics::Metrics,
     model::{Clock, Error, SystemClock},
-    plugin::{Loader, Outcome, Plugins, Table},
+    plugin::{Loader, Outcome, Plugin, Plugins, Table},
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
@@ -23,6 +26,7 @@ use config::Config;
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
+    events: Bus,
     metrics: Metrics,
     snapshots: Snapshots,
     plugins: Plugins,
@@ -41,6 +45,8 @@ impl fmt::Debug for Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.plugins.clear();
+        // Last, so that listeners are told of that too.
+        self.events.close();
     }
 }
 
@@ -95,6 +101,7 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine, Error> {
         let Self { config, linked, clock } = self;
         config.check()?;
+        let events = Bus::new(Arc::clone(&clock));
         let metrics = Metrics::new(
             (&config.limits).into(),
             config.recording.cells.into(),
@@ -108,7 +115,8 @@ impl EngineBuilder {
         let mut inner = Inner {
             metrics,
             snapshots: Snapshots::default(),
-            plugins: Plugins::default(),
+            plugins: Plugins::new(&events),
+            events,
             linked: tables,
             loader: Loader::new(config.loading.policy(&config.base_dir)),
             config,
@@ -134,6 +142,12 @@ impl Engine {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The events: published, subscribed to, defined.
+    #[must_use]
+    pub fn events(&self) -> &Bus {
+        &self.0.events
     }
 
     /// The exporters.
@@ -173,8 +187,9 @@ impl Engine {
         selector: &str,
         out: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let (plugin, format) = self.0.plugins.select(selector)?;
-        plugin.export(&self.snapshot()?, format.as_deref(), out)
+        let write =
+            |plugin: &Plugin, format: Option<&str>| plugin.export(&self.snapshot()?, format, out);
+        exports::published(&self.0.events, &self.0.plugins, selector, write)
     }
 
     /// Writes a snapshot that was taken or loaded before.
@@ -187,8 +202,8 @@ impl Engine {
         selector: &str,
         out: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let (plugin, format) = self.0.plugins.select(selector)?;
-        plugin.export(snapshot, format.as_deref(), out)
+        let write = |plugin: &Plugin, format: Option<&str>| plugin.export(snapshot, format, out);
+        exports::published(&self.0.events, &self.0.plugins, selector, write)
     }
 
     /// Takes a snapshot and returns it in one piece.

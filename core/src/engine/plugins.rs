@@ -60,13 +60,8 @@ pub(super) fn load(
     plugin: &PluginConfig,
     mode: Mode,
 ) -> Result<Vec<String>, Error> {
-    let chosen = match plugin.file(&inner.config.base_dir) {
-        Some(path) => from_file(inner, name, plugin, &path)?,
-        None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
-    };
-    for (_, table) in &chosen {
-        check_options(inner, name, table, plugin)?;
-    }
+    let chosen =
+        choose(inner, name, plugin).inspect_err(|error| inner.plugins.refused(name, error))?;
     let options = Value::Object(plugin.options.clone()).to_string();
     let names = chosen.iter().map(|(name, _)| name.clone()).collect();
     match mode {
@@ -80,11 +75,29 @@ pub(super) fn load(
                      ({}): name one with `exporter`",
                     ids.join(", ")
                 );
-                return Err(Error::new(ErrorKind::Config, message).with_field("exporter"));
+                let error = Error::new(ErrorKind::Config, message).with_field("exporter");
+                inner.plugins.refused(name, &error);
+                return Err(error);
             }
         },
     }
     Ok(names)
+}
+
+/// The exporters that a plugin entry means, with options that they take.
+fn choose(
+    inner: &Inner,
+    name: &str,
+    plugin: &PluginConfig,
+) -> Result<Vec<(String, Arc<Table>)>, Error> {
+    let chosen = match plugin.file(&inner.config.base_dir) {
+        Some(path) => from_file(inner, name, plugin, &path)?,
+        None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
+    };
+    for (_, table) in &chosen {
+        check_options(inner, name, table, plugin)?;
+    }
+    Ok(chosen)
 }
 
 fn from_file(
@@ -140,7 +153,8 @@ pub(super) fn register(
     options: Map<String, Value>,
 ) -> Result<(), Error> {
     let plugin = PluginConfig { options, ..PluginConfig::default() };
-    check_options(inner, name, &table, &plugin)?;
+    check_options(inner, name, &table, &plugin)
+        .inspect_err(|error| inner.plugins.refused(name, error))?;
     inner.plugins.register(name, table, &Value::Object(plugin.options).to_string())
 }
 

@@ -3,6 +3,7 @@
 //! What every other floor speaks in. It knows no metric storage, no plugin and no configuration.
 
 mod clock;
+mod correlation;
 mod error;
 mod labels;
 mod name;
@@ -10,6 +11,7 @@ pub(crate) mod platform;
 pub mod schema;
 
 pub use clock::{Clock, SystemClock};
+pub use correlation::CorrelationId;
 pub use error::{Error, ErrorKind};
 pub use labels::Labels;
 pub(crate) use labels::SortedLabels;

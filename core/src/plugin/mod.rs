@@ -26,7 +26,6 @@ pub use load::{LoadedFile, Loader, Policy, load_file};
 pub use pin::Sha256;
 pub use policy::Trust;
 pub use probe::{PROBE_LINE, Probe, ProbeJob};
-pub(crate) use registry::{PLUGIN_NAME_RULE, is_plugin_name};
 pub use registry::{Plugin, PluginInfo, Plugins, Statistics};
 pub use table::{Format, Table};
 pub use verify::{FileInfo, inspect_file};

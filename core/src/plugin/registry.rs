@@ -1,11 +1,10 @@
 //! The exporters of an engine, by name and by format, with their statistics.
 //!
-//! Reads take a shared lock for the time of one clone of a pointer, so an export never waits for a
-//! load: exporters are made before, and destroyed after, with no lock held.
+//! Reads take no lock ([`Registry`]), so an export never waits for a load: exporters are made
+//! before, and destroyed after. Every change is an event: `plugin.registered`, `.unregistered`,
+//! `.validation_failed`.
 
 use std::{sync::Arc, time::Duration};
-
-use parking_lot::{Mutex, RwLock};
 
 use super::{
     exporter::{Exporter, Outcome},
@@ -13,7 +12,9 @@ use super::{
     table::{Format, Table},
 };
 use crate::{
-    model::{Error, ErrorKind},
+    event::{Bus, PLUGIN},
+    model::Error,
+    registry::{self, Entry, Registry},
     snapshot::Snapshot,
 };
 
@@ -22,7 +23,7 @@ use crate::{
 pub struct Plugin {
     name: String,
     exporter: Exporter,
-    statistics: Mutex<Statistics>,
+    statistics: registry::Statistics,
 }
 
 /// What an exporter did since it was registered.
@@ -64,31 +65,25 @@ pub struct PluginInfo {
 }
 
 /// The exporters of an engine. Any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Plugins {
-    list: RwLock<Arc<Vec<Arc<Plugin>>>>,
+    registry: Registry<Plugin>,
 }
 
-/// Longest name of a registered exporter.
-const MAX_NAME_BYTES: usize = 64;
-
-/// Whether an exporter may be registered under that name.
-pub(crate) fn is_plugin_name(name: &str) -> bool {
-    let known = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(known)
-}
-
-/// What [`is_plugin_name`] asks for.
-pub(crate) const PLUGIN_NAME_RULE: &str = "has 1 to 64 letters, digits, `.`, `_` and `-` only";
+/// Most exporters of an engine.
+const MAX_PLUGINS: usize = 1024;
 
 impl Plugin {
     fn create(name: &str, table: Arc<Table>, options: &str) -> Result<Arc<Self>, Error> {
-        if !is_plugin_name(name) {
-            let message = format!("{name:?} names no plugin: a plugin's name {PLUGIN_NAME_RULE}");
-            return Err(Error::invalid("name", message));
-        }
         let exporter = Exporter::create(table, name, options)?;
-        Ok(Arc::new(Self { name: name.to_owned(), exporter, statistics: Mutex::default() }))
+        let statistics = registry::Statistics::default();
+        Ok(Arc::new(Self { name: name.to_owned(), exporter, statistics }))
+    }
+
+    /// The name that it is registered under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What it is.
@@ -119,22 +114,12 @@ impl Plugin {
     ) -> Result<Outcome, Error> {
         let default = self.exporter.table.formats.first().map_or("", |format| &format.name);
         let done = self.exporter.export(snapshot, format.unwrap_or(default), out);
-        let mut statistics = self.statistics.lock();
         match &done {
-            Ok(outcome) => {
-                statistics.exports += 1;
-                statistics.bytes += outcome.bytes;
-                statistics.total_duration += outcome.duration;
-                statistics.last_duration = outcome.duration;
-            }
+            Ok(outcome) => self.statistics.succeeded(outcome.duration, outcome.bytes),
             Err(error) => {
-                statistics.failures += 1;
-                statistics.last_error = Some(error.to_string());
+                self.statistics.failed(error.to_string());
+                tracing::warn!(plugin = self.name, "export failed: {error}");
             }
-        }
-        drop(statistics);
-        if let Err(error) = &done {
-            tracing::warn!(plugin = self.name, "export failed: {error}");
         }
         done
     }
@@ -142,7 +127,15 @@ impl Plugin {
     /// What it did.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.statistics.lock().clone()
+        let counts = self.statistics.read();
+        Statistics {
+            exports: counts.calls,
+            failures: counts.failures,
+            bytes: counts.bytes,
+            total_duration: counts.total_duration,
+            last_duration: counts.last_duration,
+            last_error: counts.last_error,
+        }
     }
 
     fn writes(&self, format: &str) -> bool {
@@ -150,7 +143,48 @@ impl Plugin {
     }
 }
 
+impl Entry for Plugin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn statistics(&self) -> &registry::Statistics {
+        &self.statistics
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let table = &self.exporter.table;
+        let mut details = vec![
+            ("id", table.id.clone()),
+            ("version", table.version.clone()),
+            ("origin", table.origin.clone()),
+        ];
+        details.extend(self.summary().map(|formats| ("formats", formats)));
+        details
+    }
+
+    /// Its formats.
+    fn summary(&self) -> Option<String> {
+        let formats: Vec<_> =
+            self.exporter.table.formats.iter().map(|format| format.name.as_str()).collect();
+        Some(formats.join(", "))
+    }
+}
+
+impl Default for Plugins {
+    /// Exporters whose changes nobody is told of.
+    fn default() -> Self {
+        Self::new(&Bus::default())
+    }
+}
+
 impl Plugins {
+    /// No exporters yet; changes are published on `bus`.
+    #[must_use]
+    pub fn new(bus: &Bus) -> Self {
+        Self { registry: Registry::new("plugin", MAX_PLUGINS, bus.watch(&PLUGIN)) }
+    }
+
     /// Makes an exporter from `options` (a JSON object, or empty) and registers it.
     ///
     /// # Errors
@@ -168,28 +202,14 @@ impl Plugins {
         named: Vec<(String, Arc<Table>)>,
         options: &str,
     ) -> Result<(), Error> {
-        let names: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
-        let free = |list: &[Arc<Plugin>]| {
-            let before = |index: usize| names.iter().take(index);
-            let mut names = names.iter().enumerate();
-            let taken = names.find(|(index, name)| {
-                before(*index).any(|other| other == *name)
-                    || list.iter().any(|other| other.name == **name)
-            });
-            taken.map_or(Ok(()), |(_, name)| Err(exists(name)))
-        };
-        free(&self.snapshot())?;
-        // Declared before the lock, so that what was made in vain is destroyed without it.
+        // Asked before any is made, and again when they are.
+        self.registry.admit(&named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())?;
         let mut made = Vec::new();
         for (name, table) in named {
-            made.push(Plugin::create(&name, table, options)?);
+            made.push(self.create(&name, table, options)?);
         }
-        let mut list = self.list.write();
-        free(&list)?;
-        let mut next = Vec::clone(&list);
-        next.append(&mut made);
-        *list = Arc::new(next);
-        drop(list);
+        let names: Vec<String> = made.iter().map(|plugin| plugin.name.clone()).collect();
+        self.registry.register(made)?;
         for name in names {
             tracing::info!(plugin = name, "registered");
         }
@@ -203,18 +223,11 @@ impl Plugins {
     /// NotFound when nothing has that name; what the plugin's `create` answered.
     pub fn replace(&self, name: &str, table: Arc<Table>, options: &str) -> Result<(), Error> {
         if self.by_name(name).is_none() {
-            return Err(self.unknown("plugin", name));
+            let error = self.registry.unknown("plugin", name);
+            self.refused(name, &error);
+            return Err(error);
         }
-        let plugin = Plugin::create(name, table, options)?;
-        let mut list = self.list.write();
-        let mut next = Vec::clone(&list);
-        let Some(place) = next.iter_mut().find(|other| other.name == name) else {
-            drop(list);
-            return Err(self.unknown("plugin", name));
-        };
-        let old = std::mem::replace(place, plugin);
-        *list = Arc::new(next);
-        drop(list);
+        let old = self.registry.replace(self.create(name, table, options)?)?;
         tracing::info!(plugin = name, "replaced");
         drop(old);
         Ok(())
@@ -225,16 +238,7 @@ impl Plugins {
     /// # Errors
     /// NotFound when nothing has that name.
     pub fn unregister(&self, name: &str) -> Result<(), Error> {
-        let mut list = self.list.write();
-        let mut next = Vec::clone(&list);
-        let Some(index) = next.iter().position(|plugin| plugin.name == name) else {
-            drop(list);
-            return Err(self.unknown("plugin", name));
-        };
-        let old = next.remove(index);
-        let before = std::mem::replace(&mut *list, Arc::new(next));
-        drop(list);
-        drop(before);
+        let old = self.registry.unregister(name)?;
         tracing::info!(plugin = name, "unregistered");
         drop(old);
         Ok(())
@@ -242,23 +246,24 @@ impl Plugins {
 
     /// Takes every exporter out, in the reverse order of registration.
     pub fn clear(&self) {
-        let before = std::mem::take(&mut *self.list.write());
-        let mut before = Arc::unwrap_or_clone(before);
-        while let Some(plugin) = before.pop() {
-            drop(plugin);
-        }
+        self.registry.clear();
+    }
+
+    /// Tells that a plugin was refused before it came here: its file, or its options.
+    pub(crate) fn refused(&self, name: &str, error: &Error) {
+        self.registry.refused(name, error);
     }
 
     /// The exporter of that name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.snapshot().iter().find(|plugin| plugin.name == name).cloned()
+        self.registry.by_name(name)
     }
 
     /// The first registered exporter that writes that format.
     #[must_use]
     pub fn by_format(&self, format: &str) -> Option<Arc<Plugin>> {
-        self.snapshot().iter().find(|plugin| plugin.writes(format)).cloned()
+        self.registry.find(|plugin| plugin.writes(format))
     }
 
     /// The exporter and format that a selector means: `name`, `format`, or `name/format`.
@@ -281,13 +286,13 @@ impl Plugins {
         {
             return Ok((plugin, Some(format.to_owned())));
         }
-        Err(self.unknown("exporter or format", selector))
+        Err(self.registry.unknown("exporter or format", selector))
     }
 
     /// What is registered, in order of registration.
     #[must_use]
     pub fn list(&self) -> Vec<PluginInfo> {
-        self.snapshot().iter().map(|plugin| plugin.info()).collect()
+        self.registry.list().iter().map(|plugin| plugin.info()).collect()
     }
 
     /// Has every exporter deliver what it buffered.
@@ -295,32 +300,12 @@ impl Plugins {
     /// # Errors
     /// The first failure; all are asked.
     pub fn flush(&self) -> Result<(), Error> {
-        let failures =
-            self.snapshot().iter().filter_map(|p| p.exporter.flush().err()).collect::<Vec<_>>();
+        let failures: Vec<Error> =
+            self.registry.list().iter().filter_map(|p| p.exporter.flush().err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn snapshot(&self) -> Arc<Vec<Arc<Plugin>>> {
-        Arc::clone(&self.list.read())
+    fn create(&self, name: &str, table: Arc<Table>, options: &str) -> Result<Arc<Plugin>, Error> {
+        Plugin::create(name, table, options).inspect_err(|error| self.refused(name, error))
     }
-
-    fn unknown(&self, what: &str, name: &str) -> Error {
-        let known: Vec<String> = self
-            .snapshot()
-            .iter()
-            .map(|plugin| {
-                let formats: Vec<_> =
-                    plugin.exporter.table.formats.iter().map(|f| f.name.as_str()).collect();
-                format!("{} ({})", plugin.name, formats.join(", "))
-            })
-            .collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let message = format!("no {what} is called `{name}`; registered: {known}");
-        Error::new(ErrorKind::NotFound, message).with_field("name")
-    }
-}
-
-fn exists(name: &str) -> Error {
-    let message = format!("a plugin called `{name}` is registered already");
-    Error::new(ErrorKind::AlreadyExists, message).with_field("name")
 }

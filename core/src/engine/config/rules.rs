@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::schema::{KeyPath, Violation, ViolationKind},
-    plugin::{PLUGIN_NAME_RULE, is_plugin_name},
+    registry::{NAME_RULE, is_name},
 };
 
 /// Every rule that the configuration breaks.
@@ -29,8 +29,8 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
     check_bounds(&config.histogram.default_bounds, &mut violations);
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);
-        if !is_plugin_name(name) {
-            let message = format!("a plugin's name {PLUGIN_NAME_RULE}");
+        if !is_name(name) {
+            let message = format!("a plugin's name {NAME_RULE}");
             violations.push(Violation::new(table.clone(), ViolationKind::NotAllowed, message));
         }
         let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());

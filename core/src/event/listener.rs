@@ -1,0 +1,375 @@
+//! Who is told of events: a function that runs on the publisher's thread, or a queue that the host
+//! drains on its own.
+//!
+//! A listener that fails, panics, or does not drain its queue is counted and logged, and disturbs
+//! nobody else. Ending one waits for its running calls: what its function uses may then go.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{
+        AtomicBool, AtomicU64, AtomicUsize,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    time::Duration,
+};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use parking_lot::RwLock;
+
+use super::{
+    name::Pattern,
+    payload::{Event, OwnedEvent},
+};
+use crate::{
+    model::{Error, ErrorKind},
+    registry::{Counts, Entry, Statistics},
+};
+
+/// A function that is told of events. It runs on the publisher's thread, which waits for it.
+pub type Callback = Box<dyn Fn(&Event<'_>) -> Result<(), Error> + Send + Sync>;
+
+/// How much a queue holds. What does not fit is dropped and counted; the publisher does not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Most events that wait.
+    pub events: usize,
+    /// Most bytes that they take, roughly.
+    pub bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { events: 1024, bytes: 16 << 20 }
+    }
+}
+
+/// Most events of a queue: its places are reserved when it is made.
+const MAX_QUEUED: usize = 1 << 20;
+/// Deepest nesting of events that are published while another is delivered.
+pub(super) const MAX_DEPTH: u32 = 16;
+
+thread_local! {
+    /// Deliveries that run on this thread, one inside the other.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A delivery on this thread, until it is dropped.
+pub(super) struct Delivery(());
+
+impl Delivery {
+    /// `None` when they are nested too deeply.
+    #[inline]
+    pub(super) fn begin() -> Option<Self> {
+        DEPTH.with(|depth| {
+            let now = depth.get();
+            (now < MAX_DEPTH).then(|| {
+                depth.set(now + 1);
+                Self(())
+            })
+        })
+    }
+
+    /// Whether this thread is inside one.
+    fn runs_here() -> bool {
+        DEPTH.with(Cell::get) > 0
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get().saturating_sub(1)));
+    }
+}
+
+/// Bytes that wait in a queue, shared by its two ends.
+type Bytes = std::sync::Arc<AtomicUsize>;
+
+/// The sending end of a queue.
+struct Queue {
+    sender: Sender<(OwnedEvent, usize)>,
+    bytes: Bytes,
+    max_bytes: usize,
+}
+
+/// The receiving end of a queue. Dropping it does not end the subscription.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    receiver: Receiver<(OwnedEvent, usize)>,
+    bytes: Bytes,
+}
+
+enum Way {
+    Call(Callback),
+    Queue(Queue),
+}
+
+/// A subscriber or a handler.
+pub(super) struct Listener {
+    name: String,
+    patterns: Vec<Pattern>,
+    /// Its place among the listeners of an event; the bus gives it.
+    order: AtomicU64,
+    statistics: Statistics,
+    dropped: AtomicU64,
+    queued: Option<Bytes>,
+    /// Nothing is delivered any more.
+    ended: AtomicBool,
+    /// Read while its function runs; `None` once it ended.
+    way: RwLock<Option<Way>>,
+    /// The process that made it: calls of another one's threads never end.
+    process: u32,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A subscriber or a handler, for introspection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerInfo {
+    /// Its name.
+    pub name: String,
+    /// What it listens to.
+    pub patterns: Vec<String>,
+    /// Whether events wait in a queue for it.
+    pub queued: bool,
+    /// Events that were handed to it, failures, and the last one's message.
+    pub counts: Counts,
+    /// Events that its queue had no room for.
+    pub dropped: u64,
+}
+
+impl Listener {
+    fn new(name: String, patterns: Vec<Pattern>, way: Way) -> Self {
+        let queued = match &way {
+            Way::Call(_) => None,
+            Way::Queue(queue) => Some(Bytes::clone(&queue.bytes)),
+        };
+        Self {
+            name,
+            patterns,
+            order: AtomicU64::new(u64::MAX),
+            statistics: Statistics::default(),
+            dropped: AtomicU64::new(0),
+            queued,
+            ended: AtomicBool::new(false),
+            way: RwLock::new(Some(way)),
+            process: std::process::id(),
+        }
+    }
+
+    /// One whose function runs on the publisher's thread.
+    pub(super) fn calling(name: String, patterns: Vec<Pattern>, callback: Callback) -> Self {
+        Self::new(name, patterns, Way::Call(callback))
+    }
+
+    /// One with a queue, and the end that the host drains.
+    pub(super) fn queueing(
+        name: String,
+        patterns: Vec<Pattern>,
+        limits: QueueLimits,
+    ) -> Result<(Self, Receiving), Error> {
+        if !(1..=MAX_QUEUED).contains(&limits.events) {
+            let message = format!("a queue holds 1 to {MAX_QUEUED} events, not {}", limits.events);
+            return Err(Error::invalid("queue_events", message));
+        }
+        let (sender, receiver) = bounded(limits.events);
+        let bytes = Bytes::default();
+        let queue = Queue { sender, bytes: Bytes::clone(&bytes), max_bytes: limits.bytes };
+        Ok((Self::new(name, patterns, Way::Queue(queue)), Receiving { receiver, bytes }))
+    }
+
+    pub(super) fn matches(&self, event: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(event))
+    }
+
+    pub(super) fn order(&self) -> u64 {
+        self.order.load(Relaxed)
+    }
+
+    pub(super) fn set_order(&self, order: u64) {
+        self.order.store(order, Relaxed);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    /// Hands it an event; whether it took it. Never waits, never unwinds.
+    pub(super) fn deliver(&self, event: &Event<'_>) -> bool {
+        // Before the lock, so that whoever ends it is not kept waiting by ever new calls.
+        if self.has_ended() {
+            return false;
+        }
+        // Refused only to who comes after somebody that takes the function out: it has ended.
+        let Some(way) = self.way.try_read() else { return false };
+        match &*way {
+            None => false,
+            Some(Way::Call(callback)) => {
+                match catch_unwind(AssertUnwindSafe(|| callback(event))) {
+                    Ok(Ok(())) => self.statistics.called(),
+                    Ok(Err(error)) => self.failed(event, error.to_string()),
+                    Err(payload) => self.failed(event, panicked(payload)),
+                }
+                true
+            }
+            Some(Way::Queue(queue)) => {
+                let taken = queue.push(event);
+                if taken {
+                    self.statistics.called();
+                } else {
+                    self.drop_one(event);
+                }
+                taken
+            }
+        }
+    }
+
+    #[cold]
+    fn failed(&self, event: &Event<'_>, message: String) {
+        let text = message.clone();
+        let failures = self.statistics.failed(message);
+        // A listener that always fails fills no log: the 1st, 2nd, 4th, 8th … failure is written.
+        if failures.is_power_of_two() {
+            tracing::warn!(
+                listener = self.name,
+                event = event.name(),
+                failures,
+                "event listener failed: {text}"
+            );
+        }
+    }
+
+    #[cold]
+    fn drop_one(&self, event: &Event<'_>) {
+        let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
+        if dropped.is_power_of_two() {
+            tracing::warn!(
+                listener = self.name,
+                event = event.name(),
+                dropped,
+                "event dropped: the queue is full; drain it faster, or make it larger"
+            );
+        }
+    }
+
+    /// Delivers nothing from now on. [`Listener::finish`] lets go of its function.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Release);
+    }
+
+    /// Lets go of its function, after the calls that run.
+    ///
+    /// On a thread that delivers an event it does not wait: the call that it would wait for may
+    /// be its own caller. The function then goes with the last call of it.
+    pub(super) fn finish(&self) {
+        self.end();
+        let way = if self.must_not_wait() {
+            self.way.try_write().and_then(|mut way| way.take())
+        } else {
+            self.way.write().take()
+        };
+        // What the function owned may panic when it goes.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(way))) {
+            let what = panicked(payload);
+            tracing::warn!(listener = self.name, "event listener failed as it ended: {what}");
+        }
+    }
+
+    fn must_not_wait(&self) -> bool {
+        // A queue's lock is held for the time of one push.
+        let calls = self.queued.is_none();
+        // In a forked child, threads that had the lock are not there to give it back.
+        (calls && Delivery::runs_here()) || std::process::id() != self.process
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    pub(super) fn info(&self) -> ListenerInfo {
+        ListenerInfo {
+            name: self.name.clone(),
+            patterns: self.patterns.iter().map(ToString::to_string).collect(),
+            queued: self.queued.is_some(),
+            counts: self.statistics.read(),
+            dropped: self.dropped(),
+        }
+    }
+}
+
+impl Entry for Listener {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let patterns: Vec<String> = self.patterns.iter().map(ToString::to_string).collect();
+        let delivery = if self.queued.is_some() { "queue" } else { "sync" };
+        vec![("patterns", patterns.join(" ")), ("delivery", delivery.to_owned())]
+    }
+}
+
+impl Queue {
+    fn push(&self, event: &Event<'_>) -> bool {
+        // Looked at first, so that a full queue costs no copy.
+        if self.sender.is_full() {
+            return false;
+        }
+        let weight = event.weight();
+        if self.bytes.fetch_add(weight, Relaxed) + weight > self.max_bytes {
+            self.bytes.fetch_sub(weight, Relaxed);
+            return false;
+        }
+        let sent = self.sender.try_send((event.to_owned(), weight));
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sent {
+            self.bytes.fetch_sub(weight, Relaxed);
+            return false;
+        }
+        true
+    }
+}
+
+impl Receiving {
+    /// The next event; waits for one up to `timeout`.
+    pub(super) fn next(&self, timeout: Duration) -> Result<OwnedEvent, Error> {
+        match self.receiver.recv_timeout(timeout) {
+            Ok((event, weight)) => {
+                self.bytes.fetch_sub(weight, Relaxed);
+                Ok(event)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Error::new(ErrorKind::Timeout, "no event came in time"))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let message = "the subscription ended, and its queue is empty";
+                Err(Error::new(ErrorKind::Closed, message).with_field("subscription"))
+            }
+        }
+    }
+
+    /// Events that wait.
+    pub(super) fn len(&self) -> usize {
+        self.receiver.len()
+    }
+}
+
+/// What a panic said. Its payload is not dropped: that may panic again.
+fn panicked(payload: Box<dyn Any + Send>) -> String {
+    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => format!("it panicked: {text}"),
+        (_, Some(text)) => format!("it panicked: {text}"),
+        _ => "it panicked".to_owned(),
+    };
+    std::mem::forget(payload);
+    text
+}
