@@ -2,11 +2,11 @@
 //!
 //! Each event of the catalogue has a topic, which holds its listeners as a list that is replaced
 //! as a whole when somebody comes or goes. So publishing takes no lock, and an event that nobody
-//! listens to costs one look-up. Events that are not in the catalogue are matched one by one.
+//! listens to costs one look-up. An event that is not in the catalogue is matched with each
+//! listener.
 
 use std::{
     cell::OnceCell,
-    collections::HashMap,
     fmt,
     sync::{
         Arc, Weak,
@@ -18,7 +18,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::{
@@ -27,6 +26,7 @@ use super::{
     listener::{Delivery, Listener},
     name::check_event_name,
     payload::{Event, Field},
+    topics::Topics,
 };
 use crate::{
     model::{Clock, CorrelationId, Error, ErrorKind, SystemClock},
@@ -35,8 +35,6 @@ use crate::{
 
 /// Most subscribers, and most handlers.
 const MAX_LISTENERS: usize = 4096;
-
-type Topics = HashMap<Box<str>, Arc<TopicState>, RandomState>;
 
 /// An engine's events. Clones share it. Any thread.
 #[derive(Debug, Clone)]
@@ -51,7 +49,7 @@ pub struct Topic {
 
 pub(super) struct Inner {
     clock: Arc<dyn Clock>,
-    topics: ArcSwap<Topics>,
+    topics: Topics,
     /// Held by whoever changes topics or their lists; nothing is called meanwhile. It has the
     /// next listener's place.
     changing: Mutex<u64>,
@@ -64,9 +62,10 @@ pub(super) struct Inner {
     closed: AtomicBool,
 }
 
+/// One event of the catalogue, and who listens to it.
 #[derive(Debug)]
-struct TopicState {
-    definition: Arc<Definition>,
+pub(super) struct TopicState {
+    pub(super) definition: Arc<Definition>,
     /// Whether the list has anybody; read before it.
     heard: AtomicBool,
     listeners: ArcSwap<Vec<Arc<Listener>>>,
@@ -92,8 +91,8 @@ impl Bus {
     /// A bus with the built-in events, and nobody who listens.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let topics = catalogue::builtin()
-            .map(|definition| (definition.name().into(), Arc::new(TopicState::new(definition))));
+        let topics = Topics::new();
+        catalogue::builtin().for_each(|definition| topics.add(TopicState::new(definition)));
         Self(Arc::new_cyclic(|own: &Weak<Inner>| {
             let registry = |kind, names| {
                 let watch = Routes { bus: Weak::clone(own), names };
@@ -101,7 +100,7 @@ impl Bus {
             };
             Inner {
                 clock,
-                topics: ArcSwap::from_pointee(topics.collect()),
+                topics,
                 changing: Mutex::new(0),
                 subscribers: registry("subscriber", &SUBSCRIBER),
                 handlers: registry("handler", &HANDLER),
@@ -145,7 +144,7 @@ impl Bus {
     /// # Errors
     /// NotFound for an event that is not in the catalogue.
     pub fn topic(&self, name: &str) -> Result<Topic, Error> {
-        match self.0.topics.load().get(name) {
+        match self.0.topics.get(name) {
             Some(state) => Ok(Topic { bus: Arc::clone(&self.0), state: Arc::clone(state) }),
             None => {
                 let message = format!("no event `{name}` is in the catalogue; define it first");
@@ -160,24 +159,20 @@ impl Bus {
     /// AlreadyExists when the name is taken by another definition, Limit.
     pub fn define(&self, definition: Definition) -> Result<(), Error> {
         let _changing = self.0.changing.lock();
-        let topics = self.0.topics.load();
-        if !catalogue::admit(topics.values().map(|topic| &topic.definition), &definition)? {
+        let known = self.0.topics.iter().map(|topic| &topic.definition);
+        if !catalogue::admit(known, &definition)? {
             return Ok(());
         }
         let topic = TopicState::new(definition);
-        let listeners = self.0.listeners_of(topic.definition.name());
-        topic.set(listeners);
-        let mut next = Topics::clone(&topics);
-        next.insert(topic.definition.name().into(), Arc::new(topic));
-        self.0.topics.store(Arc::new(next));
+        topic.set(self.0.listeners_of(topic.definition.name()));
+        self.0.topics.add(topic);
         Ok(())
     }
 
     /// The events that there are now.
     #[must_use]
     pub fn catalogue(&self) -> Catalogue {
-        let topics = self.0.topics.load();
-        let definitions = topics.values().map(|topic| Arc::clone(&topic.definition));
+        let definitions = self.0.topics.iter().map(|topic| Arc::clone(&topic.definition));
         Catalogue { events: definitions.map(|event| (event.name().into(), event)).collect() }
     }
 
@@ -255,7 +250,7 @@ impl Inner {
         correlation_id: Option<&str>,
         fields: &[Field<'_>],
     ) -> Result<usize, Error> {
-        match self.topics.load().get(name) {
+        match self.topics.get(name) {
             Some(topic) => Ok(self.send(topic, correlation_id, fields)),
             None => self.publish_unknown(name, correlation_id, fields),
         }
@@ -353,7 +348,7 @@ impl Inner {
             added.set_order(removed.map_or(*next_order, |old| old.order()));
             *next_order += 1;
         }
-        for topic in self.topics.load().values() {
+        for topic in self.topics.iter() {
             let name = topic.definition.name();
             let comes = added.filter(|listener| listener.matches(name));
             let goes = removed.filter(|listener| listener.matches(name));

@@ -94,9 +94,8 @@ struct Queue {
     max_bytes: usize,
 }
 
-/// The receiving end of a queue. Dropping it does not end the subscription.
-#[derive(Debug)]
-pub(super) struct Receiving {
+/// The receiving end of a queue.
+struct Receiving {
     receiver: Receiver<(OwnedEvent, usize)>,
     bytes: Bytes,
 }
@@ -114,7 +113,8 @@ pub(super) struct Listener {
     order: AtomicU64,
     statistics: Statistics,
     dropped: AtomicU64,
-    queued: Option<Bytes>,
+    /// What the host drains.
+    queue: Option<Receiving>,
     /// Nothing is delivered any more.
     ended: AtomicBool,
     /// Read while its function runs; `None` once it ended.
@@ -136,8 +136,8 @@ pub struct ListenerInfo {
     pub name: String,
     /// What it listens to.
     pub patterns: Vec<String>,
-    /// Whether events wait in a queue for it.
-    pub queued: bool,
+    /// Events that wait in its queue; `None` for one that is called.
+    pub queued: Option<usize>,
     /// Events that were handed to it, failures, and the last one's message.
     pub counts: Counts,
     /// Events that its queue had no room for.
@@ -145,18 +145,14 @@ pub struct ListenerInfo {
 }
 
 impl Listener {
-    fn new(name: String, patterns: Vec<Pattern>, way: Way) -> Self {
-        let queued = match &way {
-            Way::Call(_) => None,
-            Way::Queue(queue) => Some(Bytes::clone(&queue.bytes)),
-        };
+    fn new(name: String, patterns: Vec<Pattern>, way: Way, queue: Option<Receiving>) -> Self {
         Self {
             name,
             patterns,
             order: AtomicU64::new(u64::MAX),
             statistics: Statistics::default(),
             dropped: AtomicU64::new(0),
-            queued,
+            queue,
             ended: AtomicBool::new(false),
             way: RwLock::new(Some(way)),
             process: std::process::id(),
@@ -165,15 +161,15 @@ impl Listener {
 
     /// One whose function runs on the publisher's thread.
     pub(super) fn calling(name: String, patterns: Vec<Pattern>, callback: Callback) -> Self {
-        Self::new(name, patterns, Way::Call(callback))
+        Self::new(name, patterns, Way::Call(callback), None)
     }
 
-    /// One with a queue, and the end that the host drains.
+    /// One with a queue, for [`Listener::next`].
     pub(super) fn queueing(
         name: String,
         patterns: Vec<Pattern>,
         limits: QueueLimits,
-    ) -> Result<(Self, Receiving), Error> {
+    ) -> Result<Self, Error> {
         if !(1..=MAX_QUEUED).contains(&limits.events) {
             let message = format!("a queue holds 1 to {MAX_QUEUED} events, not {}", limits.events);
             return Err(Error::invalid("queue_events", message));
@@ -181,7 +177,8 @@ impl Listener {
         let (sender, receiver) = bounded(limits.events);
         let bytes = Bytes::default();
         let queue = Queue { sender, bytes: Bytes::clone(&bytes), max_bytes: limits.bytes };
-        Ok((Self::new(name, patterns, Way::Queue(queue)), Receiving { receiver, bytes }))
+        let receiving = Receiving { receiver, bytes };
+        Ok(Self::new(name, patterns, Way::Queue(queue), Some(receiving)))
     }
 
     pub(super) fn matches(&self, event: &str) -> bool {
@@ -283,7 +280,7 @@ impl Listener {
 
     fn must_not_wait(&self) -> bool {
         // A queue's lock is held for the time of one push.
-        let calls = self.queued.is_none();
+        let calls = self.queue.is_none();
         // In a forked child, threads that had the lock are not there to give it back.
         (calls && Delivery::runs_here()) || std::process::id() != self.process
     }
@@ -292,11 +289,37 @@ impl Listener {
         self.dropped.load(Relaxed)
     }
 
+    /// Events that wait in its queue.
+    pub(super) fn queued(&self) -> Option<usize> {
+        self.queue.as_ref().map(|queue| queue.receiver.len())
+    }
+
+    /// The next event of its queue; waits for one up to `timeout`.
+    pub(super) fn next(&self, timeout: Duration) -> Result<OwnedEvent, Error> {
+        let Some(Receiving { receiver, bytes }) = &self.queue else {
+            let message = "the subscription has no queue: its function is called instead";
+            return Err(Error::invalid("subscription", message));
+        };
+        match receiver.recv_timeout(timeout) {
+            Ok((event, weight)) => {
+                bytes.fetch_sub(weight, Relaxed);
+                Ok(event)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Error::new(ErrorKind::Timeout, "no event came in time"))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let message = "the subscription ended, and its queue is empty";
+                Err(Error::new(ErrorKind::Closed, message).with_field("subscription"))
+            }
+        }
+    }
+
     pub(super) fn info(&self) -> ListenerInfo {
         ListenerInfo {
             name: self.name.clone(),
             patterns: self.patterns.iter().map(ToString::to_string).collect(),
-            queued: self.queued.is_some(),
+            queued: self.queued(),
             counts: self.statistics.read(),
             dropped: self.dropped(),
         }
@@ -314,7 +337,7 @@ impl Entry for Listener {
 
     fn details(&self) -> Vec<(&'static str, String)> {
         let patterns: Vec<String> = self.patterns.iter().map(ToString::to_string).collect();
-        let delivery = if self.queued.is_some() { "queue" } else { "sync" };
+        let delivery = if self.queue.is_some() { "queue" } else { "sync" };
         vec![("patterns", patterns.join(" ")), ("delivery", delivery.to_owned())]
     }
 }
@@ -336,30 +359,6 @@ impl Queue {
             return false;
         }
         true
-    }
-}
-
-impl Receiving {
-    /// The next event; waits for one up to `timeout`.
-    pub(super) fn next(&self, timeout: Duration) -> Result<OwnedEvent, Error> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok((event, weight)) => {
-                self.bytes.fetch_sub(weight, Relaxed);
-                Ok(event)
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                Err(Error::new(ErrorKind::Timeout, "no event came in time"))
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let message = "the subscription ended, and its queue is empty";
-                Err(Error::new(ErrorKind::Closed, message).with_field("subscription"))
-            }
-        }
-    }
-
-    /// Events that wait.
-    pub(super) fn len(&self) -> usize {
-        self.receiver.len()
     }
 }
 

@@ -17,6 +17,7 @@ mod payload;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 pub(crate) use announce::PLUGIN;
 pub use bus::{Bus, Topic};

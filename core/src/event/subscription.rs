@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     bus::{Bus, Inner},
-    listener::{Callback, Listener, ListenerInfo, QueueLimits, Receiving},
+    listener::{Callback, Listener, ListenerInfo, QueueLimits},
     name::Pattern,
     payload::{Event, OwnedEvent},
 };
-use crate::model::{Error, ErrorKind};
+use crate::model::Error;
 
 /// Most patterns of one listener.
 const MAX_PATTERNS: usize = 64;
@@ -44,7 +44,6 @@ impl<'a> Listen<'a> {
 pub struct Subscription {
     bus: Weak<Inner>,
     listener: Arc<Listener>,
-    queue: Option<Receiving>,
 }
 
 impl Bus {
@@ -62,7 +61,7 @@ impl Bus {
         let (name, patterns) = self.read(listen)?;
         let listener = Arc::new(Listener::calling(name, patterns, Box::new(callback)));
         self.0.subscribe(&listener)?;
-        Ok(Subscription { bus: Arc::downgrade(&self.0), listener, queue: None })
+        Ok(Subscription { bus: Arc::downgrade(&self.0), listener })
     }
 
     /// Has every event that `listen` means wait in a queue, for [`Subscription::next`].
@@ -75,11 +74,11 @@ impl Bus {
         limits: QueueLimits,
     ) -> Result<Subscription, Error> {
         let (name, patterns) = self.read(listen)?;
-        let (listener, queue) = Listener::queueing(name.clone(), patterns, limits)
+        let listener = Listener::queueing(name.clone(), patterns, limits)
             .inspect_err(|error| self.0.subscribers.refused(&name, error))?;
         let listener = Arc::new(listener);
         self.0.subscribe(&listener)?;
-        Ok(Subscription { bus: Arc::downgrade(&self.0), listener, queue: Some(queue) })
+        Ok(Subscription { bus: Arc::downgrade(&self.0), listener })
     }
 
     /// The subscribers, in order, with what they did.
@@ -183,7 +182,7 @@ impl Subscription {
     /// Events that wait in its queue.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queue.as_ref().map_or(0, Receiving::len)
+        self.listener.queued().unwrap_or(0)
     }
 
     /// Takes the oldest event out of the queue; waits for one up to `timeout`. Several threads may
@@ -193,13 +192,7 @@ impl Subscription {
     /// Timeout; Closed when the subscription or the engine ended and nothing is left;
     /// InvalidArgument for a subscription without a queue.
     pub fn next(&self, timeout: Duration) -> Result<OwnedEvent, Error> {
-        match &self.queue {
-            Some(queue) => queue.next(timeout),
-            None => {
-                let message = "the subscription has no queue: its function is called instead";
-                Err(Error::new(ErrorKind::InvalidArgument, message).with_field("subscription"))
-            }
-        }
+        self.listener.next(timeout)
     }
 
     /// Ends it: nothing more is delivered, and the running calls of its function have ended when
