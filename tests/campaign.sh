@@ -30,8 +30,15 @@ stress() {
     --plugin target/release/libtallyport_builtin_exporters_loadable.so@csv
 }
 
+kit() {
+  cargo build --release --quiet -p tallyport-cli -p tallyport-builtin-exporters-loadable
+  target/release/tallyport plugins check --series 1000000 --rounds 1000 --timeout 900 \
+    target/release/libtallyport_builtin_exporters_loadable.so
+}
+
 step "storm: 16 threads, $adds adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
 step "stress: 4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
+step "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds of each random case" kit
 step "ThreadSanitizer over the stress program, 120 s: clean" tests/tsan.sh 120
 
 {

@@ -63,7 +63,7 @@ pub fn compile(
     if said.code == Some(0) { Ok(output.to_path_buf()) } else { Err(said.stderr) }
 }
 
-/// Compiles a plugin, named by its file in `examples/plugins` or `tests/plugins`, once per process.
+/// Compiles a plugin, named by its path in `examples/plugins` or `tests/plugins`, once per process.
 ///
 /// C as C99 with gcc, C++ as C++17 with g++. The test fails when it does not compile.
 #[must_use]
@@ -89,7 +89,7 @@ fn build(file: &str) -> PathBuf {
         flags.push("-Wl,-z,defs");
     }
     // Another test process may have the last build loaded, so the file is replaced, not rewritten.
-    let path = build_folder().join(format!("{file}.so"));
+    let path = build_folder().join(format!("{}.so", file.replace('/', "-")));
     let fresh = path.with_extension(format!("so.{}", std::process::id()));
     let made = compile(compiler, std, &[&source], &flags, &fresh);
     if let Err(text) = made.and_then(|_| std::fs::rename(&fresh, &path).map_err(|e| e.to_string()))

@@ -1,5 +1,6 @@
-//! `tallyport plugins`: which exporters there are, and what is in a plugin file.
+//! `tallyport plugins`: which exporters there are, what is in a plugin file, and whether it is fit.
 
+mod check;
 mod inspect;
 mod list;
 
@@ -16,6 +17,11 @@ pub(crate) enum PluginsVerb {
     /// Show what a plugin file says of itself, or what the configuration means by a name
     #[command(after_help = inspect::HELP)]
     Inspect(inspect::InspectArgs),
+    /// Check whether a plugin file keeps to the ABI, case by case
+    #[command(after_help = check::HELP)]
+    Check(check::CheckArgs),
+    #[command(name = check::CASE_VERB, hide = true)]
+    RunCase(check::CaseArgs),
 }
 
 /// Runs a verb of `plugins`.
@@ -23,5 +29,7 @@ pub(crate) fn run(verb: &PluginsVerb, console: Console) -> Result<(), Failure> {
     match verb {
         PluginsVerb::List(args) => list::run(args),
         PluginsVerb::Inspect(args) => inspect::run(args, console),
+        PluginsVerb::Check(args) => check::run(args, console),
+        PluginsVerb::RunCase(args) => check::run_case(args),
     }
 }
