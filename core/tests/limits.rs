@@ -137,35 +137,49 @@ fn what_was_dropped_is_told_by_reason_past_every_limit() {
 
 #[test]
 fn without_memory_for_cells_label_sets_fold_too() {
-    let limits = Limits { max_cell_bytes: 4096, max_series_per_family: 600, ..Limits::default() };
+    let limits = Limits { max_cell_bytes: 4096, ..Limits::default() };
     let metrics = metrics_with(limits);
-    // 512 cells of 8 bytes: none is left, and the first family has nothing to fold into.
+    let one = |name: &str, id: &str| metrics.counter(name, &[("id", id)]).unwrap().inc();
+    // 512 cells of 8 bytes; what the rest folds into is past the limit, one for each family.
     for id in 0..512 {
-        metrics.counter("c_total", &[("id", &id.to_string())]).unwrap().inc();
+        one("c_total", &id.to_string());
     }
-    let refused = metrics.counter("c_total", &[("id", "x")]).unwrap_err();
+    for id in 0..100 {
+        one("c_total", &format!("more {id}"));
+        one("other_total", &id.to_string());
+    }
+    let refused = metrics.gauge("g", &[("id", "x")]).unwrap_err();
     assert_eq!(
         (refused.kind(), refused.field()),
         (ErrorKind::Limit, Some("limits.max_cell_bytes"))
     );
     assert_eq!(metrics.dropped().overflow, 1);
-
-    let limits = Limits { max_cell_bytes: 4096, max_series_per_family: 1, ..Limits::default() };
-    let metrics = metrics_with(limits);
-    let one = |name: &str, id: &str| metrics.counter(name, &[("id", id)]).unwrap().inc();
-    // One series and the one that the rest folds into; then the rest of memory is used.
-    one("c_total", "a");
-    one("c_total", "b");
-    for number in 0..509 {
-        one(&format!("full_{number}_total"), "x");
-    }
-    one("last_total", "x");
-    metrics.remove("c_total", &[("id", "a")]).unwrap();
-    one("very_last_total", "x");
-    // Below the limit again, but without memory.
-    one("c_total", "c");
     let all = counters(&Snapshots::default().take(&metrics).unwrap());
-    assert_eq!(all[&("c_total".to_owned(), "true".to_owned())], 2);
+    assert_eq!(all[&("c_total".to_owned(), "true".to_owned())], 100);
+    assert_eq!(all[&("other_total".to_owned(), "true".to_owned())], 100);
+
+    // What is removed makes room, when somebody asks for it.
+    metrics.clear("c_total").unwrap();
+    for id in 0..400 {
+        one("c_total", &id.to_string());
+    }
+    let all = counters(&Snapshots::default().take(&metrics).unwrap());
+    assert_eq!(all[&("c_total".to_owned(), "7".to_owned())], 1);
+    assert!(!all.contains_key(&("c_total".to_owned(), "true".to_owned())));
+}
+
+#[test]
+fn without_memory_for_label_values_label_sets_fold_too() {
+    let limits = Limits { max_label_bytes: 4096, ..Limits::default() };
+    let metrics = metrics_with(limits);
+    let long = "x".repeat(1000);
+    for id in 0..10 {
+        metrics.counter("c_total", &[("id", &format!("{id}{long}"))]).unwrap().inc();
+    }
+    let refused = metrics.gauge("g", &[("id", &format!("g{long}"))]).unwrap_err();
+    assert_eq!(refused.field(), Some("limits.max_label_bytes"));
+    let all = counters(&Snapshots::default().take(&metrics).unwrap());
+    assert_eq!(all[&("c_total".to_owned(), "true".to_owned())], 6);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! number (freed, of another type, invented) is not found. Generations are never reused: a slot
 //! that used up all 2^32 is not used again.
 //!
-//! Looking up takes no lock and touches no reference count: [`crate::grace`] keeps the object
+//! Looking up takes no lock and touches no reference count: [`tallyport_core::model::grace`] keeps the object
 //! alive during the call. Hence, for a recording call that races with the `_free` of its handle:
 //!
 //! 1. It either finds the number in the slot, and then records in the object that the handle
@@ -17,7 +17,7 @@
 //!    slot cannot come to hold another series, and the cell cannot return to its arena.
 //! 3. Chunks of slots are never unmapped, so a stale number leads to a slot or to no chunk.
 //!
-//! Tests: tests/grace_model.rs (loom), `free_while_others_add` and the C hosts under valgrind.
+//! Tests: core/tests/grace_model.rs (loom), `free_while_others_add` and the C hosts under valgrind.
 
 use std::{
     cell::UnsafeCell,
@@ -26,7 +26,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+            AtomicPtr, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
@@ -35,16 +35,11 @@ use std::{
 use parking_lot::Mutex;
 use tallyport_core::{
     metrics::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, grace},
     snapshot::Snapshot,
 };
 
-use crate::{
-    boundary::null,
-    engine::EngineState,
-    error::ErrorState,
-    grace::{Announcement, Order, Readers},
-};
+use crate::{boundary::null, engine::EngineState, error::ErrorState};
 
 /// What a handle leads to.
 pub(crate) enum Object {
@@ -85,8 +80,6 @@ const CHUNKS: usize = 4096;
 const SLOT_MASK: u64 = (CHUNKS * CHUNK_SLOTS - 1) as u64;
 /// Freed objects that wait before a `_free` asks whether they can go.
 const BATCH: usize = 64;
-/// Threads with an announcement of their own.
-const THREADS: usize = 1024;
 
 /// One place for an object.
 #[repr(align(64))]
@@ -125,20 +118,8 @@ struct Space {
 static SLOTS: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
 static SPACE: Mutex<Space> =
     Mutex::new(Space { used: 0, free: Vec::new(), waiting: Vec::new(), live: 0 });
-static ANNOUNCEMENTS: [Announcement; THREADS] = [const { nobody() }; THREADS];
-static CROWD: Announcement = nobody();
-static READERS: Readers<'_> = Readers { threads: &ANNOUNCEMENTS, crowd: &CROWD };
-/// Whether readers may leave the fence to the freeing thread; decided before the first handle.
-static ORDER: AtomicU32 = AtomicU32::new(UNDECIDED);
-const UNDECIDED: u32 = 0;
-const WITH_BARRIER: u32 = 1;
-const WITH_FENCE: u32 = 2;
 /// Calls that recorded nothing, because their handle was NULL, stale or of another type.
 static MISUSE: AtomicU64 = AtomicU64::new(0);
-
-const fn nobody() -> Announcement {
-    Announcement { owner: AtomicUsize::new(0), depth: AtomicU32::new(0) }
-}
 
 /// The number in a slot without a live handle: its slot part is another slot's, so that nothing
 /// that is looked up in this slot equals it.
@@ -150,10 +131,7 @@ fn dead(index: usize) -> u64 {
 pub(crate) fn insert<T>(object: Object) -> Option<*mut T> {
     let tag = object.tag();
     let mut space = SPACE.lock();
-    if ORDER.load(Relaxed) == UNDECIDED {
-        let order = if barrier::register() { WITH_BARRIER } else { WITH_FENCE };
-        ORDER.store(order, Relaxed);
-    }
+    grace::prepare();
     let mut gone = Vec::new();
     if space.free.is_empty() {
         gone = space.reclaim();
@@ -181,23 +159,7 @@ pub(crate) fn insert<T>(object: Object) -> Option<*mut T> {
 #[inline]
 pub(crate) fn with<T, R>(handle: *const T, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
     let number = handle.addr() as u64;
-    match READERS.enter_alone(this_thread()) {
-        Some(_section) => found(number, f),
-        None => with_care(number, f),
-    }
-}
-
-/// A thread's first call, a signal handler inside a call, a thread in the crowd, or fences.
-#[cold]
-#[inline(never)]
-fn with_care<R>(number: u64, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {
-    let _section = if ORDER.load(Relaxed) == WITH_BARRIER {
-        READERS.enter(this_thread(), Order::Barrier)
-    } else {
-        // Thread pointers are even: under this identity `enter_alone` does not find the thread.
-        READERS.enter(this_thread() | 1, Order::Fence)
-    };
-    found(number, f)
+    grace::within(|| found(number, f))
 }
 
 /// Calls `f` with the object of a live number; in a section.
@@ -322,8 +284,7 @@ impl Space {
 
     /// Takes the waiting objects out, if no section can be using one. Drop them without the lock.
     fn reclaim(&mut self) -> Vec<Object> {
-        let fenced = ORDER.load(Relaxed) != WITH_BARRIER;
-        if self.waiting.is_empty() || !READERS.all_passed(|| fenced || barrier::pass()) {
+        if self.waiting.is_empty() || !grace::all_passed() {
             return Vec::new();
         }
         let mut gone = Vec::with_capacity(self.waiting.len());
@@ -336,73 +297,6 @@ impl Space {
         }
         gone
     }
-}
-
-/// An identity of the running thread: its thread pointer, which needs no thread-local storage.
-#[inline]
-fn this_thread() -> usize {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    {
-        let pointer: usize;
-        // SAFETY: the ABI of x86-64 Linux: the word at %fs:0 is the thread pointer itself.
-        unsafe {
-            std::arch::asm!("mov {}, fs:[0]", out(reg) pointer,
-                options(pure, readonly, nostack, preserves_flags));
-        }
-        pointer
-    }
-    #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
-    {
-        let pointer: usize;
-        // SAFETY: the ABI of aarch64 Linux: the register holds the thread pointer. Untested.
-        unsafe {
-            std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer,
-                options(pure, nomem, nostack, preserves_flags));
-        }
-        pointer
-    }
-    #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_os = "linux")))]
-    {
-        // SAFETY: has no precondition.
-        unsafe { libc::pthread_self() as usize }
-    }
-}
-
-/// `membarrier`: a full barrier on every CPU that runs a thread of this process.
-mod barrier {
-    #[cfg(target_os = "linux")]
-    mod system {
-        // include/uapi/linux/membarrier.h
-        const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
-        const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
-
-        fn membarrier(command: libc::c_int) -> bool {
-            // SAFETY: takes numbers only, and changes nothing but the order of memory accesses.
-            unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
-        }
-
-        pub(in super::super) fn register() -> bool {
-            membarrier(REGISTER_PRIVATE_EXPEDITED)
-        }
-
-        pub(in super::super) fn pass() -> bool {
-            // A forked child may have to register anew.
-            membarrier(PRIVATE_EXPEDITED) || (register() && membarrier(PRIVATE_EXPEDITED))
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    mod system {
-        pub(in super::super) fn register() -> bool {
-            false
-        }
-
-        pub(in super::super) fn pass() -> bool {
-            false
-        }
-    }
-
-    pub(super) use system::{pass, register};
 }
 
 #[cfg(test)]

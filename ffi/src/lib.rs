@@ -3,7 +3,7 @@
 //! One file per C object. Every entry has one shape, from `boundary`: panics are caught,
 //! arguments are checked, a status and an error come out. Handles are numbers of the table in
 //! `handles`, the one process-wide object, so a stale one is a status and never memory. Read
-//! `boundary`, `handles` and `grace` first: all the danger is there.
+//! `boundary` and `handles` first: all the danger is there.
 
 // The C names are the contract, and an entry's contract is in its comment: Threads, Ownership,
 // Errors, Since. What the caller vouches for stands once, at `boundary::Call`.
@@ -17,14 +17,12 @@ pub mod error;
 pub mod export;
 pub mod family;
 pub mod gauge;
-mod grace;
 mod handles;
 pub mod histogram;
 pub mod log;
 pub mod options;
 pub mod plugin;
 pub mod snapshot;
-mod sync;
 mod text;
 pub mod up_down_counter;
 pub mod version;

@@ -10,7 +10,7 @@ use super::Task;
 use crate::{
     dataset::{self, BOUNDS, Random},
     measure::{Plan, on_threads},
-    peers::tallyport,
+    peers::{Family, tallyport},
     report::{Role, Row, Section},
     targets::OURS,
 };
@@ -29,6 +29,7 @@ pub fn run(task: Task) -> Result<Vec<Section>, String> {
     let metrics = engine.metrics();
     let counter = metrics.counter("requests_total", &[]).map_err(|e| e.to_string())?;
     let histogram = metrics.histogram("wait_seconds", &BOUNDS, &[]).map_err(|e| e.to_string())?;
+    let family = tallyport::Ours::new()?;
     let sets = dataset::thousand();
     let steps = steps();
     let held = overhead(task.plan, steps, |_| {
@@ -37,7 +38,7 @@ pub fn run(task: Task) -> Result<Vec<Section>, String> {
     });
     let timed = overhead(task.plan, steps, |event| {
         let start = Instant::now();
-        tallyport::Ours::add(metrics, sets[event % sets.len()], 1);
+        family.add(sets[event % sets.len()], 1);
         histogram.observe(start.elapsed().as_secs_f64());
     });
     let rows = vec![

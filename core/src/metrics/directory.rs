@@ -1,39 +1,24 @@
 //! Families by name: found without a lock, because a family is never removed.
-//!
-//! Levels of doubling size, made as they are needed. A name has a window of a few places in each
-//! level, and lies in the first free one; so a free place in a window ends the search.
 
-use std::{
-    hash::{BuildHasher, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 use tallyport_plugin_api::Kind;
 
-use super::{claims::Claims, family::Family};
-use crate::model::{Error, ErrorKind};
+use super::{claims::Claims, family::Family, levels::Levels};
+use crate::model::{Error, ErrorKind, TextHash};
 
 /// Most families: names that come from outside must not take memory for ever.
 pub(super) const MAX_FAMILIES: usize = 100_000;
 
 /// Places of the first level.
 const FIRST: usize = 64;
-/// Levels: 64 Mi places for the names of [`MAX_FAMILIES`].
-const LEVELS: usize = 20;
-/// Places of a level that a name may lie in.
-const WINDOW: usize = 8;
-
-/// A place is one pointer, published with Release and read with Acquire.
-type Level = Box<[OnceBox<Arc<Family>>]>;
 
 /// Families by name. Any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Directory {
-    levels: [OnceBox<Level>; LEVELS],
-    hash: RandomState,
+    found: Levels<Arc<Family>>,
+    hash: TextHash,
     /// What changes with a new family; the lock also orders inserts.
     writing: Mutex<Writing>,
 }
@@ -44,20 +29,16 @@ struct Writing {
     claims: Claims,
 }
 
+impl Default for Directory {
+    fn default() -> Self {
+        Self { found: Levels::new(FIRST), hash: TextHash::random(), writing: Mutex::default() }
+    }
+}
+
 impl Directory {
     /// The family of a name.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Family>> {
-        let hash = self.hash_of(name);
-        for (level, places) in self.levels.iter().map_while(OnceBox::get).enumerate() {
-            for place in window(places, hash, level) {
-                // A free place: the name would be in it.
-                let family = place.get()?;
-                if *family.name == *name {
-                    return Some(family);
-                }
-            }
-        }
-        None
+        self.found.find(self.hash.of([name]), |family| *family.name == *name)
     }
 
     /// The family of a name, made by `make` of that kind if there is none; its sample names are
@@ -82,7 +63,7 @@ impl Directory {
         if writing.order.len() >= MAX_FAMILIES {
             return full("there are 100000 metrics, and no more; put what varies into labels");
         }
-        let Some(place) = self.free_place(name) else {
+        let Some(place) = self.found.free_place(self.hash.of([name])) else {
             return full("too many metrics have names of one hash; use another name");
         };
         writing.claims.claim(name, kind)?;
@@ -91,33 +72,10 @@ impl Directory {
         Ok((place.get_or_init(|| Box::new(family)), true))
     }
 
-    /// Where a new name goes. Only the lock's holder fills places, so what is free stays free.
-    fn free_place(&self, name: &str) -> Option<&OnceBox<Arc<Family>>> {
-        let hash = self.hash_of(name);
-        self.levels.iter().enumerate().find_map(|(level, places)| {
-            let make = || Box::new((0..FIRST << level).map(|_| OnceBox::new()).collect());
-            let places = places.get_or_init(make);
-            window(places, hash, level).find(|place| place.get().is_none())
-        })
-    }
-
     /// The families in order of creation.
     pub(super) fn list(&self) -> Vec<Arc<Family>> {
         self.writing.lock().order.clone()
     }
-
-    fn hash_of(&self, name: &str) -> u64 {
-        let mut hasher = self.hash.build_hasher();
-        hasher.write(name.as_bytes());
-        hasher.finish()
-    }
-}
-
-/// The places of a name in one level.
-fn window(places: &Level, hash: u64, level: usize) -> impl Iterator<Item = &OnceBox<Arc<Family>>> {
-    // Other bits of the hash in each level, so that names that met once do not meet again.
-    let first = hash.rotate_right(7 * level as u32) as usize;
-    (0..WINDOW).filter_map(move |step| places.get((first + step) & (places.len() - 1)))
 }
 
 #[cfg(test)]
@@ -127,12 +85,14 @@ mod tests {
     use tallyport_plugin_api::Number;
 
     use super::*;
-    use crate::metrics::Description;
+    use crate::metrics::{Cells, Description, table::Memory};
 
     fn gauge(name: &str) -> Family {
         let (kind, number) = (Kind::Gauge, Number::F64);
         let what = Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
-        Family::new(&what, &[])
+        static MEMORY: once_cell::sync::Lazy<Arc<Memory>> =
+            once_cell::sync::Lazy::new(|| Memory::new(4096, 4096, Cells::Shared).unwrap());
+        Family::new(&MEMORY, &what, &[])
     }
 
     #[test]

@@ -1,14 +1,23 @@
-//! One family: what is fixed for a name, and the table of its series.
+//! One family: what is fixed for a name, and its series by their label names.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+};
 
-use hashbrown::HashTable;
-
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tallyport_plugin_api::{Kind, Number};
 
-use super::{arena::Cells, bounds::Bounds, series::Series};
-use crate::model::{Error, ErrorKind, SortedLabels};
+use super::{
+    arena::Cells,
+    bounds::Bounds,
+    levels::Levels,
+    table::{Layout, Memory, Shape},
+};
+use crate::model::{Error, ErrorKind};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
 pub const DEFAULT_BOUNDS: [f64; 11] =
@@ -56,15 +65,21 @@ pub struct FamilyInfo {
 }
 
 /// A family and its series.
-#[derive(Debug)]
 pub(crate) struct Family {
     pub(crate) name: Box<str>,
     pub(crate) kind: Kind,
     pub(crate) number: Number,
     pub(crate) bounds: Bounds,
-    pub(crate) cells: Option<Cells>,
+    cells: Option<Cells>,
     text: RwLock<Text>,
-    pub(crate) table: RwLock<Table>,
+    memory: Arc<Memory>,
+    shapes: Levels<Arc<Shape>>,
+    /// In order of creation; the lock also orders inserts.
+    order: Mutex<Vec<Arc<Shape>>>,
+    /// Series that count against the limit.
+    counted: AtomicUsize,
+    /// Whether it was said that label sets came past the limit.
+    warned: AtomicBool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -73,20 +88,14 @@ struct Text {
     unit: Box<str>,
 }
 
-/// The series of a family in order of creation, found by the hash of their labels.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    /// Each with the hash of its labels.
-    found: HashTable<(u64, Arc<Series>)>,
-    pub(crate) order: Vec<Arc<Series>>,
-    /// Past the limit, what new label sets fold into.
-    pub(crate) overflow: Option<Arc<Series>>,
-    /// Whether a label set came past the limit: said once.
-    pub(crate) at_limit: bool,
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Family").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Family {
-    pub(crate) fn new(description: &Description<'_>, bounds: &[f64]) -> Self {
+    pub(crate) fn new(memory: &Arc<Memory>, description: &Description<'_>, bounds: &[f64]) -> Self {
         Self {
             name: description.name.into(),
             kind: description.kind,
@@ -97,8 +106,91 @@ impl Family {
                 help: description.help.into(),
                 unit: description.unit.into(),
             }),
-            table: RwLock::default(),
+            memory: Arc::clone(memory),
+            shapes: Levels::new(0),
+            order: Mutex::default(),
+            counted: AtomicUsize::new(0),
+            warned: AtomicBool::new(false),
         }
+    }
+
+    /// What its cells are.
+    fn layout(&self) -> Layout {
+        let (kind, number, cells) = (self.kind, self.number, self.cells);
+        let buckets = if kind == Kind::Histogram { self.bounds.len() + 1 } else { 0 };
+        Layout { kind, number, buckets, cells }
+    }
+
+    /// The series with these label names, sorted.
+    pub(crate) fn shape<'n>(
+        &self,
+        names: impl ExactSizeIterator<Item = &'n str> + Clone,
+    ) -> Option<&Arc<Shape>> {
+        self.shapes.find(self.memory.hash.of(names.clone()), |shape| {
+            let known = shape.names();
+            known.len() == names.len() && known.iter().zip(names.clone()).all(|(a, b)| **a == *b)
+        })
+    }
+
+    /// The series with these label names, sorted and checked; made if need be.
+    ///
+    /// # Errors
+    /// Limit, where very many sets of names have one hash.
+    pub(crate) fn shape_or_make<'n>(
+        &self,
+        names: impl ExactSizeIterator<Item = &'n str> + Clone,
+    ) -> Result<&Arc<Shape>, Error> {
+        if let Some(shape) = self.shape(names.clone()) {
+            return Ok(shape);
+        }
+        let mut order = self.order.lock();
+        if let Some(shape) = self.shape(names.clone()) {
+            return Ok(shape);
+        }
+        let Some(place) = self.shapes.free_place(self.memory.hash.of(names.clone())) else {
+            let message = "too many sets of label names have one hash; use others";
+            return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
+        };
+        let names = names.map(Box::from).collect();
+        let shape = Arc::new(Shape::new(&self.memory, self.layout(), names));
+        order.push(Arc::clone(&shape));
+        Ok(place.get_or_init(|| Box::new(shape)))
+    }
+
+    /// Its series by label names, in order of creation.
+    pub(crate) fn shapes(&self) -> Vec<Arc<Shape>> {
+        self.order.lock().clone()
+    }
+
+    /// Number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.order.lock().iter().map(|shape| shape.len()).sum()
+    }
+
+    /// Counts a series unless there are `limit`.
+    pub(crate) fn count(&self, limit: usize) -> bool {
+        let below = |count: usize| (count < limit).then_some(count + 1);
+        self.counted.fetch_update(Relaxed, Relaxed, below).is_ok()
+    }
+
+    /// Whether there are `limit` series.
+    pub(crate) fn is_full(&self, limit: usize) -> bool {
+        self.counted.load(Relaxed) >= limit
+    }
+
+    /// Takes back so many counts of series.
+    pub(crate) fn uncount(&self, count: usize) {
+        self.counted.fetch_sub(count, Relaxed);
+    }
+
+    /// Whether this is the first time that somebody wants to say that it is at a limit.
+    pub(crate) fn warn_once(&self) -> bool {
+        !self.warned.load(Relaxed) && !self.warned.swap(true, Relaxed)
+    }
+
+    /// From now on it may be said again.
+    pub(crate) fn warn_again(&self) {
+        self.warned.store(false, Relaxed);
     }
 
     /// Whether it is a family of that kind and number type.
@@ -171,41 +263,6 @@ fn what(kind: Kind, number: Number) -> &'static str {
         (Kind::UpDownCounter, _) => "up-down counter (i64)",
         (Kind::Gauge, _) => "gauge",
         (Kind::Histogram, _) => "histogram",
-    }
-}
-
-impl Table {
-    pub(crate) fn find(&self, hash: u64, labels: &SortedLabels<'_>) -> Option<&Arc<Series>> {
-        let found = self
-            .found
-            .find(hash, |(known, series)| *known == hash && labels.matches(&series.labels));
-        found.map(|(_, series)| series)
-    }
-
-    pub(crate) fn insert(&mut self, hash: u64, series: &Arc<Series>) {
-        self.found.insert_unique(hash, (hash, Arc::clone(series)), |(hash, _)| *hash);
-        self.order.push(Arc::clone(series));
-    }
-
-    /// Takes a series out; handles to it go on recording where nobody looks.
-    pub(crate) fn remove(&mut self, hash: u64, labels: &SortedLabels<'_>) -> bool {
-        let found = self
-            .found
-            .find_entry(hash, |(known, series)| *known == hash && labels.matches(&series.labels));
-        let Ok(found) = found else { return false };
-        let ((_, series), _) = found.remove();
-        self.order.retain(|other| !Arc::ptr_eq(other, &series));
-        if self.overflow.as_ref().is_some_and(|overflow| Arc::ptr_eq(overflow, &series)) {
-            self.overflow = None;
-        }
-        true
-    }
-
-    /// Takes every series out, the overflow too. Returns how many.
-    pub(crate) fn clear(&mut self) -> usize {
-        let count = self.order.len();
-        *self = Self::default();
-        count
     }
 }
 

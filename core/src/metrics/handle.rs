@@ -12,35 +12,80 @@ use std::sync::{
 use super::{
     arena::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell},
     bounds::Bounds,
-    series::{Cell, Series},
+    table::{Found, Shape},
 };
-use crate::model::{Error, ErrorKind};
+use crate::model::Error;
 
-/// A series' cell is of its family's kind, and the kind was checked.
-#[cold]
-fn other_cell() -> Error {
-    Error::new(ErrorKind::Internal, "a series has a cell of another kind than its family")
+/// Keeps a series' cell from being used for another series.
+#[derive(Debug)]
+pub(super) struct Pin {
+    shape: Arc<Shape>,
+    row: u32,
+}
+
+impl Pin {
+    /// Takes over the pin of what was found.
+    pub(super) fn new(shape: &Arc<Shape>, found: Found) -> Self {
+        Self { shape: Arc::clone(shape), row: found.row }
+    }
+}
+
+impl Clone for Pin {
+    fn clone(&self) -> Self {
+        self.shape.pin_again(self.row);
+        Self { shape: Arc::clone(&self.shape), row: self.row }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.shape.unpin(self.row);
+    }
 }
 
 macro_rules! from_series {
     ($($handle:ident: $cell:ident),+) => {$(
         impl $handle {
-            pub(super) fn new(series: Arc<Series>) -> Result<Self, Error> {
-                let Cell::$cell(cell) = series.cell else { return Err(other_cell()) };
-                Ok(Self { cell, _series: series })
+            pub(super) fn new(shape: &Arc<Shape>, found: Found) -> Self {
+                Self { cell: $cell::new(found.place), _pin: Pin::new(shape, found) }
             }
         }
     )+};
 }
 
-from_series!(Counter: U64, CounterF64: F64, UpDownCounter: I64, UpDownCounterF64: F64, Gauge: Gauge);
+from_series!(
+    Counter: U64Cell,
+    CounterF64: F64Cell,
+    UpDownCounter: I64Cell,
+    UpDownCounterF64: F64Cell,
+    Gauge: GaugeCell
+);
+
+/// Checks what is added to an f64 counter.
+#[inline]
+pub(super) fn check_counter_amount(amount: f64) -> Result<(), Error> {
+    if amount >= 0.0 && amount.is_finite() {
+        return Ok(());
+    }
+    let message = format!("a counter cannot add {amount}: it must be finite and >= 0");
+    Err(Error::invalid("amount", message))
+}
+
+/// Checks what is added to an f64 up-down counter.
+#[inline]
+pub(super) fn check_up_down_amount(amount: f64) -> Result<(), Error> {
+    if amount.is_finite() {
+        return Ok(());
+    }
+    let message = format!("an up-down counter cannot add {amount}: it must be finite");
+    Err(Error::invalid("amount", message))
+}
 
 /// A monotonic sum of u64 amounts.
 #[derive(Debug, Clone)]
 pub struct Counter {
     cell: U64Cell,
-    /// Keeps the memory of `cell`.
-    _series: Arc<Series>,
+    _pin: Pin,
 }
 
 impl Counter {
@@ -67,8 +112,7 @@ impl Counter {
 #[derive(Debug, Clone)]
 pub struct CounterF64 {
     cell: F64Cell,
-    /// Keeps the memory of `cell`.
-    _series: Arc<Series>,
+    _pin: Pin,
 }
 
 impl CounterF64 {
@@ -78,10 +122,7 @@ impl CounterF64 {
     /// InvalidArgument for a negative, NaN or infinite amount; nothing is added.
     #[inline]
     pub fn add(&self, amount: f64) -> Result<(), Error> {
-        if !(amount >= 0.0 && amount.is_finite()) {
-            let message = format!("a counter cannot add {amount}: it must be finite and >= 0");
-            return Err(Error::invalid("amount", message));
-        }
+        check_counter_amount(amount)?;
         self.cell.add(amount);
         Ok(())
     }
@@ -97,8 +138,7 @@ impl CounterF64 {
 #[derive(Debug, Clone)]
 pub struct UpDownCounter {
     cell: I64Cell,
-    /// Keeps the memory of `cell`.
-    _series: Arc<Series>,
+    _pin: Pin,
 }
 
 impl UpDownCounter {
@@ -125,8 +165,7 @@ impl UpDownCounter {
 #[derive(Debug, Clone)]
 pub struct UpDownCounterF64 {
     cell: F64Cell,
-    /// Keeps the memory of `cell`.
-    _series: Arc<Series>,
+    _pin: Pin,
 }
 
 impl UpDownCounterF64 {
@@ -136,10 +175,7 @@ impl UpDownCounterF64 {
     /// InvalidArgument for NaN or an infinite amount; nothing is added.
     #[inline]
     pub fn add(&self, amount: f64) -> Result<(), Error> {
-        if !amount.is_finite() {
-            let message = format!("an up-down counter cannot add {amount}: it must be finite");
-            return Err(Error::invalid("amount", message));
-        }
+        check_up_down_amount(amount)?;
         self.cell.add(amount);
         Ok(())
     }
@@ -164,8 +200,7 @@ impl UpDownCounterF64 {
 #[derive(Debug, Clone)]
 pub struct Gauge {
     cell: GaugeCell,
-    /// Keeps the memory of `cell`.
-    _series: Arc<Series>,
+    _pin: Pin,
 }
 
 impl Gauge {
@@ -200,18 +235,18 @@ pub struct Histogram {
     cell: HistogramCell,
     bounds: Bounds,
     refused: Arc<AtomicU64>,
-    /// Keeps the memory of `cell`.
-    _series: Arc<Series>,
+    _pin: Pin,
 }
 
 impl Histogram {
     pub(super) fn new(
-        series: Arc<Series>,
+        shape: &Arc<Shape>,
+        found: Found,
         bounds: Bounds,
         refused: Arc<AtomicU64>,
-    ) -> Result<Self, Error> {
-        let Cell::Histogram(cell) = series.cell else { return Err(other_cell()) };
-        Ok(Self { cell, bounds, refused, _series: series })
+    ) -> Self {
+        let cell = HistogramCell::new(found.place, bounds.len() + 1);
+        Self { cell, bounds, refused, _pin: Pin::new(shape, found) }
     }
 
     /// Counts `value` in the first bucket whose upper bound is not below it.

@@ -1,21 +1,30 @@
 //! Floor 1: counters, gauges and histograms, and the cells that recording changes.
 //!
 //! Start with [`Metrics`]: it owns the families, finds or makes a series, and hands out handles.
-//! Recording through a handle takes no lock and allocates nothing. It knows no snapshot layout,
-//! no plugin, no configuration file.
+//! Recording through a handle takes no lock and allocates nothing; nor does recording by label
+//! values through a family ([`CounterFamily`] and its like), once the series exists. It knows no
+//! snapshot layout, no plugin, no configuration file.
 
 mod arena;
 mod bounds;
 mod claims;
 mod directory;
+mod families;
 mod family;
 mod handle;
+mod levels;
 mod registry;
-mod series;
+mod sweeper;
+mod table;
 
 pub use arena::Cells;
+pub(crate) use arena::{At, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
+pub use families::{
+    CounterF64Family, CounterFamily, GaugeFamily, HistogramFamily, UpDownCounterF64Family,
+    UpDownCounterFamily,
+};
 pub(crate) use family::Family;
 pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo};
 pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64};
 pub use registry::{Dropped, Limits, Metrics, OVERFLOW_LABEL};
-pub(crate) use series::{Cell, Series};
+pub(crate) use table::{Extent, Shape};

@@ -1,36 +1,37 @@
 //! [`Metrics`]: every family of an engine, found by name; series found or made by label set.
 //!
-//! Families are few and read often; series are many. One lock for the map of families, one per
-//! family for its series, taken for the lookup only. Recording through a handle takes none.
+//! Finding a family or a series takes no lock; making one does. Limits on numbers live here, the
+//! tables of series in `table/`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use crossbeam::utils::CachePadded;
-use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
-    arena::{Arena, Cells},
+    arena::Cells,
     directory::Directory,
-    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, Table, check_bounds},
+    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
-    series::Series,
+    sweeper::Sweeper,
+    table::{Admission, Found, Memory, Shape},
 };
-use crate::model::{Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name};
+use crate::model::{
+    Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name, grace,
+};
 
 /// Label of the series that label sets past the limit fold into.
 pub const OVERFLOW_LABEL: &str = "tallyport_overflow";
 
 /// Name of the engine's own family that counts what was not recorded.
 const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
-
-/// Histogram series of a family that get per-CPU cells; later ones share theirs, because one
-/// takes 16 bytes a bucket and CPU.
-const PER_CPU_HISTOGRAMS: usize = 1024;
 
 /// How much the metrics of one engine may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +42,22 @@ pub struct Limits {
     pub max_series_per_family: usize,
     /// Bytes of cells, counted over all planes; memory is used as series are.
     pub max_cell_bytes: usize,
+    /// Bytes of label values, each different one counted once, with 12 bytes more.
+    pub max_label_bytes: usize,
+    /// A series that nobody looked up for so long, and that no handle is kept of, is taken out.
+    /// Between this and an eighth more, and at a snapshot; `None`: never.
+    pub series_idle_timeout: Option<Duration>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_series: 1_000_000, max_series_per_family: 100_000, max_cell_bytes: 1 << 30 }
+        Self {
+            max_series: 1_000_000,
+            max_series_per_family: 100_000,
+            max_cell_bytes: 1 << 30,
+            max_label_bytes: 256 << 20,
+            series_idle_timeout: None,
+        }
     }
 }
 
@@ -59,34 +71,32 @@ pub struct Dropped {
     pub overflow: u64,
 }
 
-/// Whose series it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// The program's: limits hold.
-    Host,
-    /// The engine's own, of which there are few.
-    Engine,
-}
+/// All metrics of an engine. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
 
-/// All metrics of an engine.
 #[derive(Debug)]
-pub struct Metrics {
+struct Inner {
     directory: Directory,
-    hash: RandomState,
-    arena: Arc<Arena>,
+    memory: Arc<Memory>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     default_bounds: Box<[f64]>,
-    /// On lines of their own: lookups of known series read what lies beside them.
+    /// On a line of its own: lookups of known series read what lies beside it.
     series: CachePadded<AtomicUsize>,
-    /// Changes with every family, series and description: the schema's version. Always before
-    /// another thread can see the change, under the lock that makes it: who saw it is not handed
-    /// an older schema.
-    generation: CachePadded<AtomicU64>,
     refused_nan: Arc<AtomicU64>,
     refused_overflow: AtomicU64,
+    expired: AtomicU64,
+    sweeper: Sweeper,
     /// Held while the engine's own families are brought up to date, so that no two do.
     recording_own: Mutex<()>,
+}
+
+/// A series, where it was found or made, pinned for a handle.
+pub(super) struct Located<'m> {
+    pub(super) family: &'m Arc<Family>,
+    pub(super) shape: &'m Arc<Shape>,
+    pub(super) found: Found,
 }
 
 impl Metrics {
@@ -105,19 +115,19 @@ impl Metrics {
         let default_bounds =
             if default_bounds.is_empty() { &DEFAULT_BOUNDS } else { default_bounds };
         check_bounds(default_bounds)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             directory: Directory::default(),
-            hash: RandomState::default(),
-            arena: Arena::private(limits.max_cell_bytes, cells)?,
+            memory: Memory::new(limits.max_cell_bytes, limits.max_label_bytes, cells)?,
+            sweeper: Sweeper::new(limits.series_idle_timeout, clock.monotonic()),
             clock,
             limits,
             default_bounds: default_bounds.into(),
             series: CachePadded::new(AtomicUsize::new(0)),
-            generation: CachePadded::new(AtomicU64::new(1)),
             refused_nan: Arc::default(),
             refused_overflow: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             recording_own: Mutex::new(()),
-        })
+        })))
     }
 
     /// Fixes what a family is, and sets its help and unit.
@@ -141,8 +151,8 @@ impl Metrics {
     /// # Errors
     /// InvalidArgument for a bad name or label, Conflict, or Limit when memory for cells is used.
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Result<Counter, Error> {
-        self.series(name, Kind::Counter, Number::U64, None, labels)
-            .and_then(|(_, s)| Counter::new(s))
+        let at = self.locate(name, Kind::Counter, Number::U64, None, labels)?;
+        Ok(Counter::new(at.shape, at.found))
     }
 
     /// The f64 counter with these labels, created on first use.
@@ -150,8 +160,8 @@ impl Metrics {
     /// # Errors
     /// As [`Metrics::counter`].
     pub fn counter_f64(&self, name: &str, labels: &[(&str, &str)]) -> Result<CounterF64, Error> {
-        self.series(name, Kind::Counter, Number::F64, None, labels)
-            .and_then(|(_, s)| CounterF64::new(s))
+        let at = self.locate(name, Kind::Counter, Number::F64, None, labels)?;
+        Ok(CounterF64::new(at.shape, at.found))
     }
 
     /// The i64 up-down counter with these labels, created on first use.
@@ -163,8 +173,8 @@ impl Metrics {
         name: &str,
         labels: &[(&str, &str)],
     ) -> Result<UpDownCounter, Error> {
-        let series = self.series(name, Kind::UpDownCounter, Number::I64, None, labels);
-        series.and_then(|(_, s)| UpDownCounter::new(s))
+        let at = self.locate(name, Kind::UpDownCounter, Number::I64, None, labels)?;
+        Ok(UpDownCounter::new(at.shape, at.found))
     }
 
     /// The f64 up-down counter with these labels, created on first use.
@@ -176,8 +186,8 @@ impl Metrics {
         name: &str,
         labels: &[(&str, &str)],
     ) -> Result<UpDownCounterF64, Error> {
-        let series = self.series(name, Kind::UpDownCounter, Number::F64, None, labels);
-        series.and_then(|(_, s)| UpDownCounterF64::new(s))
+        let at = self.locate(name, Kind::UpDownCounter, Number::F64, None, labels)?;
+        Ok(UpDownCounterF64::new(at.shape, at.found))
     }
 
     /// The gauge with these labels, created on first use.
@@ -185,7 +195,8 @@ impl Metrics {
     /// # Errors
     /// As [`Metrics::counter`]; past a cardinality limit Limit, because gauges cannot be folded.
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Result<Gauge, Error> {
-        self.series(name, Kind::Gauge, Number::F64, None, labels).and_then(|(_, s)| Gauge::new(s))
+        let at = self.locate(name, Kind::Gauge, Number::F64, None, labels)?;
+        Ok(Gauge::new(at.shape, at.found))
     }
 
     /// The histogram with these labels, created on first use; `bounds` empty: the family's.
@@ -199,9 +210,9 @@ impl Metrics {
         labels: &[(&str, &str)],
     ) -> Result<Histogram, Error> {
         let bounds = Some(bounds).filter(|bounds| !bounds.is_empty());
-        let (family, series) = self.series(name, Kind::Histogram, Number::F64, bounds, labels)?;
-        let refused = Arc::clone(&self.refused_nan);
-        Histogram::new(series, family.bounds.clone(), refused)
+        let at = self.locate(name, Kind::Histogram, Number::F64, bounds, labels)?;
+        let refused = Arc::clone(&self.0.refused_nan);
+        Ok(Histogram::new(at.shape, at.found, at.family.bounds.clone(), refused))
     }
 
     /// Takes one series out of the exports. Handles to it stay valid and record where nobody looks.
@@ -211,13 +222,15 @@ impl Metrics {
     pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
         let family = self.find(name)?;
         let labels = SortedLabels::new(labels)?;
-        let mut table = family.table.write();
-        if !table.remove(labels.hash(&self.hash), &labels) {
-            let message = format!("metric `{name}` has no series {:?}", labels.to_owned());
+        let removed = family.shape(labels.names()).is_some_and(|shape| {
+            let value = |index| labels.value(index);
+            shape.remove(shape.hash(value), value)
+        });
+        if !removed {
+            let message = format!("metric `{name}` has no series {labels}");
             return Err(Error::new(ErrorKind::NotFound, message).with_field("labels"));
         }
-        self.series.fetch_sub(1, Relaxed);
-        self.changed();
+        self.uncount(family, 1);
         Ok(())
     }
 
@@ -226,16 +239,17 @@ impl Metrics {
     /// # Errors
     /// NotFound when there is no such family.
     pub fn clear(&self, name: &str) -> Result<(), Error> {
-        let mut table = self.find(name)?.table.write();
-        self.series.fetch_sub(table.clear(), Relaxed);
-        self.changed();
+        let family = self.find(name)?;
+        let removed = family.shapes().iter().map(|shape| shape.clear()).sum();
+        self.uncount(family, removed);
+        family.warn_again();
         Ok(())
     }
 
     /// Which cells run: `PerCpu` only where the system can and nobody asked for shared ones.
     #[must_use]
     pub fn cells(&self) -> Cells {
-        self.arena.cells()
+        self.0.memory.arena.cells()
     }
 
     /// The families in order of creation.
@@ -252,7 +266,7 @@ impl Metrics {
                     bounds: family.bounds.to_vec(),
                     help: help.into(),
                     unit: unit.into(),
-                    series: family.table.read().order.len(),
+                    series: family.len(),
                 }
             })
             .collect()
@@ -261,20 +275,27 @@ impl Metrics {
     /// Number of series.
     #[must_use]
     pub fn series_count(&self) -> usize {
-        self.series.load(Relaxed)
+        self.0.series.load(Relaxed)
+    }
+
+    /// Series taken out so far because they were idle.
+    #[must_use]
+    pub fn expired(&self) -> u64 {
+        self.0.expired.load(Relaxed)
     }
 
     /// What was not recorded so far.
     #[must_use]
     pub fn dropped(&self) -> Dropped {
         Dropped {
-            nan: self.refused_nan.load(Relaxed),
-            overflow: self.refused_overflow.load(Relaxed),
+            nan: self.0.refused_nan.load(Relaxed),
+            overflow: self.0.refused_overflow.load(Relaxed),
         }
     }
 
     /// Brings the engine's own families up to date; called before a snapshot.
     pub(crate) fn record_own(&self) {
+        self.expire_idle();
         let dropped = self.dropped();
         for (reason, count) in [("nan", dropped.nan), ("overflow", dropped.overflow)] {
             if count == 0 {
@@ -283,7 +304,7 @@ impl Metrics {
             // Not under the lock: what is logged may reach a subscriber that takes a snapshot.
             match self.own_counter(reason) {
                 Ok(counter) => {
-                    let _only = self.recording_own.lock();
+                    let _only = self.0.recording_own.lock();
                     counter.add(count.saturating_sub(counter.value()));
                 }
                 Err(error) => tracing::warn!(%error, "the engine's own counter"),
@@ -304,29 +325,27 @@ impl Metrics {
         };
         let family = self.family(&what, None)?;
         let labels = SortedLabels::new(&[("reason", reason)])?;
-        self.series_of(family, &labels, Owner::Engine).and_then(Counter::new)
+        let shape = family.shape_or_make(labels.names())?;
+        let found = self.make(family, shape, |index| labels.value(index), Admission::Always)?;
+        Ok(Counter::new(shape, found))
     }
 
     /// The families as they are, for a schema.
     pub(crate) fn list(&self) -> Vec<Arc<Family>> {
-        self.directory.list()
+        self.0.directory.list()
     }
 
     /// Version of names, labels and descriptions; values do not change it.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.0.memory.generation()
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    fn changed(&self) {
-        self.generation.fetch_add(1, Relaxed);
+        &*self.0.clock
     }
 
     fn find(&self, name: &str) -> Result<&Arc<Family>, Error> {
-        self.directory.find(name).ok_or_else(|| {
+        self.0.directory.find(name).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("no metric is called `{name}`"))
                 .with_field("name")
         })
@@ -345,174 +364,231 @@ impl Metrics {
             check_bounds(bounds)?;
         }
         check_number(wanted.kind, wanted.number)?;
-        let known = self.directory.find(wanted.name);
+        let known = self.0.directory.find(wanted.name);
         let (family, made) = match known {
             Some(family) => (family, false),
             None => {
                 check_metric_name(wanted.name)?;
                 let bounds = match (wanted.kind, bounds) {
-                    (Kind::Histogram, None) => &*self.default_bounds,
+                    (Kind::Histogram, None) => &*self.0.default_bounds,
                     (_, bounds) => bounds.unwrap_or(&[]),
                 };
                 let make = || {
-                    self.changed();
-                    Family::new(wanted, bounds)
+                    self.0.memory.changed();
+                    Family::new(&self.0.memory, wanted, bounds)
                 };
-                self.directory.find_or_insert(wanted.name, wanted.kind, make)?
+                self.0.directory.find_or_insert(wanted.name, wanted.kind, make)?
             }
         };
         if !made {
-            family.agree(wanted, bounds, || self.changed())?;
+            family.agree(wanted, bounds, || self.0.memory.changed())?;
         }
         Ok(family)
     }
 
+    /// The family of a name, of that kind and number type, made if there is none.
+    pub(super) fn typed_family(
+        &self,
+        name: &str,
+        (kind, number): (Kind, Number),
+        bounds: Option<&[f64]>,
+    ) -> Result<&Arc<Family>, Error> {
+        let known = self.0.directory.find(name);
+        match known.filter(|known| bounds.is_none() && known.is(kind, number)) {
+            Some(family) => Ok(family),
+            None => {
+                let (help, unit) = ("", "");
+                let what = Description { name, kind, number, bounds: &[], help, unit, cells: None };
+                self.family(&what, bounds).inspect_err(|error| self.count_refusal(error))
+            }
+        }
+    }
+
     /// The series with these labels, created on first use.
-    fn series(
+    fn locate(
         &self,
         name: &str,
         kind: Kind,
         number: Number,
         bounds: Option<&[f64]>,
         labels: &[(&str, &str)],
-    ) -> Result<(&Family, Arc<Series>), Error> {
+    ) -> Result<Located<'_>, Error> {
         let labels = SortedLabels::new(labels)?;
-        let known = self.directory.find(name);
-        if known.is_none() {
+        if self.0.directory.find(name).is_none() {
             // Before the family is made, so that a refused call leaves no empty one behind.
-            self.check_new(kind, &labels)?;
+            check_new(kind, &labels)?;
         }
-        let family = match known.filter(|known| bounds.is_none() && known.is(kind, number)) {
-            Some(family) => family,
-            None => {
-                let (help, unit) = ("", "");
-                let what = Description { name, kind, number, bounds: &[], help, unit, cells: None };
-                self.family(&what, bounds).inspect_err(|error| self.count_refusal(error))?
-            }
-        };
-        let series = self.series_of(family, &labels, Owner::Host)?;
-        Ok((family, series))
+        let family = self.typed_family(name, (kind, number), bounds)?;
+        self.locate_in(family, &labels)
     }
 
     /// The series of a family with these labels, created on first use.
-    fn series_of(
-        &self,
-        family: &Family,
+    pub(super) fn locate_in<'m>(
+        &'m self,
+        family: &'m Arc<Family>,
         labels: &SortedLabels<'_>,
-        owner: Owner,
-    ) -> Result<Arc<Series>, Error> {
-        let hash = labels.hash(&self.hash);
-        if let Some(series) = family.table.read().find(hash, labels) {
-            return Ok(Arc::clone(series));
+    ) -> Result<Located<'m>, Error> {
+        let value = |index| labels.value(index);
+        let known = family.shape(labels.names());
+        if let Some(shape) = known
+            && let Some(found) = shape.get(shape.hash(value), value)
+        {
+            return Ok(Located { family, shape, found });
         }
-        self.check_new(family.kind, labels)?;
-        let mut table = family.table.write();
-        if let Some(series) = table.find(hash, labels) {
-            return Ok(Arc::clone(series));
-        }
-        let warned = table.at_limit;
-        let made = self.make(family, &mut table, (hash, labels), owner);
-        let warn = table.at_limit && !warned;
-        drop(table);
-        // Not under the lock: a subscriber may count its lines here.
-        if warn && family.kind == Kind::Gauge {
-            tracing::warn!(metric = &*family.name, "limit: new gauge series are refused");
-        } else if warn {
-            tracing::warn!(
-                metric = &*family.name,
-                "limit: further label sets fold into {OVERFLOW_LABEL}=\"true\""
-            );
-        }
+        check_new(family.kind, labels)?;
+        let made = self.check_room(family).and_then(|()| {
+            let shape = family.shape_or_make(labels.names())?;
+            let found = self.make(family, shape, value, Admission::Limited)?;
+            Ok(Located { family, shape, found })
+        });
+        let made = made.or_else(|refused| match refused.kind() {
+            ErrorKind::Limit => self.fold(family, refused),
+            _ => Err(refused),
+        });
         made.inspect_err(|error| self.count_refusal(error))
     }
 
-    /// Makes a series, or folds it into the family's overflow series.
-    fn make(
+    /// Makes a series, pinned, unless another thread just did.
+    fn make<'v>(
         &self,
         family: &Family,
-        table: &mut Table,
-        (hash, labels): (u64, &SortedLabels<'_>),
-        owner: Owner,
-    ) -> Result<Arc<Series>, Error> {
-        let refused = if self.reserve(table, owner) {
-            match self.new_series(family, table.order.len(), labels) {
-                Ok(series) => {
-                    self.changed();
-                    table.insert(hash, &series);
-                    return Ok(series);
-                }
-                Err(full) => {
-                    self.series.fetch_sub(1, Relaxed);
-                    full
-                }
+        shape: &Shape,
+        value: impl Fn(usize) -> &'v str + Copy,
+        admission: Admission,
+    ) -> Result<Found, Error> {
+        let admit = || match admission {
+            Admission::Limited => self.reserve(family),
+            Admission::Always => {
+                family.count(usize::MAX);
+                self.0.series.fetch_add(1, Relaxed);
+                Ok(())
             }
-        } else {
-            let message = format!(
-                "metric `{}` is at its limit of series, and gauges cannot be folded",
-                family.name
-            );
-            Error::new(ErrorKind::Limit, message).with_field("labels")
         };
-        table.at_limit = true;
-        if family.kind == Kind::Gauge { Err(refused) } else { self.overflow(family, table) }
+        let dismiss = || self.uncount(family, 1);
+        let now = self.0.clock.unix_ns();
+        shape.make(shape.hash(value), value, (admission, now), admit, dismiss)
     }
 
-    /// What could not be recorded is counted.
-    fn count_refusal(&self, error: &Error) {
-        if error.kind() == ErrorKind::Limit {
-            self.refused_overflow.fetch_add(1, Relaxed);
-        }
-    }
-
-    fn check_new(&self, kind: Kind, labels: &SortedLabels<'_>) -> Result<(), Error> {
-        labels.check()?;
-        for (label, _) in labels.pairs() {
-            if *label == OVERFLOW_LABEL || (*label == "le" && kind == Kind::Histogram) {
-                let message = format!("label name `{label}` is reserved");
-                return Err(Error::invalid("labels", message));
-            }
+    /// Whether a limit on the number of series is reached.
+    pub(super) fn check_room(&self, family: &Family) -> Result<(), Error> {
+        let limits = &self.0.limits;
+        if family.is_full(limits.max_series_per_family)
+            || self.0.series.load(Relaxed) >= limits.max_series
+        {
+            return Err(at_limit(family));
         }
         Ok(())
     }
 
-    /// Counts one more series of the engine, unless a limit is reached.
-    fn reserve(&self, table: &Table, owner: Owner) -> bool {
-        if owner == Owner::Engine {
-            self.series.fetch_add(1, Relaxed);
-            return true;
+    /// Counts one more series of the family and the engine, unless a limit is reached.
+    fn reserve(&self, family: &Family) -> Result<(), Error> {
+        let limits = &self.0.limits;
+        if !family.count(limits.max_series_per_family) {
+            return Err(at_limit(family));
         }
-        let below = |count: usize| (count < self.limits.max_series).then_some(count + 1);
-        table.order.len() < self.limits.max_series_per_family
-            && self.series.fetch_update(Relaxed, Relaxed, below).is_ok()
+        let below = |count: usize| (count < limits.max_series).then_some(count + 1);
+        if self.0.series.fetch_update(Relaxed, Relaxed, below).is_err() {
+            family.uncount(1);
+            return Err(at_limit(family));
+        }
+        Ok(())
+    }
+
+    fn uncount(&self, family: &Family, series: usize) {
+        family.uncount(series);
+        self.0.series.fetch_sub(series, Relaxed);
     }
 
     /// The series that label sets past a limit fold into: one per family, past the limit itself.
-    fn overflow(&self, family: &Family, table: &mut Table) -> Result<Arc<Series>, Error> {
-        if let Some(series) = &table.overflow {
-            return Ok(Arc::clone(series));
+    ///
+    /// # Errors
+    /// `refused`, for a gauge, whose values cannot be added.
+    pub(super) fn fold<'m>(
+        &self,
+        family: &'m Arc<Family>,
+        refused: Error,
+    ) -> Result<Located<'m>, Error> {
+        let gauge = family.kind == Kind::Gauge;
+        if family.warn_once() {
+            // No lock is held: a subscriber may count its lines here.
+            let metric = &*family.name;
+            if gauge {
+                tracing::warn!(metric, "limit: new gauge series are refused");
+            } else {
+                tracing::warn!(
+                    metric,
+                    "limit: further label sets fold into {OVERFLOW_LABEL}=\"true\""
+                );
+            }
         }
-        let labels = SortedLabels::new(&[(OVERFLOW_LABEL, "true")])?;
-        let series = self.new_series(family, table.order.len(), &labels)?;
-        self.changed();
-        table.overflow = Some(Arc::clone(&series));
-        table.insert(labels.hash(&self.hash), &series);
-        self.series.fetch_add(1, Relaxed);
-        Ok(series)
+        if gauge {
+            return Err(refused);
+        }
+        let value = |_| "true";
+        let shape = family.shape_or_make(std::iter::once(OVERFLOW_LABEL))?;
+        let found = match shape.get(shape.hash(value), value) {
+            Some(found) => found,
+            None => self.make(family, shape, value, Admission::Always)?,
+        };
+        Ok(Located { family, shape, found })
     }
 
-    fn new_series(
-        &self,
-        family: &Family,
-        series_before: usize,
-        labels: &SortedLabels<'_>,
-    ) -> Result<Arc<Series>, Error> {
-        let many = family.kind == Kind::Histogram && series_before >= PER_CPU_HISTOGRAMS;
-        let cells = family.cells.unwrap_or(if many { Cells::Shared } else { Cells::PerCpu });
-        let bounds = family.bounds.len();
-        let what = (family.kind, family.number);
-        let (labels, now) = (labels.to_owned(), self.clock.unix_ns());
-        Series::new(&self.arena, what, bounds, cells, labels, now).map(Arc::new)
+    /// What could not be recorded is counted.
+    pub(super) fn count_refusal(&self, error: &Error) {
+        if error.kind() == ErrorKind::Limit {
+            self.0.refused_overflow.fetch_add(1, Relaxed);
+        }
     }
+
+    /// Counts an observation of NaN.
+    pub(super) fn refused_nan(&self) -> &Arc<AtomicU64> {
+        &self.0.refused_nan
+    }
+
+    /// Takes out the series that were idle for too long, when it is time to look.
+    fn expire_idle(&self) {
+        if !self.0.sweeper.is_due(self.0.clock.monotonic()) {
+            return;
+        }
+        let mut fading = Vec::new();
+        for family in self.list() {
+            for shape in family.shapes() {
+                let rows = shape.sweep();
+                if !rows.is_empty() {
+                    fading.push((Arc::clone(&family), shape, rows));
+                }
+            }
+        }
+        // A lookup that began before has ended after; one that begins later keeps its series.
+        // Where some section still runs, the next sweep finds the same series fading.
+        if fading.is_empty() || !grace::all_passed() {
+            return;
+        }
+        for (family, shape, rows) in fading {
+            let expired = shape.expire(&rows);
+            self.uncount(&family, expired);
+            self.0.expired.fetch_add(expired as u64, Relaxed);
+        }
+    }
+}
+
+#[cold]
+fn at_limit(family: &Family) -> Error {
+    let message =
+        format!("metric `{}` is at its limit of series, and gauges cannot be folded", family.name);
+    Error::new(ErrorKind::Limit, message).with_field("labels")
+}
+
+/// Checks labels that no series has yet.
+pub(super) fn check_new(kind: Kind, labels: &SortedLabels<'_>) -> Result<(), Error> {
+    labels.check()?;
+    for (label, _) in labels.pairs() {
+        if *label == OVERFLOW_LABEL || (*label == "le" && kind == Kind::Histogram) {
+            let message = format!("label name `{label}` is reserved");
+            return Err(Error::invalid("labels", message));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that there are handles to a family of that kind and number type.

@@ -5,6 +5,8 @@
 mod clock;
 mod correlation;
 mod error;
+pub mod grace;
+mod hash;
 mod labels;
 mod name;
 pub(crate) mod platform;
@@ -13,7 +15,7 @@ pub mod schema;
 pub use clock::{Clock, SystemClock};
 pub use correlation::CorrelationId;
 pub use error::{Error, ErrorKind};
-pub use labels::Labels;
+pub(crate) use hash::{TextHash, same};
 pub(crate) use labels::SortedLabels;
 pub use name::{MAX_NAME_BYTES, MAX_VALUE_BYTES, check_label_name, check_metric_name};
 pub use tallyport_plugin_api::{Kind, Number, Value};

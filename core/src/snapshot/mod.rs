@@ -1,7 +1,7 @@
 //! Floor 2: what was recorded, as columns without pointers.
 //!
-//! [`Snapshots`] reads the metrics: the schema (names, labels, bounds) is built when it changed
-//! and shared by every snapshot of that version, values are copied each time without stopping
+//! [`Snapshots`] reads the metrics: the schema (names, labels, bounds) grows with them
+//! and is shared by every snapshot of one version, values are copied each time without stopping
 //! writers. [`Snapshot`] is what exporters are lent and what a file holds. It knows no format.
 
 mod file;
@@ -20,7 +20,10 @@ use std::sync::{
 use parking_lot::Mutex;
 use schema::Schema;
 
-use crate::{metrics::Metrics, model::Error};
+use crate::{
+    metrics::Metrics,
+    model::{Error, grace},
+};
 
 /// Identities of schemas, unique in the process whatever engine makes them.
 static NEXT_SCHEMA_ID: AtomicU64 = AtomicU64::new(1);
@@ -44,8 +47,11 @@ impl Snapshots {
     /// Limit, when text or series are more than the columns can number (4 Gi).
     pub fn take(&self, metrics: &Metrics) -> Result<Snapshot, Error> {
         metrics.record_own();
-        let schema = self.schema(metrics)?;
-        Ok(values::read(&schema, metrics.clock().unix_ns()))
+        // Nothing that the schema names is used for another series before the values are read.
+        grace::within(|| {
+            let schema = self.schema(metrics)?;
+            Ok(values::read(&schema, metrics.clock().unix_ns()))
+        })
     }
 
     fn schema(&self, metrics: &Metrics) -> Result<Arc<Schema>, Error> {
@@ -55,7 +61,8 @@ impl Snapshots {
         if let Some(schema) = last.as_ref().filter(|schema| schema.generation == generation) {
             return Ok(Arc::clone(schema));
         }
-        let schema = Arc::new(Schema::build(metrics, generation)?);
+        let old = last.take().map(Arc::unwrap_or_clone);
+        let schema = Arc::new(Schema::build(metrics, generation, old)?);
         *last = Some(Arc::clone(&schema));
         Ok(schema)
     }

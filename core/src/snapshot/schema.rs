@@ -1,7 +1,12 @@
-//! The columns that only change with names and labels, and which series each row reads.
+//! The columns that only change with names and labels, and which row of a table each series is.
+//!
+//! A schema grows out of the one before: texts and label pairs are only ever appended, a series
+//! that stayed keeps its range, and what is new is read from the tables. It is built anew when more
+//! than half of its label pairs belong to series that are gone.
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use tallyport_plugin_api::{
     Kind,
     abi::{tallyport_family, tallyport_label_pair, tallyport_range},
@@ -9,12 +14,15 @@ use tallyport_plugin_api::{
 
 use super::new_schema_id;
 use crate::{
-    metrics::{Family, Metrics, Series},
+    metrics::{At, Extent, Family, Metrics, Shape},
     model::{Error, ErrorKind},
 };
 
+/// Label pairs of gone series that are kept whatever their part is.
+const SPARE_PAIRS: usize = 1024;
+
 /// Schema columns of one version of the metrics.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Schema {
     pub(super) id: u64,
     /// Version of the metrics that it describes.
@@ -26,37 +34,33 @@ pub(super) struct Schema {
     pub(super) label_pairs: Arc<Vec<tallyport_label_pair>>,
     pub(super) bounds: Arc<Vec<f64>>,
     pub(super) created_ns: Arc<Vec<u64>>,
-    /// The series of each row: what the values are read from, kept alive by this schema.
-    pub(super) rows: Vec<Arc<Series>>,
+    /// By family, and there by label names, in order of creation.
+    parts: Vec<Vec<Part>>,
+    known: Known,
     pub(super) histograms: usize,
     pub(super) buckets: usize,
 }
 
-/// Texts by id; the same text has one id.
-#[derive(Default)]
-struct Strings {
-    ids: HashMap<Box<str>, u32>,
-    offsets: Vec<u32>,
-    bytes: Vec<u8>,
+/// The series of one table.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) shape: Arc<Shape>,
+    /// The row of each series.
+    pub(super) rows: Vec<u32>,
+    extent: Extent,
+    /// Where its series start in the columns.
+    start: usize,
+    /// Ids of the label names.
+    names: Vec<u32>,
 }
 
-impl Strings {
-    fn new() -> Self {
-        let mut strings = Self { offsets: vec![0, 0], ..Self::default() };
-        strings.ids.insert("".into(), 0);
-        strings
-    }
-
-    fn id(&mut self, text: &str) -> Result<u32, Error> {
-        if let Some(id) = self.ids.get(text) {
-            return Ok(*id);
-        }
-        let id = number(self.offsets.len() - 1, "texts")?;
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.offsets.push(number(self.bytes.len(), "bytes of text")?);
-        self.ids.insert(text.into(), id);
-        Ok(id)
-    }
+/// Ids of texts.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Names, help, units.
+    names: HashMap<Box<str>, u32, RandomState>,
+    /// Label values by where they lie, with the number that tells whether it still is that text.
+    values: HashMap<At, (u32, u32), RandomState>,
 }
 
 fn number(count: usize, what: &str) -> Result<u32, Error> {
@@ -66,75 +70,221 @@ fn number(count: usize, what: &str) -> Result<u32, Error> {
 }
 
 impl Schema {
-    pub(super) fn build(metrics: &Metrics, generation: u64) -> Result<Self, Error> {
-        let mut strings = Strings::new();
-        let mut schema = Columns::default();
+    /// The schema of the metrics as they are, grown out of `old`. In a section: the rows that it
+    /// names stay what they are until the section ends, and as long as `generation` is current.
+    ///
+    /// # Errors
+    /// Limit, when text or series are more than the columns can number.
+    pub(super) fn build(
+        metrics: &Metrics,
+        generation: u64,
+        old: Option<Self>,
+    ) -> Result<Self, Error> {
+        let old = old.filter(|old| {
+            let pairs = |part: &Part| part.rows.len() * part.names.len();
+            let used: usize = old.parts.iter().flatten().map(pairs).sum();
+            old.label_pairs.len() <= used * 2 + SPARE_PAIRS
+        });
+        let mut old = old.unwrap_or_else(Self::empty);
+        let mut before = std::mem::take(&mut old.parts).into_iter();
+        let mut next = Next {
+            str_off: Arc::unwrap_or_clone(old.str_off),
+            str_bytes: Arc::unwrap_or_clone(old.str_bytes),
+            label_pairs: Arc::unwrap_or_clone(old.label_pairs),
+            known: old.known,
+            families: Vec::new(),
+            label_ranges: Vec::with_capacity(old.label_ranges.len() + 1),
+            created_ns: Vec::with_capacity(old.created_ns.len() + 1),
+            bounds: Vec::new(),
+            histograms: 0,
+            buckets: 0,
+            old_ranges: &old.label_ranges,
+            old_created: &old.created_ns,
+        };
+        let mut parts = Vec::new();
+        // Families and their tables are never removed, so they stand where they stood.
         for family in metrics.list() {
-            schema.push(&family, &mut strings)?;
+            parts.push(next.family(&family, before.next().unwrap_or_default())?);
         }
         Ok(Self {
             id: new_schema_id(),
             generation,
-            str_off: Arc::new(strings.offsets),
-            str_bytes: Arc::new(strings.bytes),
-            families: Arc::new(schema.families),
-            label_ranges: Arc::new(schema.label_ranges),
-            label_pairs: Arc::new(schema.label_pairs),
-            bounds: Arc::new(schema.bounds),
-            created_ns: Arc::new(schema.created_ns),
-            rows: schema.rows,
-            histograms: schema.histograms,
-            buckets: schema.buckets,
+            str_off: Arc::new(next.str_off),
+            str_bytes: Arc::new(next.str_bytes),
+            families: Arc::new(next.families),
+            label_ranges: Arc::new(next.label_ranges),
+            label_pairs: Arc::new(next.label_pairs),
+            bounds: Arc::new(next.bounds),
+            created_ns: Arc::new(next.created_ns),
+            parts,
+            known: next.known,
+            histograms: next.histograms,
+            buckets: next.buckets,
         })
+    }
+
+    /// The tables in the order of the columns.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().flatten()
+    }
+
+    /// Number of series.
+    pub(super) fn len(&self) -> usize {
+        self.created_ns.len()
+    }
+
+    fn empty() -> Self {
+        let known = Known { names: HashMap::from_iter([("".into(), 0)]), ..Known::default() };
+        Self {
+            id: 0,
+            generation: 0,
+            str_off: Arc::new(vec![0, 0]),
+            str_bytes: Arc::default(),
+            families: Arc::default(),
+            label_ranges: Arc::default(),
+            label_pairs: Arc::default(),
+            bounds: Arc::default(),
+            created_ns: Arc::default(),
+            parts: Vec::new(),
+            known,
+            histograms: 0,
+            buckets: 0,
+        }
     }
 }
 
-#[derive(Default)]
-struct Columns {
+/// A schema that is being built.
+struct Next<'a> {
+    str_off: Vec<u32>,
+    str_bytes: Vec<u8>,
+    label_pairs: Vec<tallyport_label_pair>,
+    known: Known,
     families: Vec<tallyport_family>,
     label_ranges: Vec<tallyport_range>,
-    label_pairs: Vec<tallyport_label_pair>,
-    bounds: Vec<f64>,
     created_ns: Vec<u64>,
-    rows: Vec<Arc<Series>>,
+    bounds: Vec<f64>,
     histograms: usize,
     buckets: usize,
+    old_ranges: &'a [tallyport_range],
+    old_created: &'a [u64],
 }
 
-impl Columns {
-    fn push(&mut self, family: &Family, strings: &mut Strings) -> Result<(), Error> {
+impl Next<'_> {
+    fn family(&mut self, family: &Family, before: Vec<Part>) -> Result<Vec<Part>, Error> {
         let (help, unit) = family.text();
-        let series = family.table.read().order.clone();
-        self.families.push(tallyport_family {
-            name: strings.id(&family.name)?,
-            help: strings.id(&help)?,
-            unit: strings.id(&unit)?,
+        let start = self.created_ns.len();
+        let mut row = tallyport_family {
+            name: self.name(&family.name)?,
+            help: self.name(&help)?,
+            unit: self.name(&unit)?,
             kind: family.kind.to_abi(),
             number: family.number.to_abi(),
-            series_start: number(self.rows.len(), "series")?,
-            series_count: number(series.len(), "series")?,
+            series_start: number(start, "series")?,
+            series_count: 0,
             bounds_start: number(self.bounds.len(), "bounds")?,
             bounds_count: number(family.bounds.len(), "bounds")?,
             hist_start: number(self.histograms, "histograms")?,
             bucket_start: self.buckets as u64,
-        });
+        };
         self.bounds.extend_from_slice(&family.bounds);
+        let mut before = before.into_iter();
+        let mut parts = Vec::new();
+        for shape in family.shapes() {
+            let part = match before.next() {
+                Some(old) => self.carry(old)?,
+                None => {
+                    let names = shape.names().iter().map(|name| self.name(name));
+                    let names = names.collect::<Result<_, _>>()?;
+                    let (extent, start) = (Extent::default(), self.created_ns.len());
+                    Part { shape, rows: Vec::new(), extent, start, names }
+                }
+            };
+            parts.push(self.add_new(part)?);
+        }
+        let count = self.created_ns.len() - start;
+        row.series_count = number(count, "series")?;
+        number(self.created_ns.len(), "series")?;
         if family.kind == Kind::Histogram {
-            self.histograms += series.len();
-            self.buckets += series.len() * (family.bounds.len() + 1);
+            self.histograms += count;
+            self.buckets += count * (family.bounds.len() + 1);
         }
-        for series in series {
-            let start = number(self.label_pairs.len(), "labels")?;
-            for (name, value) in series.labels.iter() {
-                let pair =
-                    tallyport_label_pair { name: strings.id(name)?, value: strings.id(value)? };
-                self.label_pairs.push(pair);
+        self.families.push(row);
+        Ok(parts)
+    }
+
+    /// Takes over what an older schema has of a table, as far as it is still there.
+    fn carry(&mut self, mut part: Part) -> Result<Part, Error> {
+        let start = self.created_ns.len();
+        let now = part.shape.extent();
+        let old = std::mem::replace(&mut part.start, start);
+        let kept = old..old + part.rows.len();
+        let ranges = self.old_ranges.get(kept.clone()).unwrap_or_default();
+        let created = self.old_created.get(kept).unwrap_or_default();
+        if now.reused != part.extent.reused {
+            // A row may be another series now.
+            part.rows.clear();
+            part.extent = Extent::default();
+        } else if now.removed == part.extent.removed {
+            self.label_ranges.extend_from_slice(ranges);
+            self.created_ns.extend_from_slice(created);
+        } else {
+            let rows = std::mem::take(&mut part.rows);
+            for ((row, range), created) in rows.into_iter().zip(ranges).zip(created) {
+                if part.shape.live(row..row + 1).next().is_some() {
+                    part.rows.push(row);
+                    self.label_ranges.push(*range);
+                    self.created_ns.push(*created);
+                }
             }
-            let count = series.labels.len() as u32;
-            self.label_ranges.push(tallyport_range { start, count });
-            self.created_ns.push(series.created_ns);
-            self.rows.push(series);
         }
-        number(self.rows.len(), "series").map(|_| ())
+        Ok(part)
+    }
+
+    /// Adds the series that came since.
+    fn add_new(&mut self, mut part: Part) -> Result<Part, Error> {
+        let from = part.extent.used;
+        // Before the rows are read: what comes in between is found again by the next schema, which
+        // there will be, because it changes the generation.
+        part.extent = part.shape.extent();
+        for row in part.shape.live(from..part.extent.used) {
+            let start = number(self.label_pairs.len(), "labels")?;
+            for ((at, text, serial), name) in part.shape.texts(row).zip(&part.names) {
+                let value = self.value(at, text, serial)?;
+                self.label_pairs.push(tallyport_label_pair { name: *name, value });
+            }
+            self.label_ranges.push(tallyport_range { start, count: part.names.len() as u32 });
+            self.created_ns.push(part.shape.created_ns(row));
+            part.rows.push(row);
+        }
+        Ok(part)
+    }
+
+    /// The id of a label value.
+    fn value(&mut self, at: At, text: &str, serial: u32) -> Result<u32, Error> {
+        if let Some((known, id)) = self.known.values.get(&at)
+            && *known == serial
+        {
+            return Ok(*id);
+        }
+        let id = self.text(text)?;
+        self.known.values.insert(at, (serial, id));
+        Ok(id)
+    }
+
+    /// The id of any other text.
+    fn name(&mut self, text: &str) -> Result<u32, Error> {
+        if let Some(id) = self.known.names.get(text) {
+            return Ok(*id);
+        }
+        let id = self.text(text)?;
+        self.known.names.insert(text.into(), id);
+        Ok(id)
+    }
+
+    fn text(&mut self, text: &str) -> Result<u32, Error> {
+        let id = number(self.str_off.len() - 1, "texts")?;
+        self.str_bytes.extend_from_slice(text.as_bytes());
+        self.str_off.push(number(self.str_bytes.len(), "bytes of text")?);
+        Ok(id)
     }
 }

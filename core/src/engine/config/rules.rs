@@ -2,7 +2,9 @@
 
 use super::{
     Config, LoadingConfig, MAX_SERIES,
-    types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
+    types::{
+        MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES,
+    },
 };
 use crate::{
     model::schema::{KeyPath, Violation, ViolationKind},
@@ -17,6 +19,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
         ("max_series", limits.max_series, 1..=MAX_SERIES),
         ("max_series_per_family", limits.max_series_per_family, 1..=MAX_SERIES),
         ("max_cell_bytes", limits.max_cell_bytes, MIN_CELL_BYTES..=MAX_CELL_BYTES),
+        ("max_label_bytes", limits.max_label_bytes, MIN_CELL_BYTES..=MAX_CELL_BYTES),
     ] {
         if !range.contains(&limit) {
             let message =
@@ -26,6 +29,12 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
         }
     }
     check_loading(&config.loading, &mut violations);
+    let idle = limits.series_idle_timeout;
+    if idle > MAX_IDLE_SECONDS {
+        let message = format!("must be between 0 and {MAX_IDLE_SECONDS}, is {idle}");
+        let path = KeyPath::keys(&["limits", "series_idle_timeout"]);
+        violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
+    }
     check_bounds(&config.histogram.default_bounds, &mut violations);
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);

@@ -35,6 +35,9 @@ pub(super) const MAX_UID: u32 = u32::MAX - 1;
 /// The longest time limit of a probe: 10 minutes.
 pub(super) const MAX_PROBE_MS: u64 = 600_000;
 
+/// The longest time that a series may be idle: some three years.
+pub(super) const MAX_IDLE_SECONDS: u64 = 100_000_000;
+
 /// The most bounds that a histogram can have.
 pub(super) const MAX_BOUNDS: usize = 512;
 
@@ -128,20 +131,38 @@ pub struct Limits {
     /// as series are.
     #[schemars(range(min = MIN_CELL_BYTES, max = MAX_CELL_BYTES))]
     pub max_cell_bytes: usize,
+    /// Bytes of label values, each different one counted once; label sets past it fold too.
+    #[schemars(range(min = MIN_CELL_BYTES, max = MAX_CELL_BYTES))]
+    pub max_label_bytes: usize,
+    /// Seconds after which a series that nobody looked up, and that no handle is kept of, leaves
+    /// the exports and memory; 0: never.
+    #[schemars(range(max = MAX_IDLE_SECONDS))]
+    pub series_idle_timeout: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let metrics::Limits { max_series, max_series_per_family, max_cell_bytes } =
-            metrics::Limits::default();
-        Self { max_series, max_series_per_family, max_cell_bytes }
+        let limits = metrics::Limits::default();
+        Self {
+            max_series: limits.max_series,
+            max_series_per_family: limits.max_series_per_family,
+            max_cell_bytes: limits.max_cell_bytes,
+            max_label_bytes: limits.max_label_bytes,
+            series_idle_timeout: limits.series_idle_timeout.map_or(0, |timeout| timeout.as_secs()),
+        }
     }
 }
 
 impl From<&Limits> for metrics::Limits {
     fn from(limits: &Limits) -> Self {
-        let &Limits { max_series, max_series_per_family, max_cell_bytes } = limits;
-        Self { max_series, max_series_per_family, max_cell_bytes }
+        let timeout = Duration::from_secs(limits.series_idle_timeout);
+        Self {
+            max_series: limits.max_series,
+            max_series_per_family: limits.max_series_per_family,
+            max_cell_bytes: limits.max_cell_bytes,
+            max_label_bytes: limits.max_label_bytes,
+            series_idle_timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
+        }
     }
 }
 

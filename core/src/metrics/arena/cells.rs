@@ -1,6 +1,6 @@
 //! Cells by kind: how many bytes each takes, how it is added to and read.
 //!
-//! A cell is a copyable view of a `Block`; a handle holds both, the view for the hot path.
+//! A cell is a copyable view of a place in an arena, which its holder keeps.
 //!
 //! Any thread and any signal handler may add at any time: no lock, no allocation, no thread-local.
 //! A histogram's bucket is one 16-byte {f64 sum, u64 count} that is committed at once, so a
@@ -8,7 +8,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Block, Place, shared};
+use super::{Place, shared};
 
 macro_rules! cell {
     ($(#[$meta:meta])* $name:ident) => {
@@ -22,9 +22,10 @@ macro_rules! cell {
             /// Bytes to allocate.
             pub(crate) const BYTES: usize = 8;
 
-            /// The cell in a block, which its user keeps alive.
-            pub(crate) fn new(block: &Block) -> Self {
-                Self { place: block.place() }
+            /// The cell at a place.
+            #[inline]
+            pub(crate) fn new(place: Place) -> Self {
+                Self { place }
             }
         }
     };
@@ -110,9 +111,10 @@ impl HistogramCell {
         buckets * 16
     }
 
-    /// The cell in a block, which its user keeps alive.
-    pub(crate) fn new(block: &Block, buckets: usize) -> Self {
-        Self { place: block.place(), buckets }
+    /// The cell at a place.
+    #[inline]
+    pub(crate) fn new(place: Place, buckets: usize) -> Self {
+        Self { place, buckets }
     }
 
     /// Number of buckets, the one up to +Inf included.

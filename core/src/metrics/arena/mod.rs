@@ -11,25 +11,29 @@
 //! families that asked for it) are cut from the other end of the planes, so that CPU planes stay
 //! dense. It knows no names and no labels.
 //!
-//! Offsets are freed only when no handle to them is left (`Series` drops), so memory is never
-//! taken from under a writer. Memory is touched lazily: a plane costs what its CPU recorded.
-//!
-//! Private memory for now: the interface is offsets, because the same cells will lie in memory
-//! that processes share.
+//! Cells are handed out in runs, one run for some rows of a table, and stay with their rows: who
+//! uses a row again zeroes its cell, when no handle can reach it any more (`table/`). Memory is
+//! touched lazily: a plane costs what its CPU recorded. Offsets, because the same cells will lie in
+//! memory that processes share; `heap.rs` has the tables that lead to them.
 
 mod cells;
+mod heap;
 mod place;
 mod rseq;
 mod shared;
 #[cfg(test)]
 mod storm;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use parking_lot::Mutex;
 
 pub(crate) use cells::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
-use place::Place;
+pub(crate) use heap::{At, Heap, UNIT};
+pub(crate) use place::Place;
 
 use crate::model::{Error, ErrorKind, platform};
 
@@ -45,37 +49,38 @@ pub enum Cells {
     Shared,
 }
 
-/// A reserved block of planes, handed out in cells.
+/// A reserved block of planes, handed out in runs of cells.
 #[derive(Debug)]
 pub(crate) struct Arena {
     mapping: platform::Mapping,
     /// Number of CPU planes; 0 where sections cannot run or were not asked for.
     cpus: u32,
     max_bytes: usize,
+    /// Bytes of the cells in use, over all planes.
+    charged: AtomicUsize,
     space: Mutex<Space>,
 }
 
-/// What is free: the middle of the planes, and lists of returned cells by size.
+/// What is free: the middle of the planes.
 #[derive(Debug)]
 struct Space {
     /// Cells in all planes lie below.
     low: usize,
     /// Cells in the shared plane only lie from here on.
     high: usize,
-    free: Vec<((Cells, usize), Vec<usize>)>,
 }
 
-/// A cell's memory; returned to its arena on drop.
-#[derive(Debug)]
-pub(crate) struct Block {
-    arena: Arc<Arena>,
-    offset: usize,
-    len: usize,
-    cells: Cells,
+/// Neighbouring cells of one size: zeroed, and never taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Of the first cell, in every plane that it has.
+    pub(crate) offset: usize,
+    pub(crate) count: usize,
+    pub(crate) cells: Cells,
 }
 
 impl Arena {
-    /// Reserves address space for at most `max_bytes` of cells, counted over all planes.
+    /// Reserves address space for at most `max_bytes` of cells in use, counted over all planes.
     ///
     /// Per-CPU planes need restartable sequences and the address space for them; without, every
     /// cell lies in the shared plane and [`Arena::cells`] says so.
@@ -101,8 +106,8 @@ impl Arena {
         if let Err(error) = mapping.use_small_pages() {
             tracing::debug!("cells may use huge pages: {error}");
         }
-        let space = Space { low: 0, high: PLANE_BYTES, free: Vec::new() };
-        Ok(Arc::new(Self { mapping, cpus, max_bytes, space: Mutex::new(space) }))
+        let space = Mutex::new(Space { low: 0, high: PLANE_BYTES });
+        Ok(Arc::new(Self { mapping, cpus, max_bytes, charged: AtomicUsize::new(0), space }))
     }
 
     /// Which planes cells have that may have any.
@@ -110,29 +115,69 @@ impl Arena {
         if self.cpus == 0 { Cells::Shared } else { Cells::PerCpu }
     }
 
-    /// A zeroed cell of `bytes`, a multiple of 8; of 16 for cells that need that alignment.
+    /// A run of `count` cells of `bytes` each, a multiple of 8; of 16 for cells that need that
+    /// alignment.
     ///
-    /// One that finds no room in all planes gets room in the shared one.
+    /// Cells that would find no room in all planes, or that the limit would not let be used, get
+    /// it in the shared one; the run is shorter where the plane ends.
     ///
     /// # Errors
-    /// Limit, when there is none either.
-    pub(crate) fn allocate(self: &Arc<Self>, bytes: usize, cells: Cells) -> Result<Block, Error> {
-        let cells = if self.cpus == 0 { Cells::Shared } else { cells };
+    /// Limit, when not one cell fits.
+    pub(crate) fn reserve(&self, bytes: usize, count: usize, cells: Cells) -> Result<Run, Error> {
+        let left = self.max_bytes.saturating_sub(self.charged.load(Relaxed));
+        let fits = self.cost(bytes, Cells::PerCpu).saturating_mul(count.div_ceil(2)) <= left;
+        let cells = if self.cpus == 0 || !fits { Cells::Shared } else { cells };
         let mut space = self.space.lock();
-        let found = space.take(cells, bytes, self).or_else(|| {
-            let shared = (cells == Cells::PerCpu).then(|| space.take(Cells::Shared, bytes, self));
-            shared.flatten()
-        });
-        let Some((offset, cells)) = found else {
-            let full = |message| Error::new(ErrorKind::Limit, message);
-            return Err(if space.high - space.low < bytes {
-                full(format!("the {PLANE_BYTES} bytes of a plane are used; no setting adds any"))
-            } else {
-                full(format!("the {} bytes for cells are used", self.max_bytes))
-                    .with_field("limits.max_cell_bytes")
-            });
+        let room = space.high - space.low;
+        let whole = |count: usize| bytes.saturating_mul(count).saturating_add(16) <= room;
+        let mut count = count;
+        while count > 1 && !whole(count) {
+            count /= 2;
+        }
+        if count == 0 || !whole(count) {
+            let message =
+                format!("the {PLANE_BYTES} bytes of a plane are used; no setting adds any");
+            return Err(Error::new(ErrorKind::Limit, message));
+        }
+        let align = if bytes.is_multiple_of(16) { 16 } else { 8 };
+        let offset = match cells {
+            Cells::PerCpu => {
+                let offset = space.low.next_multiple_of(align);
+                space.low = offset + bytes * count;
+                offset
+            }
+            Cells::Shared => {
+                space.high = (space.high - bytes * count) / align * align;
+                space.high
+            }
         };
-        Ok(Block { arena: Arc::clone(self), offset, len: bytes, cells })
+        Ok(Run { offset, count, cells })
+    }
+
+    /// Counts a cell that is going to be used.
+    ///
+    /// # Errors
+    /// Limit, when that is past `max_bytes`.
+    pub(crate) fn charge(&self, bytes: usize, cells: Cells) -> Result<(), Error> {
+        let cost = self.cost(bytes, cells);
+        let within = |used: usize| Some(used + cost).filter(|used| *used <= self.max_bytes);
+        match self.charged.fetch_update(Relaxed, Relaxed, within) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let message = format!("the {} bytes for cells are used", self.max_bytes);
+                Err(Error::new(ErrorKind::Limit, message).with_field("limits.max_cell_bytes"))
+            }
+        }
+    }
+
+    /// Counts a cell past the limit: one of the few that exist so that nothing is lost.
+    pub(crate) fn charge_anyway(&self, bytes: usize, cells: Cells) {
+        self.charged.fetch_add(self.cost(bytes, cells), Relaxed);
+    }
+
+    /// Takes a charge back.
+    pub(crate) fn refund(&self, bytes: usize, cells: Cells) {
+        self.charged.fetch_sub(self.cost(bytes, cells), Relaxed);
     }
 
     /// Bytes of a cell over all planes that it may touch.
@@ -141,48 +186,6 @@ impl Arena {
             Cells::PerCpu => bytes * (1 + self.cpus as usize),
             Cells::Shared => bytes,
         }
-    }
-
-    fn release(&self, block: &Block) {
-        let key = (block.cells, block.len);
-        let mut space = self.space.lock();
-        match space.free.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, offsets)) => offsets.push(block.offset),
-            None => space.free.push((key, vec![block.offset])),
-        }
-    }
-}
-
-impl Space {
-    fn take(&mut self, cells: Cells, bytes: usize, arena: &Arena) -> Option<(usize, Cells)> {
-        let free = self.free.iter_mut().find(|(key, _)| *key == (cells, bytes));
-        if let Some(offset) = free.and_then(|(_, offsets)| offsets.pop()) {
-            return Some((offset, cells));
-        }
-        let align = if bytes.is_multiple_of(16) { 16 } else { 8 };
-        let (low, high, offset) = match cells {
-            Cells::PerCpu => {
-                let offset = self.low.next_multiple_of(align);
-                (offset.checked_add(bytes)?, self.high, offset)
-            }
-            Cells::Shared => {
-                let offset = self.high.checked_sub(bytes)? / align * align;
-                (self.low, offset, offset)
-            }
-        };
-        let used = arena.cost(low, Cells::PerCpu) + (PLANE_BYTES - high);
-        if low > high || used > arena.max_bytes {
-            return None;
-        }
-        (self.low, self.high) = (low, high);
-        Some((offset, cells))
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        self.place().zero(self.len);
-        self.arena.release(self);
     }
 }
 
@@ -193,59 +196,63 @@ mod tests {
     const BOTH: [Cells; 2] = [Cells::PerCpu, Cells::Shared];
 
     #[test]
-    fn cells_are_reused_and_zeroed() {
-        for cells in BOTH {
-            let arena = Arena::private(1 << 20, cells).unwrap();
-            for round in 0..1000_u64 {
-                let block = arena.allocate(8, cells).unwrap();
-                let cell = U64Cell::new(&block);
-                assert_eq!(cell.read(), 0, "round {round}");
-                cell.add(round + 1);
-                assert_eq!(cell.read(), round + 1);
+    fn runs_never_overlap_and_their_cells_can_be_zeroed() {
+        let arena = Arena::private(1 << 20, Cells::PerCpu).unwrap();
+        let mut taken: Vec<(usize, usize)> = Vec::new();
+        for round in 0..100 {
+            for cells in BOTH {
+                let (bytes, count) = (8 * (1 + round % 5), 1 + round % 7);
+                let run = arena.reserve(bytes, count, cells).unwrap();
+                let (start, end) = (run.offset, run.offset + bytes * run.count);
+                assert!(taken.iter().all(|(a, b)| end <= *a || *b <= start));
+                taken.push((start, end));
+                let cell = U64Cell::new(arena.place(run.offset, run.cells));
+                assert_eq!(cell.read(), 0);
+                cell.add(7);
+                assert_eq!(cell.read(), 7);
+                cell.place.zero(8);
+                assert_eq!(cell.read(), 0);
             }
-            let space = arena.space.lock();
-            assert_eq!(space.low + (PLANE_BYTES - space.high), 8);
         }
     }
 
     #[test]
     fn the_limit_counts_planes_and_an_error_names_it() {
-        let arena = Arena::private(4096, Cells::Shared).unwrap();
-        let blocks: Vec<_> = (0..256).map(|_| arena.allocate(16, Cells::Shared).unwrap()).collect();
-        let full = arena.allocate(16, Cells::Shared).unwrap_err();
-        assert_eq!(full.kind(), ErrorKind::Limit);
-        assert_eq!(full.field(), Some("limits.max_cell_bytes"));
-        drop(blocks);
-        arena.allocate(16, Cells::Shared).unwrap();
+        for cells in BOTH {
+            let arena = Arena::private(4096, cells).unwrap();
+            let each = arena.cost(16, cells);
+            for _ in 0..4096 / each {
+                arena.charge(16, cells).unwrap();
+            }
+            let full = arena.charge(16, cells).unwrap_err();
+            assert_eq!(full.kind(), ErrorKind::Limit);
+            assert_eq!(full.field(), Some("limits.max_cell_bytes"));
+            arena.refund(16, cells);
+            arena.charge(16, cells).unwrap();
+        }
     }
 
     #[test]
     fn a_full_plane_is_not_blamed_on_the_limit() {
         let arena = Arena::private(1 << 40, Cells::Shared).unwrap();
-        for _ in 0..4 {
-            std::mem::forget(arena.allocate(PLANE_BYTES / 4, Cells::Shared).unwrap());
-        }
-        let full = arena.allocate(8, Cells::Shared).unwrap_err();
+        let run = arena.reserve(PLANE_BYTES / 16, 13, Cells::Shared).unwrap();
+        assert_eq!(run.count, 13);
+        // As many as fit, where not all do.
+        let run = arena.reserve(PLANE_BYTES / 16, 4, Cells::Shared).unwrap();
+        assert_eq!(run.count, 2);
+        let full = arena.reserve(PLANE_BYTES / 16, 4, Cells::Shared).unwrap_err();
         assert_eq!((full.kind(), full.field()), (ErrorKind::Limit, None));
         assert!(full.to_string().contains("no setting"), "{full}");
     }
 
     #[test]
-    fn cells_that_find_no_room_in_all_planes_go_to_the_shared_one() {
+    fn cells_that_may_not_be_used_in_all_planes_go_to_the_shared_one() {
         let arena = Arena::private(4096, Cells::PerCpu).unwrap();
         if arena.cells() == Cells::Shared {
             return; // no sections here, so there is no second plane to run out of
         }
-        let mut kinds = Vec::new();
-        let mut blocks = Vec::new();
-        while let Ok(block) = arena.allocate(16, Cells::PerCpu) {
-            kinds.push(block.cells);
-            blocks.push(block);
-        }
-        assert_eq!(kinds.first(), Some(&Cells::PerCpu));
-        assert_eq!(kinds.last(), Some(&Cells::Shared));
-        let used: usize = blocks.iter().map(|block| arena.cost(block.len, block.cells)).sum();
-        assert!(used <= 4096 && used > 4096 - 16 * (2 + arena.cpus as usize), "{used}");
+        assert_eq!(arena.reserve(16, 4, Cells::PerCpu).unwrap().cells, Cells::PerCpu);
+        assert_eq!(arena.reserve(16, 4096, Cells::PerCpu).unwrap().cells, Cells::Shared);
     }
 
     #[test]
@@ -253,11 +260,9 @@ mod tests {
         let arena = Arena::private(1 << 20, Cells::PerCpu).unwrap();
         for cells in BOTH {
             for _ in 0..10 {
-                let word = arena.allocate(8, cells).unwrap();
-                let pair = arena.allocate(48, cells).unwrap();
+                let word = arena.reserve(8, 3, cells).unwrap();
+                let pair = arena.reserve(48, 3, cells).unwrap();
                 assert!(word.offset.is_multiple_of(8) && pair.offset.is_multiple_of(16));
-                std::mem::forget(word);
-                std::mem::forget(pair);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Where a cell lies: pointers into its planes, and the adds and reads on them.
 //!
 //! A place is what the hot path holds: two pointers, no reference count. It is valid as long as
-//! the `Block` that it came from.
+//! the `Arena` that it came from.
 
 use std::{
     ptr::NonNull,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Block, Cells, PLANE_BYTES,
+    Arena, Cells, PLANE_BYTES,
     rseq::{self, PLANE_SHIFT, Rseq},
     shared,
 };
@@ -53,11 +53,14 @@ unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
 
-impl Block {
-    pub(super) fn place(&self) -> Place {
-        // SAFETY: `allocate` keeps offset + len inside the first plane.
-        let shared = unsafe { self.arena.mapping.base().add(self.offset) };
-        let first_cpu = match self.cells {
+impl Arena {
+    /// The cell at an offset of a run, with the planes that the run has; it keeps to the bytes of
+    /// a cell of the run.
+    #[inline]
+    pub(crate) fn place(&self, offset: usize, cells: Cells) -> Place {
+        // SAFETY: inside the first plane, whatever the offset. Runs end there.
+        let shared = unsafe { self.mapping.base().add(offset.min(PLANE_BYTES - 16)) };
+        let first_cpu = match cells {
             Cells::PerCpu => shared.as_ptr().cast_const().wrapping_add(PLANE_BYTES),
             Cells::Shared => std::ptr::null(),
         };
@@ -108,8 +111,8 @@ impl Place {
     pub(super) fn word(&self, index: usize) -> &AtomicU64 {
         // SAFETY: every caller stays inside the words that it allocated.
         let word = unsafe { self.shared.add(index) };
-        // SAFETY: inside the mapping, which the block keeps; aligned to 8; zero-initialised; only
-        // ever accessed atomically. Test: cells_are_reused_and_zeroed.
+        // SAFETY: inside the mapping, which its users keep; aligned to 8; zero-initialised; only
+        // ever accessed atomically. Test: runs_never_overlap_and_their_cells_can_be_zeroed.
         unsafe { word.as_ref() }
     }
 
@@ -132,7 +135,7 @@ impl Place {
     }
 
     /// Zeroes `bytes` in every plane, for a cell that no handle can reach any more.
-    pub(super) fn zero(&self, bytes: usize) {
+    pub(crate) fn zero(&self, bytes: usize) {
         for index in 0..bytes / 8 {
             for word in self.words(index) {
                 // An untouched page stays untouched.

@@ -63,11 +63,12 @@ fn adds_per_thread() -> u64 {
 fn storms_of_preemption_lose_nothing() {
     let arena = Arena::private(1 << 20, Cells::PerCpu).unwrap();
     let [one, two, three] = [U64Cell::BYTES, F64Cell::BYTES, HistogramCell::bytes(BUCKETS)]
-        .map(|bytes| arena.allocate(bytes, Cells::PerCpu).unwrap());
+        .map(|bytes| arena.reserve(bytes, 1, Cells::PerCpu).unwrap())
+        .map(|run| arena.place(run.offset, run.cells));
     let storm = STORM.get_or_init(|| Storm {
-        counter: U64Cell::new(&one),
-        sum: F64Cell::new(&two),
-        histogram: HistogramCell::new(&three, BUCKETS),
+        counter: U64Cell::new(one),
+        sum: F64Cell::new(two),
+        histogram: HistogramCell::new(three, BUCKETS),
         handled: AtomicU64::new(0),
     });
     // SAFETY: all-zero is a valid sigaction; the handler only records, which is what is tested.

@@ -1,11 +1,14 @@
-//! What differs between systems: memory mappings and what the loader asks of the system.
+//! What differs between systems: memory mappings, threads, and what the loader asks of the system.
 //!
 //! Linux x86-64 is tested. The paths for other Unix systems are written and have not run.
 
+pub(crate) mod barrier;
 mod cpus;
 mod mapping;
 mod process;
+mod thread;
 
 pub(crate) use cpus::possible_cpus;
 pub(crate) use mapping::Mapping;
 pub(crate) use process::{effective_user, is_secure_execution};
+pub(crate) use thread::this_thread;

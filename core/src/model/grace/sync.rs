@@ -1,4 +1,4 @@
-//! The atomics of [`crate::grace`]; its model (tests/grace_model.rs) brings loom's instead.
+//! The atomics of [`super::readers`]; its model (tests/grace_model.rs) brings loom's instead.
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence, fence};
 

@@ -18,9 +18,9 @@
 //! that interrupts a section. A thread that never leaves a section (killed in it, or left behind
 //! by fork) delays what is freed for ever, and harms nothing else.
 //!
-//! This file has no unsafe code and no global state; tests/grace_model.rs runs it under loom.
+//! This file has no unsafe code and no global state; core/tests/grace_model.rs runs it under loom.
 
-use crate::sync::{AtomicU32, AtomicUsize, Ordering, PATIENCE, compiler_fence, fence};
+use super::sync::{AtomicU32, AtomicUsize, Ordering, PATIENCE, compiler_fence, fence};
 use Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// How a thread's announcement becomes visible before its lookup.
@@ -52,10 +52,12 @@ pub(crate) struct Readers<'a> {
 }
 
 /// A section that interrupts none of its thread; dropping it ends it.
-pub(crate) struct Alone<'a>(&'a Announcement);
+#[derive(Debug)]
+pub struct Alone<'a>(&'a Announcement);
 
 /// A section of any thread; dropping it ends it.
-pub(crate) struct Section<'a> {
+#[derive(Debug)]
+pub struct Section<'a> {
     at: &'a Announcement,
     shared: bool,
 }

@@ -1,4 +1,4 @@
-//! `src/grace.rs` under loom: every order in which the CPU may run a recording call and a free.
+//! `src/model/grace/readers.rs` under loom: every order in which the CPU may run a recording call and a free.
 //!
 //! The model of `membarrier` is its contract: when a freeing thread passes one, the compiler fence
 //! of each reader has been a full fence. The planted bug shows that the model can see one.
@@ -7,8 +7,8 @@
 // loom's cells are Sync for loom alone.
 #![allow(clippy::arc_with_non_send_sync)]
 
-#[path = "../src/grace.rs"]
-#[allow(dead_code)]
+#[path = "../src/model/grace/readers.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod grace;
 
 /// What `grace` imports: loom's atomics in the place of std's.

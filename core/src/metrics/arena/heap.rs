@@ -1,0 +1,160 @@
+//! Memory of the tables: one reserved block, cut into pieces that are addressed by offset.
+//!
+//! Rows, slots and label texts lie here, as offsets from the start and not as pointers, because
+//! the same pieces will lie in memory that processes map at different addresses. An offset that
+//! leads outside gives nothing. Pages are touched as they are used.
+
+use std::{collections::BTreeMap, ptr::NonNull, slice, sync::atomic::AtomicU32};
+
+use parking_lot::Mutex;
+
+use crate::model::{Error, platform};
+
+/// Where a piece starts, in units of [`UNIT`] bytes; 0 is nowhere.
+pub(crate) type At = u32;
+
+/// Every piece starts at a multiple of it.
+pub(crate) const UNIT: usize = 8;
+
+/// Address space that is asked for, the least last: it costs nothing until it is used.
+const SIZES: [usize; 4] = [16 << 30, 2 << 30, 256 << 20, 64 << 20];
+
+/// A reserved block and what of it is free. Any thread.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    mapping: platform::Mapping,
+    bytes: usize,
+    space: Mutex<Space>,
+}
+
+#[derive(Debug)]
+struct Space {
+    /// Pieces lie below.
+    used: usize,
+    /// Returned pieces by their bytes.
+    free: BTreeMap<usize, Vec<At>>,
+}
+
+impl Heap {
+    /// Reserves address space.
+    ///
+    /// # Errors
+    /// Io, when the system has none.
+    pub(crate) fn private() -> Result<Self, Error> {
+        let mut last = None;
+        for bytes in SIZES {
+            match platform::Mapping::private(bytes) {
+                Ok(mapping) => {
+                    if let Err(error) = mapping.use_small_pages() {
+                        tracing::debug!("tables may use huge pages: {error}");
+                    }
+                    let space = Space { used: UNIT, free: BTreeMap::new() };
+                    return Ok(Self { mapping, bytes, space: Mutex::new(space) });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| std::io::ErrorKind::OutOfMemory.into());
+        Err(Error::io(format_args!("reserve address space for series"), &error))
+    }
+
+    /// A zeroed piece; `None` when no address space is left.
+    pub(crate) fn allocate(&self, bytes: usize) -> Option<At> {
+        let bytes = rounded(bytes);
+        let mut space = self.space.lock();
+        if let Some(at) = space.free.get_mut(&bytes).and_then(Vec::pop) {
+            drop(space);
+            for word in self.words(at, 0, bytes / 4) {
+                word.store(0, std::sync::atomic::Ordering::Relaxed);
+            }
+            return Some(at);
+        }
+        let at = space.used;
+        let end = at.checked_add(bytes).filter(|end| *end <= self.bytes)?;
+        space.used = end;
+        u32::try_from(at / UNIT).ok()
+    }
+
+    /// Takes a piece of so many bytes back; nobody may use it any more.
+    pub(crate) fn release(&self, at: At, bytes: usize) {
+        self.space.lock().free.entry(rounded(bytes)).or_default().push(at);
+    }
+
+    /// Words of a piece, from the one at `first` on; none where that is outside.
+    #[inline]
+    pub(crate) fn words(&self, at: At, first: usize, count: usize) -> &[AtomicU32] {
+        let start = at as usize * UNIT + first * 4;
+        let Some(start) = self.inside(start, count.saturating_mul(4)) else { return &[] };
+        // SAFETY: inside the mapping, which lives as long as `self`; aligned to 4; zeroed at
+        // first. Words that anybody writes are only ever accessed atomically; texts are written
+        // before they are published. Test: table equals_a_plain_map.
+        unsafe { slice::from_raw_parts(start.cast().as_ptr(), count) }
+    }
+
+    /// Bytes of a piece that was filled by [`Heap::fill`], from the word at `first` on.
+    #[inline]
+    pub(crate) fn bytes(&self, at: At, first: usize, count: usize) -> &[u8] {
+        let Some(start) = self.inside(at as usize * UNIT + first * 4, count) else { return &[] };
+        // SAFETY: inside the mapping; nobody writes a text after it was published, and its piece
+        // is used again only after a grace. Test: table equals_a_plain_map.
+        unsafe { slice::from_raw_parts(start.as_ptr(), count) }
+    }
+
+    /// Writes bytes into a piece that only the caller knows yet, from the word at `first` on.
+    pub(crate) fn fill(&self, at: At, first: usize, bytes: &[u8]) {
+        let start = at as usize * UNIT + first * 4;
+        if let Some(start) = self.inside(start, bytes.len()) {
+            // SAFETY: inside the mapping, and no other thread knows the piece.
+            // Test: table equals_a_plain_map.
+            unsafe { start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+    }
+
+    #[inline]
+    fn inside(&self, start: usize, bytes: usize) -> Option<NonNull<u8>> {
+        if start.checked_add(bytes)? > self.bytes {
+            return None;
+        }
+        // SAFETY: just checked.
+        Some(unsafe { self.mapping.base().add(start) })
+    }
+}
+
+/// Sizes of pieces, so that a returned one fits another text: eight to a doubling.
+fn rounded(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() / 16).max(UNIT);
+    bytes.max(1).next_multiple_of(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_reused_zeroed_and_never_overlap() {
+        let heap = Heap::private().unwrap();
+        let mut ends = 0;
+        for bytes in 1..2000 {
+            let at = heap.allocate(bytes).unwrap() as usize * UNIT;
+            assert!(at >= ends && at > 0, "{bytes}");
+            ends = at + bytes;
+        }
+        let at = heap.allocate(5000).unwrap();
+        heap.fill(at, 0, &[7; 5000]);
+        heap.release(at, 5000);
+        assert_eq!(heap.allocate(5000), Some(at));
+        assert!(heap.words(at, 0, 1250).iter().all(|word| word.load(Relaxed) == 0));
+    }
+
+    #[test]
+    fn an_offset_outside_gives_nothing() {
+        let heap = Heap::private().unwrap();
+        assert!(heap.words(u32::MAX, 0, 1).is_empty());
+        assert!(heap.words(1, usize::MAX / 8, 1).is_empty());
+        assert!(heap.words(1, 0, usize::MAX).is_empty());
+        assert!(heap.bytes(1, 0, usize::MAX / 2).is_empty());
+        heap.fill(u32::MAX, 0, &[1]);
+    }
+}

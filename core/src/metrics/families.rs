@@ -1,0 +1,299 @@
+//! Families by label values: record without keeping a handle per series.
+//!
+//! A family object fixes the label names once; then a call brings the values only, in the same
+//! order. Finding the series takes no lock, no reference count and no allocation.
+
+use std::sync::Arc;
+
+use tallyport_plugin_api::{Kind, Number};
+
+use super::{
+    arena::{F64Cell, GaugeCell, HistogramCell, I64Cell, Place, U64Cell},
+    family::Family,
+    handle::{
+        Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64,
+        check_counter_amount, check_up_down_amount,
+    },
+    registry::{Located, Metrics, check_new},
+    table::Shape,
+};
+use crate::model::{Error, SortedLabels};
+
+/// What all families share: the table, and where each of its names stands in a call.
+#[derive(Debug, Clone)]
+struct Base {
+    metrics: Metrics,
+    family: Arc<Family>,
+    shape: Arc<Shape>,
+    /// Label names as the caller orders them.
+    names: Arc<[Box<str>]>,
+    /// For each name in the table's order, its index in `names`.
+    order: Arc<[usize]>,
+}
+
+impl Base {
+    fn new(
+        metrics: &Metrics,
+        name: &str,
+        what: (Kind, Number),
+        bounds: Option<&[f64]>,
+        names: &[&str],
+    ) -> Result<Self, Error> {
+        let pairs: Vec<_> = names.iter().map(|name| (*name, "x")).collect();
+        let sorted = SortedLabels::new(&pairs)?;
+        check_new(what.0, &sorted)?;
+        let family = metrics.typed_family(name, what, bounds)?;
+        let shape = family.shape_or_make(sorted.names())?;
+        let place = |name: &str| names.iter().position(|other| *other == name);
+        Ok(Self {
+            metrics: metrics.clone(),
+            family: Arc::clone(family),
+            shape: Arc::clone(shape),
+            names: names.iter().map(|name| Box::from(*name)).collect(),
+            order: sorted.names().filter_map(place).collect(),
+        })
+    }
+
+    /// Calls `f` with the cell of the series with these values, made if there is none.
+    #[inline]
+    fn with<R>(&self, values: &[&str], f: impl Fn(Place) -> R) -> Result<R, Error> {
+        if values.len() == self.order.len() {
+            let value = |index: usize| {
+                self.order.get(index).and_then(|at| values.get(*at)).copied().unwrap_or_default()
+            };
+            // An empty value is no label: no series of this table has one, so it is not found.
+            if let Some(done) = self.shape.with(self.shape.hash(value), value, &f) {
+                return Ok(done);
+            }
+        }
+        self.make(values, f)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make<R>(&self, values: &[&str], f: impl Fn(Place) -> R) -> Result<R, Error> {
+        if let Err(full) = self.metrics.check_room(&self.family)
+            && values.len() == self.names.len()
+            && values.iter().all(|value| !value.is_empty())
+        {
+            // The frequent case past a limit. What the values are is not asked: they are not kept.
+            let at = self.metrics.fold(&self.family, full);
+            let at = at.inspect_err(|error| self.metrics.count_refusal(error))?;
+            let done = f(at.found.place);
+            at.shape.unpin(at.found.row);
+            return Ok(done);
+        }
+        let at = self.locate(values)?;
+        let done = f(at.found.place);
+        at.shape.unpin(at.found.row);
+        Ok(done)
+    }
+
+    /// The series with these values, pinned, made if there is none.
+    fn locate(&self, values: &[&str]) -> Result<Located<'_>, Error> {
+        if values.len() != self.names.len() {
+            let message = format!(
+                "metric `{}` is asked for with {} label values; it has {} label names: {}",
+                self.family.name,
+                values.len(),
+                self.names.len(),
+                self.names.join(", ")
+            );
+            return Err(Error::invalid("labels", message));
+        }
+        let pairs: Vec<_> =
+            self.names.iter().map(|name| &**name).zip(values.iter().copied()).collect();
+        self.metrics.locate_in(&self.family, &SortedLabels::new(&pairs)?)
+    }
+}
+
+macro_rules! family {
+    (
+        $(#[$meta:meta])* $name:ident, $handle:ident, $what:literal, $make:ident,
+        $kind:ident, $number:ident
+    ) => {
+        $(#[$meta])*
+        ///
+        /// Clone and send it freely. Values come in the order of the label names; an empty value
+        /// is no label.
+        #[derive(Debug, Clone)]
+        pub struct $name(Base);
+
+        impl $name {
+            /// The handle of one series, made if there is none.
+            ///
+            /// # Errors
+            /// InvalidArgument for another number of values than names or a value that is too
+            /// long; Limit when memory is used.
+            pub fn get(&self, values: &[&str]) -> Result<$handle, Error> {
+                let at = self.0.locate(values)?;
+                Ok($handle::new(at.shape, at.found))
+            }
+        }
+
+        impl Metrics {
+            #[doc = concat!("The family of ", $what, " with these label names, made on first use.")]
+            ///
+            /// # Errors
+            /// InvalidArgument for a bad name or label name, Conflict with what the family is.
+            pub fn $make(&self, name: &str, label_names: &[&str]) -> Result<$name, Error> {
+                Base::new(self, name, (Kind::$kind, Number::$number), None, label_names).map($name)
+            }
+        }
+    };
+}
+
+family!(
+    /// Counters of u64 amounts by label values.
+    CounterFamily, Counter, "u64 counters", counter_family, Counter, U64
+);
+family!(
+    /// Counters of f64 amounts by label values.
+    CounterF64Family, CounterF64, "f64 counters", counter_f64_family, Counter, F64
+);
+family!(
+    /// Up-down counters of i64 amounts by label values.
+    UpDownCounterFamily, UpDownCounter, "i64 up-down counters", up_down_counter_family,
+    UpDownCounter, I64
+);
+family!(
+    /// Up-down counters of f64 amounts by label values.
+    UpDownCounterF64Family, UpDownCounterF64, "f64 up-down counters", up_down_counter_f64_family,
+    UpDownCounter, F64
+);
+family!(
+    /// Gauges by label values.
+    GaugeFamily, Gauge, "gauges", gauge_family, Gauge, F64
+);
+
+impl CounterFamily {
+    /// Adds to the series with these values, made if there is none.
+    ///
+    /// # Errors
+    /// InvalidArgument for another number of values than names or a value that is too long; Limit
+    /// when not even the series that others fold into finds memory. Nothing is added then.
+    #[inline]
+    pub fn add(&self, values: &[&str], amount: u64) -> Result<(), Error> {
+        self.0.with(values, |place| U64Cell::new(place).add(amount))
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::add`].
+    #[inline]
+    pub fn inc(&self, values: &[&str]) -> Result<(), Error> {
+        self.add(values, 1)
+    }
+}
+
+impl CounterF64Family {
+    /// Adds to the series with these values, made if there is none.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::add`]; InvalidArgument for a negative, NaN or infinite amount.
+    #[inline]
+    pub fn add(&self, values: &[&str], amount: f64) -> Result<(), Error> {
+        check_counter_amount(amount)?;
+        self.0.with(values, |place| F64Cell::new(place).add(amount))
+    }
+}
+
+impl UpDownCounterFamily {
+    /// Adds to the series with these values, made if there is none.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::add`].
+    #[inline]
+    pub fn add(&self, values: &[&str], amount: i64) -> Result<(), Error> {
+        self.0.with(values, |place| I64Cell::new(place).add(amount))
+    }
+}
+
+impl UpDownCounterF64Family {
+    /// Adds to the series with these values, made if there is none.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::add`]; InvalidArgument for NaN or an infinite amount.
+    #[inline]
+    pub fn add(&self, values: &[&str], amount: f64) -> Result<(), Error> {
+        check_up_down_amount(amount)?;
+        self.0.with(values, |place| F64Cell::new(place).add(amount))
+    }
+}
+
+impl GaugeFamily {
+    /// Sets the series with these values, made if there is none.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::add`]; Limit past a cardinality limit too, because gauges cannot be
+    /// folded.
+    #[inline]
+    pub fn set(&self, values: &[&str], value: f64) -> Result<(), Error> {
+        self.0.with(values, |place| GaugeCell::new(place).set(value))
+    }
+
+    /// Adds to the series with these values, made if there is none.
+    ///
+    /// # Errors
+    /// As [`GaugeFamily::set`].
+    #[inline]
+    pub fn add(&self, values: &[&str], amount: f64) -> Result<(), Error> {
+        self.0.with(values, |place| GaugeCell::new(place).add(amount))
+    }
+}
+
+/// Histograms by label values.
+///
+/// Clone and send it freely. Values come in the order of the label names; an empty value is no
+/// label.
+#[derive(Debug, Clone)]
+pub struct HistogramFamily(Base);
+
+impl HistogramFamily {
+    /// The handle of one series, made if there is none.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::get`].
+    pub fn get(&self, values: &[&str]) -> Result<Histogram, Error> {
+        let at = self.0.locate(values)?;
+        let refused = Arc::clone(self.0.metrics.refused_nan());
+        Ok(Histogram::new(at.shape, at.found, at.family.bounds.clone(), refused))
+    }
+
+    /// Observes in the series with these values, made if there is none.
+    ///
+    /// NaN is not counted, but counted as dropped; ±Inf as [`Histogram::observe`] says.
+    ///
+    /// # Errors
+    /// As [`CounterFamily::add`].
+    #[inline]
+    pub fn observe(&self, values: &[&str], value: f64) -> Result<(), Error> {
+        if value.is_nan() {
+            self.0.metrics.refused_nan().fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            return Ok(());
+        }
+        let bounds = &self.0.family.bounds;
+        let bucket = bounds.bucket(value);
+        let buckets = bounds.len() + 1;
+        self.0.with(values, |place| HistogramCell::new(place, buckets).observe(bucket, value))
+    }
+}
+
+impl Metrics {
+    /// The family of histograms with these label names, made on first use; `bounds` empty: the
+    /// family's, or the engine's default.
+    ///
+    /// # Errors
+    /// InvalidArgument for a bad name, label name or bounds, Conflict with what the family is.
+    pub fn histogram_family(
+        &self,
+        name: &str,
+        bounds: &[f64],
+        label_names: &[&str],
+    ) -> Result<HistogramFamily, Error> {
+        let bounds = Some(bounds).filter(|bounds| !bounds.is_empty());
+        let what = (Kind::Histogram, Number::F64);
+        Base::new(self, name, what, bounds, label_names).map(HistogramFamily)
+    }
+}

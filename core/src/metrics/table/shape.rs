@@ -1,0 +1,599 @@
+//! [`Shape`]: the series of one family that have the same label names.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU32, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+};
+
+use parking_lot::Mutex;
+use tallyport_plugin_api::{Kind, Number};
+
+use super::{
+    Memory,
+    slots::{self, Inserted, MAX_ROWS},
+    state::{self, Swept},
+    text,
+};
+use crate::{
+    metrics::arena::{
+        At, Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, Place, Run, U64Cell, UNIT,
+    },
+    model::{Error, ErrorKind, grace},
+};
+
+/// Words of a row: state, hash, creation time (low, high), then where the text of each label lies.
+const HEAD: usize = 4;
+const STATE: usize = 0;
+const HASH: usize = 1;
+
+/// Rows of the first segment; each further one doubles.
+const FIRST: u32 = 4;
+/// Segments for [`MAX_ROWS`].
+const SEGMENTS: usize = 22;
+/// Segments of a histogram's rows that get per-CPU cells: 1,020 rows. Later ones share theirs,
+/// because a histogram takes 16 bytes a bucket and CPU.
+const PER_CPU_HISTOGRAMS: usize = 8;
+/// Slots of a new table.
+const FIRST_SLOTS: usize = 8;
+/// Rows that are gone before somebody asks whether their memory can be used again.
+const BATCH: usize = 64;
+
+/// What the cells of a family are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) kind: Kind,
+    pub(crate) number: Number,
+    /// Of a histogram, the one up to +Inf included; else 0.
+    pub(crate) buckets: usize,
+    /// What the family asked for.
+    pub(crate) cells: Option<Cells>,
+}
+
+impl Layout {
+    /// Bytes of a cell.
+    fn bytes(self) -> usize {
+        match (self.kind, self.number) {
+            (Kind::Histogram, _) => HistogramCell::bytes(self.buckets),
+            (Kind::Gauge, _) => GaugeCell::BYTES,
+            (_, Number::U64) => U64Cell::BYTES,
+            (_, Number::I64) => I64Cell::BYTES,
+            (_, Number::F64) => F64Cell::BYTES,
+        }
+    }
+
+    fn cells(self, segment: usize) -> Cells {
+        match (self.kind, self.cells) {
+            (Kind::Gauge, _) => Cells::Shared,
+            (_, Some(cells)) => cells,
+            (Kind::Histogram, None) if segment >= PER_CPU_HISTOGRAMS => Cells::Shared,
+            (_, None) => Cells::PerCpu,
+        }
+    }
+}
+
+/// Which limits hold for a new series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// All.
+    Limited,
+    /// None but that of memory itself: for the few that exist so that nothing is lost.
+    Always,
+}
+
+/// How far a table is, so that who read it before reads what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Extent {
+    /// Rows at and past it were never used.
+    pub(crate) used: u32,
+    /// Series taken out so far.
+    pub(crate) removed: u64,
+    /// Rows that became another series so far.
+    pub(crate) reused: u64,
+}
+
+/// The series of one family with one set of label names. Any thread.
+pub(crate) struct Shape {
+    memory: Arc<Memory>,
+    layout: Layout,
+    /// Sorted.
+    names: Box<[Box<str>]>,
+    /// Where the slots lie, and how many: `at << 32 | count`. 0 before the first.
+    slots: AtomicU64,
+    segments: [Segment; SEGMENTS],
+    live: AtomicUsize,
+    writing: Mutex<Writing>,
+}
+
+/// Where the rows of a segment and their cells lie; written once, before a slot leads there.
+#[derive(Debug, Default)]
+struct Segment {
+    rows: AtomicU32,
+    /// `offset << 1 | shared`.
+    cells: AtomicUsize,
+}
+
+/// What changes with the rows; its lock orders all changes.
+#[derive(Debug, Default)]
+struct Writing {
+    extent: Extent,
+    /// Rows below it have a cell.
+    ready: u32,
+    /// Rows to use again.
+    free: Vec<u32>,
+    /// Rows to free after a grace.
+    gone: Vec<u32>,
+    /// Slots to free after a grace: where, and bytes.
+    outgrown: Vec<(At, usize)>,
+    /// Slots that hold a row, or held one.
+    filled: usize,
+}
+
+/// A series that was found or made, pinned for its finder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) row: u32,
+    pub(crate) place: Place,
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (names, series) = (&self.names, self.len());
+        f.debug_struct("Shape")
+            .field("names", names)
+            .field("series", &series)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shape {
+    /// An empty table; `names` are sorted and checked.
+    pub(crate) fn new(memory: &Arc<Memory>, layout: Layout, names: Box<[Box<str>]>) -> Self {
+        Self {
+            memory: Arc::clone(memory),
+            layout,
+            names,
+            slots: AtomicU64::new(0),
+            segments: Default::default(),
+            live: AtomicUsize::new(0),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// The label names, sorted.
+    pub(crate) fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
+    /// What its cells are.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
+    /// Hash of label values in the order of [`Shape::names`].
+    #[inline]
+    pub(crate) fn hash<'v>(&self, value: impl Fn(usize) -> &'v str) -> u32 {
+        self.memory.hash.of((0..self.names.len()).map(value))
+    }
+
+    /// Calls `f` with the cell of the series with these values, if there is one. No lock, no
+    /// reference count: nothing is reused while `f` runs, which must not wait.
+    #[inline]
+    pub(crate) fn with<'v, R>(
+        &self,
+        hash: u32,
+        value: impl Fn(usize) -> &'v str,
+        f: impl FnOnce(Place) -> R,
+    ) -> Option<R> {
+        match grace::enter_alone() {
+            Some(_section) => self.with_in_section(hash, value, f),
+            None => self.with_care(hash, value, f),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn with_care<'v, R>(
+        &self,
+        hash: u32,
+        value: impl Fn(usize) -> &'v str,
+        f: impl FnOnce(Place) -> R,
+    ) -> Option<R> {
+        let _section = grace::enter_with_care();
+        self.with_in_section(hash, value, f)
+    }
+
+    #[inline(always)]
+    fn with_in_section<'v, R>(
+        &self,
+        hash: u32,
+        value: impl Fn(usize) -> &'v str,
+        f: impl FnOnce(Place) -> R,
+    ) -> Option<R> {
+        let (row, words) = self.find(hash, value)?;
+        state::touch(words.get(STATE)?).then(|| f(self.place(row)))
+    }
+
+    /// The series with these values, pinned: let go of it with [`Shape::unpin`].
+    pub(crate) fn get<'v>(&self, hash: u32, value: impl Fn(usize) -> &'v str) -> Option<Found> {
+        grace::within(|| {
+            let (row, words) = self.find(hash, value)?;
+            state::pin(words.get(STATE)?).then(|| Found { row, place: self.place(row) })
+        })
+    }
+
+    /// The series with these values, pinned, made if there is none.
+    ///
+    /// `admit` counts it against the limits on numbers, and is called when it is about to be made;
+    /// when it fails afterwards, `dismiss` takes the count back.
+    ///
+    /// # Errors
+    /// What `admit` says; Limit when memory for cells or texts is used.
+    pub(crate) fn make<'v>(
+        &self,
+        hash: u32,
+        value: impl Fn(usize) -> &'v str + Copy,
+        (admission, created_ns): (Admission, u64),
+        admit: impl FnOnce() -> Result<(), Error>,
+        dismiss: impl FnOnce(),
+    ) -> Result<Found, Error> {
+        let mut writing = self.writing.lock();
+        // Rows are taken out under the lock, so this one stays while it is pinned.
+        if let Some((row, words)) = self.find(hash, value)
+            && words.get(STATE).is_some_and(state::pin)
+        {
+            return Ok(Found { row, place: self.place(row) });
+        }
+        admit()?;
+        let mut made = self.insert(&mut writing, hash, value, admission, created_ns);
+        if made.is_err() && !writing.gone.is_empty() {
+            self.reclaim(&mut writing);
+            made = self.insert(&mut writing, hash, value, admission, created_ns);
+        }
+        made.inspect_err(|_| dismiss())
+    }
+
+    /// Takes a series out. False when there is none; handles to it record where nobody looks.
+    pub(crate) fn remove<'v>(&self, hash: u32, value: impl Fn(usize) -> &'v str) -> bool {
+        let mut writing = self.writing.lock();
+        let Some((row, words)) = self.find(hash, value) else { return false };
+        self.take_out(&mut writing, row, words, state::remove)
+    }
+
+    /// Takes every series out. Returns how many.
+    pub(crate) fn clear(&self) -> usize {
+        let mut writing = self.writing.lock();
+        let rows = 0..writing.extent.used;
+        rows.filter(|row| {
+            let words = self.row(*row).unwrap_or_default();
+            self.take_out(&mut writing, *row, words, state::remove)
+        })
+        .count()
+    }
+
+    /// One more pin of a row that is pinned.
+    pub(crate) fn pin_again(&self, row: u32) {
+        if let Some(state) = self.row(row).and_then(|words| words.get(STATE)) {
+            state::pin_again(state);
+        }
+    }
+
+    /// Lets a pin go.
+    pub(crate) fn unpin(&self, row: u32) {
+        let state = self.row(row).and_then(|words| words.get(STATE));
+        if state.is_some_and(state::unpin) {
+            let mut writing = self.writing.lock();
+            writing.gone.push(row);
+            self.reclaim_if_many(&mut writing);
+        }
+    }
+
+    /// Counts a sweep of every row; the rows that fade, for [`Shape::expire`] after a grace.
+    pub(crate) fn sweep(&self) -> Vec<u32> {
+        let used = self.writing.lock().extent.used;
+        let fading = |row: &u32| {
+            let state = self.row(*row).and_then(|words| words.get(STATE));
+            state.is_some_and(|state| state::sweep(state) == Swept::Fading)
+        };
+        (0..used).filter(fading).collect()
+    }
+
+    /// Takes out those rows that are still fading. Returns how many; after a grace.
+    pub(crate) fn expire(&self, rows: &[u32]) -> usize {
+        let mut writing = self.writing.lock();
+        let expire = |state: &AtomicU32| state::expire(state).then_some(true);
+        rows.iter()
+            .filter(|row| {
+                let words = self.row(**row).unwrap_or_default();
+                self.take_out(&mut writing, **row, words, expire)
+            })
+            .count()
+    }
+
+    /// How far it is.
+    pub(crate) fn extent(&self) -> Extent {
+        self.writing.lock().extent
+    }
+
+    /// The series among some rows, in order. They stay what they are until the section ends.
+    pub(crate) fn live(&self, rows: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
+        let live = |row: &u32| {
+            self.row(*row).and_then(|words| words.get(STATE)).is_some_and(state::is_live)
+        };
+        rows.filter(live)
+    }
+
+    /// When a row's series was made, in nanoseconds since the Unix epoch; 0 for no row.
+    pub(crate) fn created_ns(&self, row: u32) -> u64 {
+        match self.row(row) {
+            Some([_, _, low, high, ..]) => {
+                u64::from(high.load(Relaxed)) << 32 | u64::from(low.load(Relaxed))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Where a row's texts lie, each with its text and the text's number. In a section.
+    pub(crate) fn texts(&self, row: u32) -> impl Iterator<Item = (At, &str, u32)> {
+        let words = self.row(row).and_then(|words| words.get(HEAD..)).unwrap_or_default();
+        words.iter().map(|word| {
+            let at = word.load(Relaxed);
+            let (text, serial) = text::read(&self.memory.heap, at);
+            (at, text, serial)
+        })
+    }
+
+    /// The row of these values. In a section, or with the lock.
+    #[inline]
+    fn find<'v>(&self, hash: u32, value: impl Fn(usize) -> &'v str) -> Option<(u32, &[AtomicU32])> {
+        slots::find(self.slots(), hash, |row| {
+            let words = self.row(row)?;
+            let (head, texts) = words.split_at_checked(HEAD)?;
+            if head.get(HASH)?.load(Relaxed) != hash {
+                return None;
+            }
+            let is = |(index, at): (usize, &AtomicU32)| {
+                text::is(&self.memory.heap, at.load(Relaxed), value(index))
+            };
+            texts.iter().enumerate().all(is).then_some((row, words))
+        })
+    }
+
+    #[inline]
+    fn slots(&self) -> &[AtomicU32] {
+        let word = self.slots.load(Acquire);
+        self.memory.heap.words((word >> 32) as At, 0, word as u32 as usize)
+    }
+
+    /// The words of a row.
+    #[inline]
+    fn row(&self, row: u32) -> Option<&[AtomicU32]> {
+        let (segment, index) = split(row);
+        let at = self.segments.get(segment)?.rows.load(Acquire);
+        if at == 0 {
+            return None;
+        }
+        let words = HEAD + self.names.len();
+        let row = self.memory.heap.words(at, index * words, words);
+        (row.len() == words).then_some(row)
+    }
+
+    /// Where a row's cell lies.
+    #[inline]
+    pub(crate) fn place(&self, row: u32) -> Place {
+        let (segment, index) = split(row);
+        let word = self.segments.get(segment).map_or(1, |segment| segment.cells.load(Relaxed));
+        let cells = if word & 1 == 1 { Cells::Shared } else { Cells::PerCpu };
+        self.memory.arena.place((word >> 1) + index * self.layout.bytes(), cells)
+    }
+
+    fn cells(&self, row: u32) -> Cells {
+        let segment = self.segments.get(split(row).0);
+        match segment.map_or(1, |segment| segment.cells.load(Relaxed)) & 1 {
+            1 => Cells::Shared,
+            _ => Cells::PerCpu,
+        }
+    }
+
+    /// Makes the series, which is not there.
+    fn insert<'v>(
+        &self,
+        writing: &mut Writing,
+        hash: u32,
+        value: impl Fn(usize) -> &'v str + Copy,
+        admission: Admission,
+        created_ns: u64,
+    ) -> Result<Found, Error> {
+        self.grow_slots(writing)?;
+        let row = self.free_row(writing, admission)?;
+        let words = self.row(row).unwrap_or_default();
+        let (head, texts) = words.split_at_checked(HEAD).unwrap_or_default();
+        for (index, at) in texts.iter().enumerate() {
+            match self.memory.texts.keep(&self.memory.heap, &self.memory.hash, value(index)) {
+                Ok(kept) => at.store(kept, Relaxed),
+                Err(full) => {
+                    // Nobody was led to the texts of this row yet, but to those of others.
+                    self.release_texts(texts.get(..index).unwrap_or_default());
+                    self.memory.arena.refund(self.layout.bytes(), self.cells(row));
+                    writing.free.push(row);
+                    return Err(full);
+                }
+            }
+        }
+        let created = [created_ns as u32, (created_ns >> 32) as u32];
+        for (word, value) in head.iter().skip(HASH).zip([hash, created[0], created[1]]) {
+            word.store(value, Relaxed);
+        }
+        self.memory.changed();
+        if let Some(word) = head.get(STATE) {
+            state::make(word, true);
+        }
+        if slots::insert(self.slots(), hash, row) == Inserted::New {
+            writing.filled += 1;
+        }
+        self.live.fetch_add(1, Relaxed);
+        Ok(Found { row, place: self.place(row) })
+    }
+
+    /// A row without a series, with a zeroed cell that is charged.
+    fn free_row(&self, writing: &mut Writing, admission: Admission) -> Result<u32, Error> {
+        let bytes = self.layout.bytes();
+        let charge = |row: u32| match admission {
+            Admission::Always => {
+                self.memory.arena.charge_anyway(bytes, self.cells(row));
+                Ok(())
+            }
+            Admission::Limited => self.memory.arena.charge(bytes, self.cells(row)),
+        };
+        if writing.free.is_empty() && writing.gone.len() >= BATCH {
+            self.reclaim(writing);
+        }
+        if let Some(row) = writing.free.pop() {
+            if let Err(full) = charge(row) {
+                writing.free.push(row);
+                return Err(full);
+            }
+            writing.extent.reused += 1;
+            return Ok(row);
+        }
+        if writing.extent.used >= writing.ready {
+            self.new_segment(writing)?;
+        }
+        let row = writing.extent.used;
+        charge(row)?;
+        writing.extent.used += 1;
+        Ok(row)
+    }
+
+    /// Gets memory for more rows.
+    fn new_segment(&self, writing: &mut Writing) -> Result<(), Error> {
+        let full = |what: &str| Error::new(ErrorKind::Limit, what).with_field("labels");
+        // Behind the segment of the last row, which may have fewer cells than rows.
+        let number = if writing.ready == 0 { 0 } else { split(writing.ready - 1).0 + 1 };
+        let capacity = FIRST << number;
+        let first = capacity - FIRST;
+        let Some(segment) = self.segments.get(number).filter(|_| first < MAX_ROWS) else {
+            return Err(full("a metric has at most 16 Mi series of one set of label names"));
+        };
+        let bytes = capacity as usize * (HEAD + self.names.len()) * 4;
+        let Run { offset, count, cells } = self.memory.arena.reserve(
+            self.layout.bytes(),
+            capacity as usize,
+            self.layout.cells(number),
+        )?;
+        let Some(at) = self.memory.heap.allocate(bytes) else {
+            return Err(full("no address space is left for series"));
+        };
+        segment.cells.store(offset << 1 | usize::from(cells == Cells::Shared), Relaxed);
+        segment.rows.store(at, Release);
+        writing.extent.used = first;
+        writing.ready = first + count as u32;
+        Ok(())
+    }
+
+    /// Makes room for one more slot: at most three quarters are filled.
+    fn grow_slots(&self, writing: &mut Writing) -> Result<(), Error> {
+        let old = self.slots();
+        if (writing.filled + 1) * 4 <= old.len() * 3 {
+            return Ok(());
+        }
+        // Twice what there is, unless most of the slots only held a row once.
+        let live = self.live.load(Relaxed) + 1;
+        let count = (live * 2).next_power_of_two().max(FIRST_SLOTS);
+        let Some(at) = self.memory.heap.allocate(count * 4) else {
+            let message = "no address space is left for series";
+            return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
+        };
+        let new = self.memory.heap.words(at, 0, count);
+        let rows = self.live(0..writing.extent.used);
+        writing.filled = rows
+            .filter(|row| {
+                let hash = self.row(*row).and_then(|words| words.get(HASH));
+                let hash = hash.map_or(0, |hash| hash.load(Relaxed));
+                slots::insert(new, hash, *row) != Inserted::Full
+            })
+            .count();
+        let before = self.slots.swap(u64::from(at) << 32 | count as u64, Release);
+        if before != 0 {
+            writing.outgrown.push(((before >> 32) as At, before as u32 as usize * 4));
+            self.reclaim_if_many(writing);
+        }
+        Ok(())
+    }
+
+    /// Takes a row out if `take` does so with its state, which says whether it has no pins.
+    fn take_out(
+        &self,
+        writing: &mut Writing,
+        row: u32,
+        words: &[AtomicU32],
+        take: impl FnOnce(&AtomicU32) -> Option<bool>,
+    ) -> bool {
+        let [word, hash, ..] = words else { return false };
+        if !state::is_live(word) {
+            return false;
+        }
+        self.memory.changed();
+        let Some(unpinned) = take(word) else { return false };
+        slots::remove(self.slots(), hash.load(Relaxed), row);
+        writing.extent.removed += 1;
+        self.live.fetch_sub(1, Relaxed);
+        if unpinned {
+            writing.gone.push(row);
+            self.reclaim_if_many(writing);
+        }
+        true
+    }
+
+    fn reclaim_if_many(&self, writing: &mut Writing) {
+        if writing.gone.len() >= BATCH || writing.outgrown.len() >= 2 {
+            self.reclaim(writing);
+        }
+    }
+
+    /// Frees what is gone, if nobody can be using it.
+    fn reclaim(&self, writing: &mut Writing) {
+        if writing.gone.is_empty() && writing.outgrown.is_empty() || !grace::all_passed() {
+            return;
+        }
+        for row in writing.gone.drain(..) {
+            let words = self.row(row).unwrap_or_default();
+            let Some((head, texts)) = words.split_at_checked(HEAD) else { continue };
+            self.place(row).zero(self.layout.bytes());
+            self.release_texts(texts);
+            head.first().into_iter().for_each(state::free);
+            self.memory.arena.refund(self.layout.bytes(), self.cells(row));
+            writing.free.push(row);
+        }
+        for (at, bytes) in writing.outgrown.drain(..) {
+            self.memory.heap.release(at, bytes);
+        }
+    }
+
+    fn release_texts(&self, texts: &[AtomicU32]) {
+        for at in texts {
+            let at = at.load(Relaxed);
+            self.memory.texts.release(&self.memory.heap, &self.memory.hash, at);
+        }
+    }
+}
+
+/// A row's segment, and its index there.
+#[inline]
+fn split(row: u32) -> (usize, usize) {
+    let number = row + FIRST;
+    let segment = number.ilog2() - FIRST.ilog2();
+    (segment as usize, (number - (FIRST << segment)) as usize)
+}
+
+const _: () = assert!(UNIT.is_multiple_of(8));

@@ -1,0 +1,126 @@
+//! Open-addressed slots that lead from a hash to a row: read without a lock, by any thread.
+//!
+//! A slot is `tag << 24 | row + 1`, 0 where there never was one, [`TAKEN_OUT`] where one was. One
+//! thread at a time writes. A slot is published with Release after its row's words, and read with
+//! Acquire; the reader then compares the row in full. No unsafe code, no global state;
+//! tests/table_model.rs runs it under loom.
+
+use super::sync::{AtomicU32, Ordering};
+use Ordering::{Acquire, Relaxed, Release};
+
+/// Rows end here.
+pub(crate) const MAX_ROWS: u32 = TAKEN_OUT - 1;
+
+const ROW: u32 = (1 << 24) - 1;
+const TAG: u32 = !ROW;
+/// The slot of a row that was taken out; a search goes on behind it.
+const TAKEN_OUT: u32 = ROW;
+
+/// The first row of that hash that `is` accepts. Slots are a power of two, and never full.
+#[inline]
+pub(crate) fn find<R>(
+    slots: &[AtomicU32],
+    hash: u32,
+    mut is: impl FnMut(u32) -> Option<R>,
+) -> Option<R> {
+    let mask = slots.len().wrapping_sub(1);
+    let mut at = hash as usize & mask;
+    // Not for ever, whatever stands in memory that processes share.
+    for _ in 0..slots.len() {
+        let slot = slots.get(at)?.load(Acquire);
+        if slot == 0 {
+            return None;
+        }
+        if slot & TAG == hash & TAG
+            && slot & ROW != TAKEN_OUT
+            && let Some(found) = is((slot & ROW) - 1)
+        {
+            return Some(found);
+        }
+        at = (at + 1) & mask;
+    }
+    None
+}
+
+/// Puts a row in. False when there is no free slot. Returns whether a new slot was used up.
+pub(crate) fn insert(slots: &[AtomicU32], hash: u32, row: u32) -> Inserted {
+    let mask = slots.len().wrapping_sub(1);
+    let mut at = hash as usize & mask;
+    for _ in 0..slots.len() {
+        let Some(slot) = slots.get(at) else { break };
+        let before = slot.load(Relaxed);
+        if before & ROW == TAKEN_OUT || before == 0 {
+            slot.store(hash & TAG | (row + 1), Release);
+            return if before == 0 { Inserted::New } else { Inserted::Again };
+        }
+        at = (at + 1) & mask;
+    }
+    Inserted::Full
+}
+
+/// What became of an insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// In a slot that never held a row.
+    New,
+    /// In a slot that held one.
+    Again,
+    /// Nowhere.
+    Full,
+}
+
+/// Takes a row out.
+pub(crate) fn remove(slots: &[AtomicU32], hash: u32, row: u32) {
+    let mask = slots.len().wrapping_sub(1);
+    let mut at = hash as usize & mask;
+    for _ in 0..slots.len() {
+        let Some(slot) = slots.get(at) else { return };
+        let now = slot.load(Relaxed);
+        if now == 0 {
+            return;
+        }
+        if now == hash & TAG | (row + 1) {
+            return slot.store(TAKEN_OUT, Release);
+        }
+        at = (at + 1) & mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Few hashes, so that rows meet in every way.
+        #[test]
+        fn slots_equal_a_plain_map(
+            steps in prop::collection::vec((any::<bool>(), 0..12_u32, 0..8_u32), 1..300),
+        ) {
+            let slots: Vec<AtomicU32> = (0..32).map(|_| AtomicU32::new(0)).collect();
+            let mut model: HashMap<u32, u32> = HashMap::new();
+            let hash_of = |key: u32| (key % 5) << 24 | (key % 3);
+            for (adds, key, row) in steps {
+                let row = row * 16 + key;
+                match (adds, model.get(&key)) {
+                    (true, None) => {
+                        prop_assert_ne!(insert(&slots, hash_of(key), row), Inserted::Full);
+                        model.insert(key, row);
+                    }
+                    (false, Some(&known)) => {
+                        remove(&slots, hash_of(key), known);
+                        model.remove(&key);
+                    }
+                    _ => {}
+                }
+                for key in 0..12 {
+                    let found = find(&slots, hash_of(key), |row| (row % 16 == key).then_some(row));
+                    prop_assert_eq!(found, model.get(&key).copied());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Grace for the whole process: who looks something up without a lock announces it, and who takes
+//! something out of the tables waits for those who may have found it.
+//!
+//! One set of announcements serves every engine and the handles of the C API. [`enter`] costs a
+//! store at its start and one at its end; [`all_passed`] costs a `membarrier`.
+
+mod readers;
+mod sync;
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+pub use readers::{Alone, Section};
+use readers::{Announcement, Order, Readers};
+
+use super::platform::{barrier, this_thread};
+
+/// Threads with an announcement of their own.
+const THREADS: usize = 1024;
+
+static ANNOUNCEMENTS: [Announcement; THREADS] = [const { nobody() }; THREADS];
+static CROWD: Announcement = nobody();
+static READERS: Readers<'_> = Readers { threads: &ANNOUNCEMENTS, crowd: &CROWD };
+/// Whether readers may leave the fence to the freeing thread.
+static ORDER: AtomicU32 = AtomicU32::new(UNDECIDED);
+const UNDECIDED: u32 = 0;
+const WITH_BARRIER: u32 = 1;
+const WITH_FENCE: u32 = 2;
+
+const fn nobody() -> Announcement {
+    Announcement { owner: AtomicUsize::new(0), depth: AtomicU32::new(0) }
+}
+
+/// Decides how readers and freeing threads meet; before the first table that needs it.
+pub fn prepare() {
+    if ORDER.load(Relaxed) == UNDECIDED {
+        let order = if barrier::register() { WITH_BARRIER } else { WITH_FENCE };
+        // Of two threads at once both decide the same.
+        ORDER.store(order, Relaxed);
+    }
+}
+
+/// Begins a section in the frequent case; `None` means, use [`enter_with_care`].
+///
+/// Any thread, async-signal-safe.
+#[inline]
+#[must_use]
+pub fn enter_alone() -> Option<Alone<'static>> {
+    READERS.enter_alone(this_thread())
+}
+
+/// Begins a section whatever else runs: a thread's first one, one inside another, a thread past
+/// those that have an announcement of their own, or where fences are needed.
+#[cold]
+#[inline(never)]
+#[must_use]
+pub fn enter_with_care() -> Section<'static> {
+    if ORDER.load(Relaxed) == WITH_BARRIER {
+        READERS.enter(this_thread(), Order::Barrier)
+    } else {
+        // Thread pointers are even: under this identity `enter_alone` does not find the thread.
+        READERS.enter(this_thread() | 1, Order::Fence)
+    }
+}
+
+/// Runs `f` in a section: nothing that it finds is let go before it returns.
+#[inline]
+pub fn within<R>(f: impl FnOnce() -> R) -> R {
+    match enter_alone() {
+        Some(_section) => f(),
+        None => {
+            let _section = enter_with_care();
+            f()
+        }
+    }
+}
+
+/// Whether every section that ran when this was called has ended since.
+///
+/// False means: not now; nothing may be let go, ask again later. Never call it in a section.
+#[must_use]
+pub fn all_passed() -> bool {
+    let fenced = ORDER.load(Relaxed) != WITH_BARRIER;
+    READERS.all_passed(|| fenced || barrier::pass())
+}
