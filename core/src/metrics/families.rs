@@ -27,8 +27,8 @@ struct Base {
     shape: Arc<Shape>,
     /// Label names as the caller orders them.
     names: Arc<[Box<str>]>,
-    /// For each name in the table's order, its index in `names`.
-    order: Arc<[usize]>,
+    /// For each name of the table, its index in `names`; `None` where the order is the same.
+    order: Option<Arc<[usize]>>,
 }
 
 impl Base {
@@ -43,30 +43,53 @@ impl Base {
         let sorted = SortedLabels::new(&pairs)?;
         check_new(what.0, &sorted)?;
         let family = metrics.typed_family(name, what, bounds)?;
-        let shape = family.shape_or_make(sorted.names())?;
-        let place = |name: &str| names.iter().position(|other| *other == name);
+        let shape = family.shape_or_make(sorted.names(), names.iter().copied())?;
+        let index = |name: &Box<str>| names.iter().position(|other| **other == **name);
+        let order: Vec<usize> = shape.names().iter().filter_map(index).collect();
         Ok(Self {
             metrics: metrics.clone(),
             family: Arc::clone(family),
             shape: Arc::clone(shape),
             names: names.iter().map(|name| Box::from(*name)).collect(),
-            order: sorted.names().filter_map(place).collect(),
+            order: Some(order).filter(|order| !order.is_sorted()).map(Into::into),
         })
     }
 
     /// Calls `f` with the cell of the series with these values, made if there is none.
     #[inline]
     fn with<R>(&self, values: &[&str], f: impl Fn(Place) -> R) -> Result<R, Error> {
-        if values.len() == self.order.len() {
-            let value = |index: usize| {
-                self.order.get(index).and_then(|at| values.get(*at)).copied().unwrap_or_default()
-            };
-            // An empty value is no label: no series of this table has one, so it is not found.
-            if let Some(done) = self.shape.with(self.shape.hash(value), value, &f) {
-                return Ok(done);
-            }
+        // An empty value is no label: no series of this table has one, so it is not found. Nor is
+        // one with another number of values.
+        let done = match &self.order {
+            None => self.shape.with(values, &f),
+            Some(order) => self.with_reordered(order, values, &f),
+        };
+        match done {
+            Some(done) => Ok(done),
+            None => self.make(values, f),
         }
-        self.make(values, f)
+    }
+
+    /// For callers that order the names in another way than who declared them first.
+    #[inline(never)]
+    fn with_reordered<R>(
+        &self,
+        order: &[usize],
+        values: &[&str],
+        f: impl Fn(Place) -> R,
+    ) -> Option<R> {
+        if values.len() != order.len() {
+            return None;
+        }
+        let value = |index: &usize| values.get(*index).copied().unwrap_or_default();
+        let mut inline = [""; 8];
+        match inline.get_mut(..order.len()) {
+            Some(inline) => {
+                inline.iter_mut().zip(order).for_each(|(at, index)| *at = value(index));
+                self.shape.with(inline, f)
+            }
+            None => self.shape.with(&order.iter().map(value).collect::<Vec<_>>(), f),
+        }
     }
 
     #[cold]

@@ -124,34 +124,34 @@ impl Family {
     /// The series with these label names, sorted.
     pub(crate) fn shape<'n>(
         &self,
-        names: impl ExactSizeIterator<Item = &'n str> + Clone,
+        sorted: impl ExactSizeIterator<Item = &'n str> + Clone,
     ) -> Option<&Arc<Shape>> {
-        self.shapes.find(self.memory.hash.of(names.clone()), |shape| {
-            let known = shape.names();
-            known.len() == names.len() && known.iter().zip(names.clone()).all(|(a, b)| **a == *b)
-        })
+        let hash = self.memory.hash.of(sorted.clone());
+        self.shapes.find(hash, |shape| shape.is_named(sorted.clone()))
     }
 
-    /// The series with these label names, sorted and checked; made if need be.
+    /// The series with these label names, sorted and checked; made if need be, for values in the
+    /// order of `declared`.
     ///
     /// # Errors
     /// Limit, where very many sets of names have one hash.
     pub(crate) fn shape_or_make<'n>(
         &self,
-        names: impl ExactSizeIterator<Item = &'n str> + Clone,
+        sorted: impl ExactSizeIterator<Item = &'n str> + Clone,
+        declared: impl Iterator<Item = &'n str>,
     ) -> Result<&Arc<Shape>, Error> {
-        if let Some(shape) = self.shape(names.clone()) {
+        if let Some(shape) = self.shape(sorted.clone()) {
             return Ok(shape);
         }
         let mut order = self.order.lock();
-        if let Some(shape) = self.shape(names.clone()) {
+        if let Some(shape) = self.shape(sorted.clone()) {
             return Ok(shape);
         }
-        let Some(place) = self.shapes.free_place(self.memory.hash.of(names.clone())) else {
+        let Some(place) = self.shapes.free_place(self.memory.hash.of(sorted)) else {
             let message = "too many sets of label names have one hash; use others";
             return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
         };
-        let names = names.map(Box::from).collect();
+        let names = declared.map(Box::from).collect();
         let shape = Arc::new(Shape::new(&self.memory, self.layout(), names));
         order.push(Arc::clone(&shape));
         Ok(place.get_or_init(|| Box::new(shape)))

@@ -222,10 +222,9 @@ impl Metrics {
     pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
         let family = self.find(name)?;
         let labels = SortedLabels::new(labels)?;
-        let removed = family.shape(labels.names()).is_some_and(|shape| {
-            let value = |index| labels.value(index);
-            shape.remove(shape.hash(value), value)
-        });
+        let removed = family
+            .shape(labels.names())
+            .is_some_and(|shape| shape.remove(&labels.values(shape.ranks())));
         if !removed {
             let message = format!("metric `{name}` has no series {labels}");
             return Err(Error::new(ErrorKind::NotFound, message).with_field("labels"));
@@ -325,8 +324,8 @@ impl Metrics {
         };
         let family = self.family(&what, None)?;
         let labels = SortedLabels::new(&[("reason", reason)])?;
-        let shape = family.shape_or_make(labels.names())?;
-        let found = self.make(family, shape, |index| labels.value(index), Admission::Always)?;
+        let shape = family.shape_or_make(labels.names(), labels.names())?;
+        let found = self.make(family, shape, &[reason], Admission::Always)?;
         Ok(Counter::new(shape, found))
     }
 
@@ -428,17 +427,17 @@ impl Metrics {
         family: &'m Arc<Family>,
         labels: &SortedLabels<'_>,
     ) -> Result<Located<'m>, Error> {
-        let value = |index| labels.value(index);
         let known = family.shape(labels.names());
         if let Some(shape) = known
-            && let Some(found) = shape.get(shape.hash(value), value)
+            && let Some(found) = shape.get(&labels.values(shape.ranks()))
         {
             return Ok(Located { family, shape, found });
         }
         check_new(family.kind, labels)?;
         let made = self.check_room(family).and_then(|()| {
-            let shape = family.shape_or_make(labels.names())?;
-            let found = self.make(family, shape, value, Admission::Limited)?;
+            let shape = family.shape_or_make(labels.names(), labels.names())?;
+            let values = labels.values(shape.ranks());
+            let found = self.make(family, shape, &values, Admission::Limited)?;
             Ok(Located { family, shape, found })
         });
         let made = made.or_else(|refused| match refused.kind() {
@@ -449,11 +448,11 @@ impl Metrics {
     }
 
     /// Makes a series, pinned, unless another thread just did.
-    fn make<'v>(
+    fn make(
         &self,
         family: &Family,
         shape: &Shape,
-        value: impl Fn(usize) -> &'v str + Copy,
+        values: &[&str],
         admission: Admission,
     ) -> Result<Found, Error> {
         let admit = || match admission {
@@ -466,7 +465,7 @@ impl Metrics {
         };
         let dismiss = || self.uncount(family, 1);
         let now = self.0.clock.unix_ns();
-        shape.make(shape.hash(value), value, (admission, now), admit, dismiss)
+        shape.make(values, (admission, now), admit, dismiss)
     }
 
     /// Whether a limit on the number of series is reached.
@@ -524,11 +523,11 @@ impl Metrics {
         if gauge {
             return Err(refused);
         }
-        let value = |_| "true";
-        let shape = family.shape_or_make(std::iter::once(OVERFLOW_LABEL))?;
-        let found = match shape.get(shape.hash(value), value) {
+        let name = std::iter::once(OVERFLOW_LABEL);
+        let shape = family.shape_or_make(name.clone(), name)?;
+        let found = match shape.get(&["true"]) {
             Some(found) => found,
-            None => self.make(family, shape, value, Admission::Always)?,
+            None => self.make(family, shape, &["true"], Admission::Always)?,
         };
         Ok(Located { family, shape, found })
     }

@@ -5,6 +5,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+/// The golden ratio of 2^64: odd, and its multiples spread.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Seeds of one table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextHash {
@@ -39,16 +42,23 @@ impl TextHash {
             4..8 => (u64::from(u32_at(bytes, 0)), u64::from(u32_at(bytes, length - 4))),
             8..=16 => (u64_at(bytes, 0), u64_at(bytes, length - 8)),
             _ => {
-                let mut at = 0;
-                while at + 16 < length {
-                    hash = fold(u64_at(bytes, at) ^ hash, u64_at(bytes, at + 8) ^ self.mix);
-                    at += 16;
+                let mut rest = bytes;
+                // The last sixteen overlap what was taken before.
+                while let Some((block, more)) = rest.split_first_chunk::<16>()
+                    && !more.is_empty()
+                {
+                    let [low, high] = halves(block);
+                    hash = fold(low ^ hash, high ^ self.mix);
+                    rest = more;
                 }
-                (u64_at(bytes, length - 16), u64_at(bytes, length - 8))
+                match bytes.last_chunk::<16>().map(halves) {
+                    Some([low, high]) => (low, high),
+                    None => (0, 0),
+                }
             }
         };
         // Added to the seed, so that no byte of a text can undo another length.
-        let mix = self.mix.wrapping_add((length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mix = self.mix.wrapping_add((length as u64).wrapping_mul(STEP));
         fold(low ^ hash, high ^ mix)
     }
 }
@@ -60,21 +70,46 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if length != b.len() {
         return false;
     }
-    match length {
-        0..4 => a.iter().zip(b).all(|(a, b)| a == b),
-        4..8 => u32_at(a, 0) == u32_at(b, 0) && u32_at(a, length - 4) == u32_at(b, length - 4),
-        8..16 => u64_at(a, 0) == u64_at(b, 0) && u64_at(a, length - 8) == u64_at(b, length - 8),
-        16..=32 => {
-            u128_at(a, 0) == u128_at(b, 0) && u128_at(a, length - 16) == u128_at(b, length - 16)
+    if length >= 16 {
+        if length > 32 {
+            return same_long(a, b);
         }
-        _ => a == b,
+        // Both halves before the one branch.
+        return (a.first_chunk::<16>() == b.first_chunk())
+            & (a.last_chunk::<16>() == b.last_chunk());
     }
+    let differ = if length >= 8 {
+        (u64_at(a, 0) ^ u64_at(b, 0)) | (u64_at(a, length - 8) ^ u64_at(b, length - 8))
+    } else if length >= 4 {
+        u64::from((u32_at(a, 0) ^ u32_at(b, 0)) | (u32_at(a, length - 4) ^ u32_at(b, length - 4)))
+    } else if length > 0 {
+        let at = |bytes: &[u8], index: usize| bytes.get(index).map_or(0, |byte| u64::from(*byte));
+        let middle = length / 2;
+        (at(a, 0) ^ at(b, 0))
+            | (at(a, middle) ^ at(b, middle))
+            | (at(a, length - 1) ^ at(b, length - 1))
+    } else {
+        0
+    };
+    differ == 0
+}
+
+#[cold]
+#[inline(never)]
+fn same_long(a: &[u8], b: &[u8]) -> bool {
+    a == b
 }
 
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
+}
+
+#[inline]
+fn halves(block: &[u8; 16]) -> [u64; 2] {
+    let block = u128::from_le_bytes(*block);
+    [block as u64, (block >> 64) as u64]
 }
 
 macro_rules! words {
@@ -88,7 +123,7 @@ macro_rules! words {
     )+};
 }
 
-words!(u32_at: u32, u64_at: u64, u128_at: u128);
+words!(u32_at: u32, u64_at: u64);
 
 #[cfg(test)]
 mod tests {

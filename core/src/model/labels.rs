@@ -3,7 +3,7 @@
 //! A label with an empty value is the same as no label (the Prometheus data model says so), so it
 //! is not kept: two series that a server would take for one cannot exist.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use super::{Error, MAX_VALUE_BYTES, check_label_name};
 
@@ -70,10 +70,15 @@ impl<'a> SortedLabels<'a> {
         self.pairs().iter().map(|(name, _)| *name)
     }
 
-    /// The value of the label at an index; empty past the last.
-    #[inline]
-    pub(crate) fn value(&self, index: usize) -> &'a str {
-        self.pairs().get(index).map_or("", |(_, value)| *value)
+    /// The values in another order: of each name in turn, by where it stands among the sorted ones.
+    pub(crate) fn values(&self, ranks: &[u8]) -> Values<'a> {
+        let value = |rank: &u8| self.pairs().get(usize::from(*rank)).map_or("", |pair| pair.1);
+        let mut values = Values { inline: [""; INLINE], heap: Vec::new(), len: ranks.len() };
+        match values.inline.get_mut(..ranks.len()) {
+            Some(inline) => inline.iter_mut().zip(ranks).for_each(|(at, rank)| *at = value(rank)),
+            None => values.heap = ranks.iter().map(value).collect(),
+        }
+        values
     }
 
     /// Checks every name and value, for a series that is about to be created.
@@ -89,6 +94,23 @@ impl<'a> SortedLabels<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Label values in some order; few of them without allocating.
+#[derive(Debug)]
+pub(crate) struct Values<'a> {
+    inline: [&'a str; INLINE],
+    /// Where more are.
+    heap: Vec<&'a str>,
+    len: usize,
+}
+
+impl<'a> Deref for Values<'a> {
+    type Target = [&'a str];
+
+    fn deref(&self) -> &[&'a str] {
+        self.inline.get(..self.len).unwrap_or(&self.heap)
     }
 }
 
@@ -108,7 +130,7 @@ mod tests {
         let b = SortedLabels::new(&[("a", "1"), ("b", "2")]).unwrap();
         assert_eq!(a.pairs(), b.pairs());
         assert_eq!(a.names().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!([a.value(0), a.value(1), a.value(2)], ["1", "2", ""]);
+        assert_eq!(*a.values(&[1, 0, 2]), ["2", "1", ""]);
         assert_eq!(a.to_string(), r#"{"a": "1", "b": "2"}"#);
     }
 
@@ -118,6 +140,7 @@ mod tests {
         let labels: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
         let sorted = SortedLabels::new(&labels).unwrap();
         assert!(sorted.pairs().is_sorted() && sorted.pairs().len() == MAX_LABELS);
+        assert_eq!(*sorted.values(&[3; 9]), ["x"; 9]);
     }
 
     #[test]

@@ -248,11 +248,17 @@ impl Next<'_> {
         part.extent = part.shape.extent();
         for row in part.shape.live(from..part.extent.used) {
             let start = number(self.label_pairs.len(), "labels")?;
-            for ((at, text, serial), name) in part.shape.texts(row).zip(&part.names) {
+            let count = part.names.len();
+            let first = self.label_pairs.len();
+            self.label_pairs.resize(first + count, tallyport_label_pair { name: 0, value: 0 });
+            let texts = part.shape.texts(row).zip(&part.names).zip(part.shape.ranks());
+            for (((at, text, serial), name), rank) in texts {
                 let value = self.value(at, text, serial)?;
-                self.label_pairs.push(tallyport_label_pair { name: *name, value });
+                if let Some(pair) = self.label_pairs.get_mut(first + usize::from(*rank)) {
+                    *pair = tallyport_label_pair { name: *name, value };
+                }
             }
-            self.label_ranges.push(tallyport_range { start, count: part.names.len() as u32 });
+            self.label_ranges.push(tallyport_range { start, count: count as u32 });
             self.created_ns.push(part.shape.created_ns(row));
             part.rows.push(row);
         }

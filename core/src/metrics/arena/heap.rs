@@ -4,7 +4,9 @@
 //! the same pieces will lie in memory that processes map at different addresses. An offset that
 //! leads outside gives nothing. Pages are touched as they are used.
 
-use std::{collections::BTreeMap, ptr::NonNull, slice, sync::atomic::AtomicU32};
+use std::{
+    collections::BTreeMap, marker::PhantomData, ptr::NonNull, slice, sync::atomic::AtomicU32,
+};
 
 use parking_lot::Mutex;
 
@@ -80,12 +82,49 @@ impl Heap {
         self.space.lock().free.entry(rounded(bytes)).or_default().push(at);
     }
 
-    /// Words of a piece, from the one at `first` on; none where that is outside.
+    /// Where it lies, to be kept in registers while pieces are read.
+    #[inline]
+    pub(crate) fn view(&self) -> View<'_> {
+        View { base: self.mapping.base(), bytes: self.bytes, heap: PhantomData }
+    }
+
+    /// As [`View::words`].
     #[inline]
     pub(crate) fn words(&self, at: At, first: usize, count: usize) -> &[AtomicU32] {
+        self.view().words(at, first, count)
+    }
+
+    /// As [`View::bytes`].
+    pub(crate) fn bytes(&self, at: At, first: usize, count: usize) -> &[u8] {
+        self.view().bytes(at, first, count)
+    }
+
+    /// Writes bytes into a piece that only the caller knows yet, from the word at `first` on.
+    pub(crate) fn fill(&self, at: At, first: usize, bytes: &[u8]) {
+        let start = at as usize * UNIT + first * 4;
+        if let Some(start) = self.view().inside(start, bytes.len()) {
+            // SAFETY: inside the mapping, and no other thread knows the piece.
+            // Test: table equals_a_plain_map.
+            unsafe { start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+    }
+}
+
+/// A heap's pieces.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    base: NonNull<u8>,
+    bytes: usize,
+    heap: PhantomData<&'a Heap>,
+}
+
+impl<'a> View<'a> {
+    /// Words of a piece, from the one at `first` on; none where that is outside.
+    #[inline]
+    pub(crate) fn words(self, at: At, first: usize, count: usize) -> &'a [AtomicU32] {
         let start = at as usize * UNIT + first * 4;
         let Some(start) = self.inside(start, count.saturating_mul(4)) else { return &[] };
-        // SAFETY: inside the mapping, which lives as long as `self`; aligned to 4; zeroed at
+        // SAFETY: inside the mapping, which lives as long as the heap; aligned to 4; zeroed at
         // first. Words that anybody writes are only ever accessed atomically; texts are written
         // before they are published. Test: table equals_a_plain_map.
         unsafe { slice::from_raw_parts(start.cast().as_ptr(), count) }
@@ -93,30 +132,45 @@ impl Heap {
 
     /// Bytes of a piece that was filled by [`Heap::fill`], from the word at `first` on.
     #[inline]
-    pub(crate) fn bytes(&self, at: At, first: usize, count: usize) -> &[u8] {
+    pub(crate) fn bytes(self, at: At, first: usize, count: usize) -> &'a [u8] {
         let Some(start) = self.inside(at as usize * UNIT + first * 4, count) else { return &[] };
         // SAFETY: inside the mapping; nobody writes a text after it was published, and its piece
         // is used again only after a grace. Test: table equals_a_plain_map.
         unsafe { slice::from_raw_parts(start.as_ptr(), count) }
     }
 
-    /// Writes bytes into a piece that only the caller knows yet, from the word at `first` on.
-    pub(crate) fn fill(&self, at: At, first: usize, bytes: &[u8]) {
-        let start = at as usize * UNIT + first * 4;
-        if let Some(start) = self.inside(start, bytes.len()) {
-            // SAFETY: inside the mapping, and no other thread knows the piece.
-            // Test: table equals_a_plain_map.
-            unsafe { start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    /// The words at the start of a piece and as many bytes behind them as another text has; none
+    /// where that is outside.
+    #[inline]
+    pub(crate) fn words_and_bytes(
+        self,
+        at: At,
+        words: u8,
+        like: &[u8],
+    ) -> (&'a [AtomicU32], &'a [u8]) {
+        let (words, bytes) = (usize::from(words), like.len());
+        // No sum overflows: the length of a slice is at most isize::MAX.
+        let start = at as usize * UNIT;
+        if start + words * 4 + bytes > self.bytes {
+            return (&[], &[]);
         }
+        // SAFETY: just checked.
+        let start = unsafe { self.base.add(start) };
+        // SAFETY: just checked, and as in `words`.
+        let head = unsafe { slice::from_raw_parts(start.cast().as_ptr(), words) };
+        // SAFETY: as above.
+        let behind = unsafe { start.add(words * 4) };
+        // SAFETY: as in `bytes`. What is no text is only compared with one, and then dropped.
+        (head, unsafe { slice::from_raw_parts(behind.as_ptr(), bytes) })
     }
 
     #[inline]
-    fn inside(&self, start: usize, bytes: usize) -> Option<NonNull<u8>> {
+    fn inside(self, start: usize, bytes: usize) -> Option<NonNull<u8>> {
         if start.checked_add(bytes)? > self.bytes {
             return None;
         }
         // SAFETY: just checked.
-        Some(unsafe { self.mapping.base().add(start) })
+        Some(unsafe { self.base.add(start) })
     }
 }
 

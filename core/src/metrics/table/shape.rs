@@ -41,6 +41,8 @@ const SEGMENTS: usize = 22;
 const PER_CPU_HISTOGRAMS: usize = 8;
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 8;
+/// Up to so many rows there are four slots a row, so that most are found at the first look.
+const SPARSE_ROWS: usize = 1 << 14;
 /// Rows that are gone before somebody asks whether their memory can be used again.
 const BATCH: usize = 64;
 
@@ -101,8 +103,13 @@ pub(crate) struct Extent {
 pub(crate) struct Shape {
     memory: Arc<Memory>,
     layout: Layout,
-    /// Sorted.
+    /// Bytes of a cell.
+    cell_bytes: usize,
+    /// In the order in which they were first declared, which is that of a row's texts and of the
+    /// values that callers bring.
     names: Box<[Box<str>]>,
+    /// Where each name stands when they are sorted.
+    ranks: Box<[u8]>,
     /// Where the slots lie, and how many: `at << 32 | count`. 0 before the first.
     slots: AtomicU64,
     segments: [Segment; SEGMENTS],
@@ -152,11 +159,14 @@ impl fmt::Debug for Shape {
 }
 
 impl Shape {
-    /// An empty table; `names` are sorted and checked.
+    /// An empty table; `names` were checked, and are at most 64.
     pub(crate) fn new(memory: &Arc<Memory>, layout: Layout, names: Box<[Box<str>]>) -> Self {
+        let rank = |name: &Box<str>| names.iter().filter(|other| *other < name).count() as u8;
         Self {
             memory: Arc::clone(memory),
             layout,
+            cell_bytes: layout.bytes(),
+            ranks: names.iter().map(rank).collect(),
             names,
             slots: AtomicU64::new(0),
             segments: Default::default(),
@@ -165,9 +175,23 @@ impl Shape {
         }
     }
 
-    /// The label names, sorted.
+    /// The label names, in the order in which values are brought.
     pub(crate) fn names(&self) -> &[Box<str>] {
         &self.names
+    }
+
+    /// Where each name stands when they are sorted.
+    pub(crate) fn ranks(&self) -> &[u8] {
+        &self.ranks
+    }
+
+    /// Whether these are its names, sorted.
+    pub(crate) fn is_named<'n>(&self, sorted: impl ExactSizeIterator<Item = &'n str>) -> bool {
+        let place = |rank: usize| self.ranks.iter().position(|other| usize::from(*other) == rank);
+        sorted.len() == self.names.len()
+            && sorted.enumerate().all(|(rank, name)| {
+                place(rank).and_then(|at| self.names.get(at)).is_some_and(|known| **known == *name)
+            })
     }
 
     /// What its cells are.
@@ -180,55 +204,38 @@ impl Shape {
         self.live.load(Relaxed)
     }
 
-    /// Hash of label values in the order of [`Shape::names`].
-    #[inline]
-    pub(crate) fn hash<'v>(&self, value: impl Fn(usize) -> &'v str) -> u32 {
-        self.memory.hash.of((0..self.names.len()).map(value))
-    }
-
     /// Calls `f` with the cell of the series with these values, if there is one. No lock, no
     /// reference count: nothing is reused while `f` runs, which must not wait.
     #[inline]
-    pub(crate) fn with<'v, R>(
-        &self,
-        hash: u32,
-        value: impl Fn(usize) -> &'v str,
-        f: impl FnOnce(Place) -> R,
-    ) -> Option<R> {
+    pub(crate) fn with<R>(&self, values: &[&str], f: impl FnOnce(Place) -> R) -> Option<R> {
         match grace::enter_alone() {
-            Some(_section) => self.with_in_section(hash, value, f),
-            None => self.with_care(hash, value, f),
+            Some(_section) if values.len() == self.names.len() => {
+                let (row, words) = self.find(self.hash(values), values)?;
+                state::touch(words.get(STATE)?).then(|| f(self.place_of(row)))
+            }
+            _ => self.with_care(values, f),
         }
     }
 
+    /// With a pin in the place of the section.
     #[cold]
     #[inline(never)]
-    fn with_care<'v, R>(
-        &self,
-        hash: u32,
-        value: impl Fn(usize) -> &'v str,
-        f: impl FnOnce(Place) -> R,
-    ) -> Option<R> {
-        let _section = grace::enter_with_care();
-        self.with_in_section(hash, value, f)
-    }
-
-    #[inline(always)]
-    fn with_in_section<'v, R>(
-        &self,
-        hash: u32,
-        value: impl Fn(usize) -> &'v str,
-        f: impl FnOnce(Place) -> R,
-    ) -> Option<R> {
-        let (row, words) = self.find(hash, value)?;
-        state::touch(words.get(STATE)?).then(|| f(self.place(row)))
+    fn with_care<R>(&self, values: &[&str], f: impl FnOnce(Place) -> R) -> Option<R> {
+        let found = self.get(values)?;
+        let done = f(found.place);
+        self.unpin(found.row);
+        Some(done)
     }
 
     /// The series with these values, pinned: let go of it with [`Shape::unpin`].
-    pub(crate) fn get<'v>(&self, hash: u32, value: impl Fn(usize) -> &'v str) -> Option<Found> {
+    pub(crate) fn get(&self, values: &[&str]) -> Option<Found> {
+        if values.len() != self.names.len() {
+            return None;
+        }
         grace::within(|| {
-            let (row, words) = self.find(hash, value)?;
-            state::pin(words.get(STATE)?).then(|| Found { row, place: self.place(row) })
+            let (row, words) = self.find_once(self.hash(values), values)?;
+            state::pin(words.get(STATE)?)
+                .then(|| Found { row: row.number, place: self.place_of(row) })
         })
     }
 
@@ -239,35 +246,35 @@ impl Shape {
     ///
     /// # Errors
     /// What `admit` says; Limit when memory for cells or texts is used.
-    pub(crate) fn make<'v>(
+    pub(crate) fn make(
         &self,
-        hash: u32,
-        value: impl Fn(usize) -> &'v str + Copy,
+        values: &[&str],
         (admission, created_ns): (Admission, u64),
         admit: impl FnOnce() -> Result<(), Error>,
         dismiss: impl FnOnce(),
     ) -> Result<Found, Error> {
+        let hash = self.hash(values);
         let mut writing = self.writing.lock();
         // Rows are taken out under the lock, so this one stays while it is pinned.
-        if let Some((row, words)) = self.find(hash, value)
+        if let Some((row, words)) = self.find_once(hash, values)
             && words.get(STATE).is_some_and(state::pin)
         {
-            return Ok(Found { row, place: self.place(row) });
+            return Ok(Found { row: row.number, place: self.place_of(row) });
         }
         admit()?;
-        let mut made = self.insert(&mut writing, hash, value, admission, created_ns);
+        let mut made = self.insert(&mut writing, hash, values, admission, created_ns);
         if made.is_err() && !writing.gone.is_empty() {
             self.reclaim(&mut writing);
-            made = self.insert(&mut writing, hash, value, admission, created_ns);
+            made = self.insert(&mut writing, hash, values, admission, created_ns);
         }
         made.inspect_err(|_| dismiss())
     }
 
     /// Takes a series out. False when there is none; handles to it record where nobody looks.
-    pub(crate) fn remove<'v>(&self, hash: u32, value: impl Fn(usize) -> &'v str) -> bool {
+    pub(crate) fn remove(&self, values: &[&str]) -> bool {
         let mut writing = self.writing.lock();
-        let Some((row, words)) = self.find(hash, value) else { return false };
-        self.take_out(&mut writing, row, words, state::remove)
+        let Some((row, words)) = self.find_once(self.hash(values), values) else { return false };
+        self.take_out(&mut writing, row.number, words, state::remove)
     }
 
     /// Takes every series out. Returns how many.
@@ -343,7 +350,8 @@ impl Shape {
         }
     }
 
-    /// Where a row's texts lie, each with its text and the text's number. In a section.
+    /// Where a row's texts lie, each with its text and the text's number, in the order of the
+    /// names. In a section.
     pub(crate) fn texts(&self, row: u32) -> impl Iterator<Item = (At, &str, u32)> {
         let words = self.row(row).and_then(|words| words.get(HEAD..)).unwrap_or_default();
         words.iter().map(|word| {
@@ -353,20 +361,36 @@ impl Shape {
         })
     }
 
-    /// The row of these values. In a section, or with the lock.
     #[inline]
-    fn find<'v>(&self, hash: u32, value: impl Fn(usize) -> &'v str) -> Option<(u32, &[AtomicU32])> {
-        slots::find(self.slots(), hash, |row| {
-            let words = self.row(row)?;
+    fn hash(&self, values: &[&str]) -> u32 {
+        self.memory.hash.of(values.iter().copied())
+    }
+
+    /// The row of these values, which are as many as names. In a section, or with the lock.
+    #[inline(always)]
+    fn find(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
+        let heap = self.memory.heap.view();
+        let slots = self.slots.load(Acquire);
+        let slots = heap.words((slots >> 32) as At, 0, slots as u32 as usize);
+        slots::find(slots, hash, |row| {
+            let row = Row::new(row);
+            // Published with the slot, as the row's words are.
+            let at = self.segments.get(row.segment)?.rows.load(Relaxed);
+            let words = HEAD + values.len();
+            let words = heap.words(at, row.index * words, words);
             let (head, texts) = words.split_at_checked(HEAD)?;
             if head.get(HASH)?.load(Relaxed) != hash {
                 return None;
             }
-            let is = |(index, at): (usize, &AtomicU32)| {
-                text::is(&self.memory.heap, at.load(Relaxed), value(index))
-            };
-            texts.iter().enumerate().all(is).then_some((row, words))
+            let mut both = texts.iter().zip(values);
+            both.all(|(at, value)| text::is(heap, at.load(Relaxed), value)).then_some((row, words))
         })
+    }
+
+    /// [`Shape::find`] where it is not on the hot path.
+    #[inline(never)]
+    fn find_once(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
+        self.find(hash, values)
     }
 
     #[inline]
@@ -376,29 +400,33 @@ impl Shape {
     }
 
     /// The words of a row.
-    #[inline]
     fn row(&self, row: u32) -> Option<&[AtomicU32]> {
-        let (segment, index) = split(row);
-        let at = self.segments.get(segment)?.rows.load(Acquire);
+        let row = Row::new(row);
+        // Published with the slot, or under the lock.
+        let at = self.segments.get(row.segment)?.rows.load(Relaxed);
         if at == 0 {
             return None;
         }
         let words = HEAD + self.names.len();
-        let row = self.memory.heap.words(at, index * words, words);
+        let row = self.memory.heap.words(at, row.index * words, words);
         (row.len() == words).then_some(row)
     }
 
     /// Where a row's cell lies.
     #[inline]
-    pub(crate) fn place(&self, row: u32) -> Place {
-        let (segment, index) = split(row);
-        let word = self.segments.get(segment).map_or(1, |segment| segment.cells.load(Relaxed));
+    fn place_of(&self, row: Row) -> Place {
+        let word = self.segments.get(row.segment).map_or(1, |segment| segment.cells.load(Relaxed));
         let cells = if word & 1 == 1 { Cells::Shared } else { Cells::PerCpu };
-        self.memory.arena.place((word >> 1) + index * self.layout.bytes(), cells)
+        self.memory.arena.place((word >> 1) + row.index * self.cell_bytes, cells)
+    }
+
+    /// Where a row's cell lies.
+    pub(crate) fn place(&self, row: u32) -> Place {
+        self.place_of(Row::new(row))
     }
 
     fn cells(&self, row: u32) -> Cells {
-        let segment = self.segments.get(split(row).0);
+        let segment = self.segments.get(Row::new(row).segment);
         match segment.map_or(1, |segment| segment.cells.load(Relaxed)) & 1 {
             1 => Cells::Shared,
             _ => Cells::PerCpu,
@@ -406,11 +434,11 @@ impl Shape {
     }
 
     /// Makes the series, which is not there.
-    fn insert<'v>(
+    fn insert(
         &self,
         writing: &mut Writing,
         hash: u32,
-        value: impl Fn(usize) -> &'v str + Copy,
+        values: &[&str],
         admission: Admission,
         created_ns: u64,
     ) -> Result<Found, Error> {
@@ -418,13 +446,13 @@ impl Shape {
         let row = self.free_row(writing, admission)?;
         let words = self.row(row).unwrap_or_default();
         let (head, texts) = words.split_at_checked(HEAD).unwrap_or_default();
-        for (index, at) in texts.iter().enumerate() {
-            match self.memory.texts.keep(&self.memory.heap, &self.memory.hash, value(index)) {
+        for (index, (at, value)) in texts.iter().zip(values).enumerate() {
+            match self.memory.texts.keep(&self.memory.heap, &self.memory.hash, value) {
                 Ok(kept) => at.store(kept, Relaxed),
                 Err(full) => {
                     // Nobody was led to the texts of this row yet, but to those of others.
                     self.release_texts(texts.get(..index).unwrap_or_default());
-                    self.memory.arena.refund(self.layout.bytes(), self.cells(row));
+                    self.memory.arena.refund(self.cell_bytes, self.cells(row));
                     writing.free.push(row);
                     return Err(full);
                 }
@@ -447,7 +475,7 @@ impl Shape {
 
     /// A row without a series, with a zeroed cell that is charged.
     fn free_row(&self, writing: &mut Writing, admission: Admission) -> Result<u32, Error> {
-        let bytes = self.layout.bytes();
+        let bytes = self.cell_bytes;
         let charge = |row: u32| match admission {
             Admission::Always => {
                 self.memory.arena.charge_anyway(bytes, self.cells(row));
@@ -479,7 +507,7 @@ impl Shape {
     fn new_segment(&self, writing: &mut Writing) -> Result<(), Error> {
         let full = |what: &str| Error::new(ErrorKind::Limit, what).with_field("labels");
         // Behind the segment of the last row, which may have fewer cells than rows.
-        let number = if writing.ready == 0 { 0 } else { split(writing.ready - 1).0 + 1 };
+        let number = if writing.ready == 0 { 0 } else { Row::new(writing.ready - 1).segment + 1 };
         let capacity = FIRST << number;
         let first = capacity - FIRST;
         let Some(segment) = self.segments.get(number).filter(|_| first < MAX_ROWS) else {
@@ -487,7 +515,7 @@ impl Shape {
         };
         let bytes = capacity as usize * (HEAD + self.names.len()) * 4;
         let Run { offset, count, cells } = self.memory.arena.reserve(
-            self.layout.bytes(),
+            self.cell_bytes,
             capacity as usize,
             self.layout.cells(number),
         )?;
@@ -501,15 +529,17 @@ impl Shape {
         Ok(())
     }
 
-    /// Makes room for one more slot: at most three quarters are filled.
+    /// Makes room for one more slot: at most three quarters are filled, of a small table one.
     fn grow_slots(&self, writing: &mut Writing) -> Result<(), Error> {
         let old = self.slots();
-        if (writing.filled + 1) * 4 <= old.len() * 3 {
+        let sparse = writing.filled < SPARSE_ROWS;
+        if (writing.filled + 1) * 4 <= if sparse { old.len() } else { old.len() * 3 } {
             return Ok(());
         }
         // Twice what there is, unless most of the slots only held a row once.
         let live = self.live.load(Relaxed) + 1;
-        let count = (live * 2).next_power_of_two().max(FIRST_SLOTS);
+        let per_row = if live < SPARSE_ROWS { 6 } else { 2 };
+        let count = (live * per_row).next_power_of_two().max(FIRST_SLOTS);
         let Some(at) = self.memory.heap.allocate(count * 4) else {
             let message = "no address space is left for series";
             return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
@@ -569,10 +599,10 @@ impl Shape {
         for row in writing.gone.drain(..) {
             let words = self.row(row).unwrap_or_default();
             let Some((head, texts)) = words.split_at_checked(HEAD) else { continue };
-            self.place(row).zero(self.layout.bytes());
+            self.place(row).zero(self.cell_bytes);
             self.release_texts(texts);
             head.first().into_iter().for_each(state::free);
-            self.memory.arena.refund(self.layout.bytes(), self.cells(row));
+            self.memory.arena.refund(self.cell_bytes, self.cells(row));
             writing.free.push(row);
         }
         for (at, bytes) in writing.outgrown.drain(..) {
@@ -588,12 +618,22 @@ impl Shape {
     }
 }
 
-/// A row's segment, and its index there.
-#[inline]
-fn split(row: u32) -> (usize, usize) {
-    let number = row + FIRST;
-    let segment = number.ilog2() - FIRST.ilog2();
-    (segment as usize, (number - (FIRST << segment)) as usize)
+/// Where a row lies: its segment, and its index there.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    number: u32,
+    segment: usize,
+    index: usize,
+}
+
+impl Row {
+    #[inline]
+    fn new(number: u32) -> Self {
+        let place = number.wrapping_add(FIRST) | 1 << FIRST.ilog2();
+        let segment = place.ilog2() - FIRST.ilog2();
+        let index = number.wrapping_add(FIRST).wrapping_sub(FIRST << segment) as usize;
+        Self { number, segment: segment as usize, index }
+    }
 }
 
 const _: () = assert!(UNIT.is_multiple_of(8));

@@ -17,7 +17,7 @@ const TAG: u32 = !ROW;
 const TAKEN_OUT: u32 = ROW;
 
 /// The first row of that hash that `is` accepts. Slots are a power of two, and never full.
-#[inline]
+#[inline(always)]
 pub(crate) fn find<R>(
     slots: &[AtomicU32],
     hash: u32,

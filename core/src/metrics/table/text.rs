@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use crate::{
-    metrics::arena::{At, Heap},
+    metrics::arena::{At, Heap, View},
     model::{Error, ErrorKind, TextHash, same},
 };
 
@@ -50,7 +50,7 @@ impl Texts {
     pub(crate) fn keep(&self, heap: &Heap, hash: &TextHash, text: &str) -> Result<At, Error> {
         let mut known = self.known.lock();
         let number = u64::from(hash.of([text]));
-        if let Some(at) = known.table.find(number, |at| is(heap, *at, text)) {
+        if let Some(at) = known.table.find(number, |at| is(heap.view(), *at, text)) {
             if let [users, ..] = head(heap, *at) {
                 users.fetch_add(1, Relaxed);
             }
@@ -102,13 +102,11 @@ fn head(heap: &Heap, at: At) -> &[AtomicU32] {
 
 /// Whether the text at that place is this one. In a section, or with a row that counts it.
 #[inline]
-pub(crate) fn is(heap: &Heap, at: At, text: &str) -> bool {
-    match heap.words(at, LENGTH, 1) {
-        [length] if length.load(Acquire) as usize == text.len() => {
-            same(heap.bytes(at, HEAD, text.len()), text.as_bytes())
-        }
-        _ => false,
-    }
+pub(crate) fn is(heap: View<'_>, at: At, text: &str) -> bool {
+    // Both are inside the heap if the longer one is; lengths were published with the row.
+    let (head, bytes) = heap.words_and_bytes(at, HEAD as u8, text.as_bytes());
+    head.get(LENGTH).is_some_and(|length| length.load(Relaxed) as usize == text.len())
+        && same(bytes, text.as_bytes())
 }
 
 /// The text at that place and its number. In a section, or with a row that counts it.
