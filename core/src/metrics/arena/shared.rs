@@ -66,14 +66,15 @@ mod x86_64 {
         let ([seen_low, seen_high], [next_low, next_high]) = (seen, next);
         let (low, high): (u64, u64);
         // SAFETY: the caller vouches for the words; rbx, which the compiler keeps for itself, is
-        // restored. Test: concurrent_recording_is_exact.
+        // restored. Test: storms_of_preemption_lose_nothing, also optimised a little.
         unsafe {
             asm!(
-                "xchg rbx, {next_low}",
-                "lock cmpxchg16b xmmword ptr [{place}]",
-                "mov rbx, {next_low}",
-                next_low = inout(reg) next_low => _,
-                place = in(reg) first.as_ptr(),
+                "xchg rbx, rsi",
+                "lock cmpxchg16b xmmword ptr [rdi]",
+                "mov rbx, rsi",
+                // Named, because the compiler may choose rbx for a register that it is free to.
+                inout("rsi") next_low => _,
+                in("rdi") first.as_ptr(),
                 in("rcx") next_high,
                 inout("rax") seen_low => low,
                 inout("rdx") seen_high => high,

@@ -54,9 +54,7 @@ impl Storm {
 }
 
 fn adds_per_thread() -> u64 {
-    // Debug builds take most of a second for a million.
-    let default = if cfg!(debug_assertions) { 1_000_000 } else { 10_000_000 };
-    std::env::var("TALLYPORT_STORM_ADDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+    std::env::var("TALLYPORT_STORM_ADDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000)
 }
 
 #[test]
