@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("ffi/src/handles.rs", "handles become references"),
     ("ffi/src/boundary.rs", "the shape of every C entry"),
     ("ffi/src/text.rs", "C strings and buffers"),
+    ("core/tests/table_model.rs", "loom's cells, as in grace_model.rs"),
     ("core/tests/grace_model.rs", "loom's cells, whose access is unsafe so that loom sees it"),
     ("benches/src/raw/", "affinity, bare sections, libraries by name: no part of a release"),
     ("tests/stress/race.rs", "the race that ThreadSanitizer must report"),

@@ -16,6 +16,8 @@ mod shape;
 mod slots;
 mod state;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{

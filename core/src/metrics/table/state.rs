@@ -29,7 +29,7 @@ const IDLE: u32 = 0b1111 << 4;
 const PIN: u32 = 1 << 8;
 const PINS: u32 = !0xff;
 
-/// Sweeps without a lookup after which a row fades.
+/// Sweeps after the one that found it touched, up to the one at which a row fades.
 pub(crate) const IDLE_SWEEPS: u32 = 8;
 
 /// What a sweep found.
@@ -105,7 +105,7 @@ pub(crate) fn sweep(state: &AtomicU32) -> Swept {
             word
         } else if word & TOUCHED != 0 || word & PINS != 0 {
             word & !(TOUCHED | IDLE)
-        } else if word & IDLE < IDLE_SWEEPS * IDLE_ONE {
+        } else if word & IDLE < (IDLE_SWEEPS - 1) * IDLE_ONE {
             word + IDLE_ONE
         } else {
             word | FADING
