@@ -44,8 +44,8 @@ impl Base {
         check_new(what.0, &sorted)?;
         let family = metrics.typed_family(name, what, bounds)?;
         let shape = family.shape_or_make(sorted.names(), names.iter().copied())?;
-        let index = |name: &Box<str>| names.iter().position(|other| **other == **name);
-        let order: Vec<usize> = shape.names().iter().filter_map(index).collect();
+        let index = |name: &str| names.iter().position(|other| *other == name);
+        let order: Vec<usize> = shape.names().iter().filter_map(|name| index(name)).collect();
         Ok(Self {
             metrics: metrics.clone(),
             family: Arc::clone(family),
@@ -95,15 +95,14 @@ impl Base {
     #[cold]
     #[inline(never)]
     fn make<R>(&self, values: &[&str], f: impl Fn(Place) -> R) -> Result<R, Error> {
-        if let Err(full) = self.metrics.check_room(&self.family)
+        // The frequent case past a limit. What the values are is not asked: they are not kept. An
+        // empty one is no label, and may make it a series of another table.
+        if !self.metrics.has_room(&self.family)
             && values.len() == self.names.len()
             && values.iter().all(|value| !value.is_empty())
+            && let Some(shape) = self.family.overflow()
+            && let Some(done) = shape.with(&["true"], &f)
         {
-            // The frequent case past a limit. What the values are is not asked: they are not kept.
-            let at = self.metrics.fold(&self.family, full);
-            let at = at.inspect_err(|error| self.metrics.count_refusal(error))?;
-            let done = f(at.found.place);
-            at.shape.unpin(at.found.row);
             return Ok(done);
         }
         let at = self.locate(values)?;

@@ -23,6 +23,9 @@ use crate::model::{Error, ErrorKind};
 pub const DEFAULT_BOUNDS: [f64; 11] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Label of the series that label sets past the limit fold into.
+pub const OVERFLOW_LABEL: &str = "tallyport_overflow";
+
 /// Most finite bounds of a histogram.
 pub(crate) const MAX_BOUNDS: usize = 512;
 
@@ -155,6 +158,11 @@ impl Family {
         let shape = Arc::new(Shape::new(&self.memory, self.layout(), names));
         order.push(Arc::clone(&shape));
         Ok(place.get_or_init(|| Box::new(shape)))
+    }
+
+    /// The table of the series that label sets past a limit fold into, once there is one.
+    pub(crate) fn overflow(&self) -> Option<&Arc<Shape>> {
+        self.shape(std::iter::once(OVERFLOW_LABEL))
     }
 
     /// Its series by label names, in order of creation.

@@ -24,7 +24,7 @@ pub use families::{
     UpDownCounterFamily,
 };
 pub(crate) use family::Family;
-pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo};
+pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo, OVERFLOW_LABEL};
 pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64};
-pub use registry::{Dropped, Limits, Metrics, OVERFLOW_LABEL};
+pub use registry::{Dropped, Limits, Metrics};
 pub(crate) use table::{Extent, Shape};

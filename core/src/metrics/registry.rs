@@ -18,7 +18,7 @@ use tallyport_plugin_api::{Kind, Number};
 use super::{
     arena::Cells,
     directory::Directory,
-    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, check_bounds},
+    family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, OVERFLOW_LABEL, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
     sweeper::Sweeper,
     table::{Admission, Found, Memory, Shape},
@@ -26,9 +26,6 @@ use super::{
 use crate::model::{
     Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name, grace,
 };
-
-/// Label of the series that label sets past the limit fold into.
-pub const OVERFLOW_LABEL: &str = "tallyport_overflow";
 
 /// Name of the engine's own family that counts what was not recorded.
 const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
@@ -434,12 +431,14 @@ impl Metrics {
             return Ok(Located { family, shape, found });
         }
         check_new(family.kind, labels)?;
-        let made = self.check_room(family).and_then(|()| {
+        let made = if self.has_room(family) {
             let shape = family.shape_or_make(labels.names(), labels.names())?;
             let values = labels.values(shape.ranks());
-            let found = self.make(family, shape, &values, Admission::Limited)?;
-            Ok(Located { family, shape, found })
-        });
+            let made = self.make(family, shape, &values, Admission::Limited);
+            made.map(|found| Located { family, shape, found })
+        } else {
+            Err(at_limit(family))
+        };
         let made = made.or_else(|refused| match refused.kind() {
             ErrorKind::Limit => self.fold(family, refused),
             _ => Err(refused),
@@ -468,15 +467,11 @@ impl Metrics {
         shape.make(values, (admission, now), admit, dismiss)
     }
 
-    /// Whether a limit on the number of series is reached.
-    pub(super) fn check_room(&self, family: &Family) -> Result<(), Error> {
+    /// Whether no limit on the number of series is reached.
+    pub(super) fn has_room(&self, family: &Family) -> bool {
         let limits = &self.0.limits;
-        if family.is_full(limits.max_series_per_family)
-            || self.0.series.load(Relaxed) >= limits.max_series
-        {
-            return Err(at_limit(family));
-        }
-        Ok(())
+        !family.is_full(limits.max_series_per_family)
+            && self.0.series.load(Relaxed) < limits.max_series
     }
 
     /// Counts one more series of the family and the engine, unless a limit is reached.
@@ -502,11 +497,7 @@ impl Metrics {
     ///
     /// # Errors
     /// `refused`, for a gauge, whose values cannot be added.
-    pub(super) fn fold<'m>(
-        &self,
-        family: &'m Arc<Family>,
-        refused: Error,
-    ) -> Result<Located<'m>, Error> {
+    fn fold<'m>(&self, family: &'m Arc<Family>, refused: Error) -> Result<Located<'m>, Error> {
         let gauge = family.kind == Kind::Gauge;
         if family.warn_once() {
             // No lock is held: a subscriber may count its lines here.
@@ -524,7 +515,10 @@ impl Metrics {
             return Err(refused);
         }
         let name = std::iter::once(OVERFLOW_LABEL);
-        let shape = family.shape_or_make(name.clone(), name)?;
+        let shape = match family.overflow() {
+            Some(shape) => shape,
+            None => family.shape_or_make(name.clone(), name)?,
+        };
         let found = match shape.get(&["true"]) {
             Some(found) => found,
             None => self.make(family, shape, &["true"], Admission::Always)?,

@@ -2,9 +2,7 @@
 
 use super::{
     Config, LoadingConfig, MAX_SERIES,
-    types::{
-        MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES,
-    },
+    types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
     model::schema::{KeyPath, Violation, ViolationKind},

@@ -161,12 +161,12 @@ impl fmt::Debug for Shape {
 impl Shape {
     /// An empty table; `names` were checked, and are at most 64.
     pub(crate) fn new(memory: &Arc<Memory>, layout: Layout, names: Box<[Box<str>]>) -> Self {
-        let rank = |name: &Box<str>| names.iter().filter(|other| *other < name).count() as u8;
+        let rank = |name: &str| names.iter().filter(|other| ***other < *name).count() as u8;
         Self {
             memory: Arc::clone(memory),
             layout,
             cell_bytes: layout.bytes(),
-            ranks: names.iter().map(rank).collect(),
+            ranks: names.iter().map(|name| rank(name)).collect(),
             names,
             slots: AtomicU64::new(0),
             segments: Default::default(),
