@@ -223,3 +223,18 @@ fn no_symbol_above_the_glibc_floor_is_needed() {
     let highest = versions.max().expect("it needs glibc");
     assert!(highest <= GLIBC_FLOOR, "glibc {highest:?} is needed");
 }
+
+#[test]
+fn without_rseq_the_library_loads_and_records_exactly_in_shared_cells() {
+    let host_file = build(&host("cells.c"), Compiler::Gcc, "c99", Link::Shared, &[]);
+    let hide = library_folder().join("hide_rseq.so");
+    let flags = ["-shared", "-fPIC", "-D_GNU_SOURCE"];
+    compile(Compiler::Gcc, "c11", &[&host("hide_rseq.c")], &flags, &hide).unwrap();
+    let says = |command: &mut Command| run(command).success().stdout;
+    let plainly = says(&mut Command::new(&host_file));
+    assert!(["percpu\n", "shared\n"].contains(&plainly.as_str()), "{plainly}");
+    let tunable = ("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
+    assert_eq!(says(Command::new(&host_file).env(tunable.0, tunable.1)), "shared\n");
+    let said = says(Command::new(&host_file).env("LD_PRELOAD", &hide));
+    assert!(said.starts_with("hidden\n") && said.ends_with("shared\n"), "{said}");
+}
