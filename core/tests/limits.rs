@@ -18,7 +18,11 @@ use std::{
 };
 
 use tallyport_core::{
-    engine::Engine,
+    engine::{
+        Engine,
+        config::{self, Config},
+    },
+    event::{Listen, QueueLimits},
     metrics::{Cells, Description, Limits, Metrics},
     model::{ErrorKind, Kind, Number, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
@@ -101,6 +105,30 @@ fn a_subscriber_may_count_lines_in_the_family_that_is_at_its_limit() {
     let all = counters(&Snapshots::default().take(&metrics).unwrap());
     let folded = all[&("lines_total".to_owned(), "true".to_owned())];
     assert_eq!(folded, 3, "two past the limit, and the one line that says so");
+}
+
+#[test]
+fn a_family_at_its_limit_is_an_event_once() {
+    let config = Config {
+        limits: config::Limits { max_series_per_family: 2, ..config::Limits::default() },
+        ..Config::default()
+    };
+    let engine = Engine::builder().config(config).build().unwrap();
+    let queue = engine
+        .events()
+        .subscribe_queued(Listen::to(&["metrics.series_overflow"]), QueueLimits::default())
+        .unwrap();
+    for name in ["a_total", "b_total"] {
+        for id in 0..10 {
+            engine.metrics().counter(name, &[("id", &id.to_string())]).unwrap().inc();
+        }
+    }
+    for name in ["a_total", "b_total"] {
+        let event = queue.next(Duration::ZERO).unwrap();
+        let family = event.lend(|event| event.field("family").map(|field| field.to_json()));
+        assert_eq!(family, Some(name.into()));
+    }
+    assert!(queue.next(Duration::ZERO).is_err());
 }
 
 #[test]

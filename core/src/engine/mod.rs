@@ -108,6 +108,13 @@ impl EngineBuilder {
             &config.histogram.default_bounds,
             clock,
         )?;
+        let bus = events.clone();
+        metrics.on_overflow(Box::new(move |family| {
+            if let Err(error) = bus.publish("metrics.series_overflow", &[("family", family.into())])
+            {
+                tracing::error!("metrics.series_overflow was not published: {error}");
+            }
+        }));
         let mut tables = Vec::new();
         for set in linked {
             tables.extend(Table::linked(set)?);

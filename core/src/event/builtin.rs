@@ -78,8 +78,8 @@ pub(super) const EVENTS: &[Row] = &[
     (
         "metrics.series_overflow",
         Observability,
-        "A family reached its limit of series: further ones fold into its overflow series. Once \
-         per family.",
+        "A family reached its limit of series: further ones fold into its overflow series, or are \
+         refused where values cannot be added. Once per family.",
         "family:text!",
     ),
     (

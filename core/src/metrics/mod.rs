@@ -26,5 +26,5 @@ pub use families::{
 pub(crate) use family::Family;
 pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo, OVERFLOW_LABEL};
 pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64};
-pub use registry::{Dropped, Limits, Metrics};
+pub use registry::{Dropped, Limits, Metrics, OverflowHook};
 pub(crate) use table::{Extent, Shape};

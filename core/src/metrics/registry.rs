@@ -4,6 +4,7 @@
 //! tables of series in `table/`.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use crossbeam::utils::CachePadded;
+use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 use tallyport_plugin_api::{Kind, Number};
 
@@ -68,11 +70,13 @@ pub struct Dropped {
     pub overflow: u64,
 }
 
+/// Told the name of a family that reached a limit, once per family; no lock is held.
+pub type OverflowHook = Box<dyn Fn(&str) + Send + Sync>;
+
 /// All metrics of an engine. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     directory: Directory,
     memory: Arc<Memory>,
@@ -85,8 +89,19 @@ struct Inner {
     refused_overflow: AtomicU64,
     expired: AtomicU64,
     sweeper: Sweeper,
+    on_overflow: OnceBox<OverflowHook>,
     /// Held while the engine's own families are brought up to date, so that no two do.
     recording_own: Mutex<()>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limits, series) = (&self.limits, self.series.load(Relaxed));
+        f.debug_struct("Metrics")
+            .field("limits", limits)
+            .field("series", &series)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A series, where it was found or made, pinned for a handle.
@@ -123,6 +138,7 @@ impl Metrics {
             refused_nan: Arc::default(),
             refused_overflow: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            on_overflow: OnceBox::new(),
             recording_own: Mutex::new(()),
         })))
     }
@@ -240,6 +256,13 @@ impl Metrics {
         self.uncount(family, removed);
         family.warn_again();
         Ok(())
+    }
+
+    /// Has `hook` told when a family reaches a limit. False when there is a hook already.
+    ///
+    /// It is called on the thread that records, which it delays.
+    pub fn on_overflow(&self, hook: OverflowHook) -> bool {
+        self.0.on_overflow.set(Box::new(hook)).is_ok()
     }
 
     /// Which cells run: `PerCpu` only where the system can and nobody asked for shared ones.
@@ -509,6 +532,9 @@ impl Metrics {
                     metric,
                     "limit: further label sets fold into {OVERFLOW_LABEL}=\"true\""
                 );
+            }
+            if let Some(hook) = self.0.on_overflow.get() {
+                hook(metric);
             }
         }
         if gauge {
