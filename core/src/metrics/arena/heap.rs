@@ -79,6 +79,10 @@ impl Heap {
 
     /// Takes a piece of so many bytes back; nobody may use it any more.
     pub(crate) fn release(&self, at: At, bytes: usize) {
+        // Slots that were outgrown would otherwise keep as much memory as those that replaced them.
+        if let Err(error) = self.mapping.give_back(at as usize * UNIT, bytes) {
+            tracing::debug!("memory of series that are gone is kept: {error}");
+        }
         self.space.lock().free.entry(rounded(bytes)).or_default().push(at);
     }
 

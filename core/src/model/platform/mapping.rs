@@ -35,6 +35,24 @@ impl Mapping {
         self.base
     }
 
+    /// Gives the memory of whole pages in a range back; they read as zeros, or as they were where
+    /// the system does not do so.
+    pub(crate) fn give_back(&self, start: usize, len: usize) -> io::Result<()> {
+        const PAGE: usize = 64 << 10; // the largest of any system that this runs on
+        let end = start.saturating_add(len).min(self.len) / PAGE * PAGE;
+        let Some(start) = start.checked_next_multiple_of(PAGE) else { return Ok(()) };
+        if start >= end {
+            return Ok(());
+        }
+        // SAFETY: just bounded.
+        let from = unsafe { self.base.add(start) };
+        // SAFETY: pages of our own private mapping, of which the caller has the range to itself.
+        // Test: what_is_given_back_reads_as_zeros.
+        let status =
+            unsafe { libc::madvise(from.as_ptr().cast(), end - start, libc::MADV_DONTNEED) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Asks for pages of the smallest size, so that one touched word costs one of them.
     pub(crate) fn use_small_pages(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
@@ -74,6 +92,24 @@ mod tests {
         unsafe { last.write(7) };
         // SAFETY: as above.
         assert_eq!(unsafe { last.read() }, 7);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_given_back_reads_as_zeros() {
+        let mapping = Mapping::private(1 << 20).unwrap();
+        let at = |offset: usize| mapping.base().as_ptr().wrapping_add(offset);
+        for offset in [1, 100_000, 200_000] {
+            // SAFETY: inside the mapping, which nobody else knows.
+            unsafe { at(offset).write(7) };
+        }
+        mapping.give_back(10, 150_000).unwrap();
+        for (offset, kept) in [(1, 7), (100_000, 0), (200_000, 7)] {
+            // SAFETY: as above.
+            assert_eq!(unsafe { at(offset).read() }, kept, "{offset}");
+        }
+        mapping.give_back(usize::MAX - 5, 10).unwrap();
+        mapping.give_back(5, usize::MAX).unwrap();
     }
 
     #[test]
