@@ -61,7 +61,8 @@ impl Snapshots {
         if let Some(schema) = last.as_ref().filter(|schema| schema.generation == generation) {
             return Ok(Arc::clone(schema));
         }
-        let old = last.take().map(Arc::unwrap_or_clone);
+        let mut old = last.take();
+        let old = old.as_mut().map(Arc::make_mut);
         let schema = Arc::new(Schema::build(metrics, generation, old)?);
         *last = Some(Arc::clone(&schema));
         Ok(schema)

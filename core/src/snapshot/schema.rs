@@ -78,20 +78,21 @@ impl Schema {
     pub(super) fn build(
         metrics: &Metrics,
         generation: u64,
-        old: Option<Self>,
+        old: Option<&mut Self>,
     ) -> Result<Self, Error> {
+        let mut empty = Self::empty();
         let old = old.filter(|old| {
             let pairs = |part: &Part| part.rows.len() * part.names.len();
             let used: usize = old.parts.iter().flatten().map(pairs).sum();
             old.label_pairs.len() <= used * 2 + SPARE_PAIRS
         });
-        let mut old = old.unwrap_or_else(Self::empty);
+        let old = old.unwrap_or(&mut empty);
         let mut before = std::mem::take(&mut old.parts).into_iter();
         let mut next = Next {
-            str_off: Arc::unwrap_or_clone(old.str_off),
-            str_bytes: Arc::unwrap_or_clone(old.str_bytes),
-            label_pairs: Arc::unwrap_or_clone(old.label_pairs),
-            known: old.known,
+            str_off: take(&mut old.str_off),
+            str_bytes: take(&mut old.str_bytes),
+            label_pairs: take(&mut old.label_pairs),
+            known: std::mem::take(&mut old.known),
             families: Vec::new(),
             label_ranges: Vec::with_capacity(old.label_ranges.len() + 1),
             created_ns: Vec::with_capacity(old.created_ns.len() + 1),
@@ -151,6 +152,13 @@ impl Schema {
             buckets: 0,
         }
     }
+}
+
+/// Takes a column out, copied if a snapshot still has it.
+///
+/// By `make_mut`, because ThreadSanitizer does not see the fence of `Arc::try_unwrap`.
+fn take<T: Clone>(column: &mut Arc<Vec<T>>) -> Vec<T> {
+    std::mem::take(Arc::make_mut(column))
 }
 
 /// A schema that is being built.
