@@ -14,8 +14,10 @@
  *   Calls through a recording handle (add, sub, set, observe, value) take no lock, allocate
  *   nothing, and may be made in a signal handler and in a forked child. A vfork child, or one of
  *   clone(CLONE_VM) that shares its parent's thread pointer, must not make any.
- * - Nothing happens behind the host's back: no thread is started, no environment variable is read,
- *   nothing is printed, no signal handler is installed.
+ * - Nothing happens behind the host's back: no thread is started, nothing is printed, no signal
+ *   handler is installed. A plugin file that is not pinned is tried in a short-lived child process
+ *   first (docs/SECURITY.md); wherever that child is reaped is fine. Environment variables are read
+ *   only to find a plugin that is named without a path, and not in a setuid program.
  * - A bug in the library that panics is contained: the call returns TALLYPORT_PANIC, later calls on
  *   that engine TALLYPORT_POISONED, and recording goes on.
  * - Callbacks must return: no exception and no longjmp leaves them.

@@ -7,6 +7,7 @@
 pub mod config;
 mod exports;
 mod plugins;
+mod source;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -20,6 +21,7 @@ use crate::{
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
+pub use source::PluginFile;
 
 /// A metrics engine. Clones share it; it ends with the last one.
 #[derive(Debug, Clone)]
@@ -118,7 +120,7 @@ impl EngineBuilder {
             plugins: Plugins::new(&events),
             events,
             linked: tables,
-            loader: Loader::new(config.loading.policy(&config.base_dir)),
+            loader: config.loader(),
             config,
             failures: Vec::new(),
         };

@@ -3,13 +3,14 @@
 //! Deny by default: only what the configuration or the program names is loaded. A file that holds
 //! several exporters registers each under its own id, unless `exporter` picks one.
 
-use std::{path::Path, ptr, sync::Arc};
+use std::{ptr, sync::Arc};
 
 use serde_json::{Map, Value};
 
 use super::{
     Inner, LoadFailure,
     config::{ConfigErrors, PluginConfig},
+    source::PluginFile,
 };
 use crate::{
     model::{Error, ErrorKind, schema::Schema},
@@ -90,9 +91,9 @@ fn choose(
     name: &str,
     plugin: &PluginConfig,
 ) -> Result<Vec<(String, Arc<Table>)>, Error> {
-    let chosen = match plugin.file(&inner.config.base_dir) {
-        Some(path) => from_file(inner, name, plugin, &path)?,
-        None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
+    let chosen = match source(inner, name, plugin)? {
+        Source::File(file) => from_file(inner, name, plugin, &file)?,
+        Source::Linked(table) => vec![(name.to_owned(), table)],
     };
     for (_, table) in &chosen {
         check_options(inner, name, table, plugin)?;
@@ -100,13 +101,36 @@ fn choose(
     Ok(chosen)
 }
 
+/// Where a plugin's code is.
+enum Source {
+    Linked(Arc<Table>),
+    File(Box<PluginFile>),
+}
+
+/// Finds out where the code of a plugin entry is: its path, an exporter that is linked in, or what
+/// the search path has under its name.
+fn source(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Source, Error> {
+    let not_linked = match (&plugin.path, linked(inner, name, plugin)) {
+        (None, Ok(table)) => return Ok(Source::Linked(table)),
+        (None, Err(error)) => Some(error),
+        (Some(_), _) => None,
+    };
+    let file = PluginFile::find(&inner.config, name, plugin);
+    let file = file.map_err(|error| match not_linked {
+        Some(not_linked) if error.kind() == ErrorKind::NotFound => error.context(not_linked),
+        _ => error,
+    });
+    Ok(Source::File(Box::new(file?)))
+}
+
 fn from_file(
     inner: &Inner,
     name: &str,
     plugin: &PluginConfig,
-    path: &Path,
+    source: &PluginFile,
 ) -> Result<Vec<(String, Arc<Table>)>, Error> {
-    let file = inner.loader.load(path, plugin.probe.map(Into::into))?;
+    let path = source.path();
+    let file = source.load(&inner.loader)?;
     let ids = || file.tables.iter().map(|table| table.id.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = &plugin.exporter {
         let found = file.tables.iter().find(|table| table.id == *wanted).ok_or_else(|| {
@@ -133,7 +157,7 @@ fn from_file(
     Ok(file.tables.iter().map(|table| (table.id.clone(), Arc::clone(table))).collect())
 }
 
-fn from_linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<Table>, Error> {
+fn linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<Table>, Error> {
     let wanted = plugin.exporter.as_deref().unwrap_or(name);
     inner.linked.iter().find(|table| table.id == wanted).cloned().ok_or_else(|| {
         let known: Vec<_> = inner.linked.iter().map(|table| table.id.as_str()).collect();

@@ -4,10 +4,12 @@
 
 mod clock;
 mod correlation;
+pub(crate) mod document;
 mod error;
 mod labels;
 mod name;
 pub(crate) mod platform;
+pub(crate) mod problems;
 pub mod schema;
 
 pub use clock::{Clock, SystemClock};
