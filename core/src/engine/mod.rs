@@ -7,6 +7,7 @@
 pub mod config;
 mod exports;
 mod plugins;
+mod secrets;
 mod source;
 
 use std::{fmt, path::Path, sync::Arc};
