@@ -1,12 +1,12 @@
 //! Floor 7: the engine, built from a configuration or none.
 //!
 //! It owns metrics, snapshots, events and plugins, and brings them together: record → snapshot →
-//! export.
-//! It starts no thread; everything runs on the caller's. Formats and C types are above it.
+//! export. It starts no thread; everything runs on the caller's. Formats and C types are above it.
 
 pub mod config;
 mod exports;
 mod plugins;
+mod registries;
 mod secrets;
 mod source;
 
@@ -22,6 +22,7 @@ use crate::{
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
+pub use registries::RegistryStatistics;
 pub use source::PluginFile;
 
 /// A metrics engine. Clones share it; it ends with the last one.
