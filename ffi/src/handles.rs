@@ -34,6 +34,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tallyport_core::{
+    event::Subscription,
     metrics::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
     model::{Error, ErrorKind},
     snapshot::Snapshot,
@@ -44,6 +45,7 @@ use crate::{
     engine::EngineState,
     error::ErrorState,
     grace::{Announcement, Order, Readers},
+    topic::TopicState,
 };
 
 /// What a handle leads to.
@@ -58,6 +60,8 @@ pub(crate) enum Object {
     Engine(Arc<EngineState>),
     Snapshot(Arc<Snapshot>),
     Error(Box<ErrorState>),
+    Subscription(Arc<Subscription>),
+    Topic(Arc<TopicState>),
 }
 
 impl Object {
@@ -73,6 +77,8 @@ impl Object {
             Self::Engine(_) => 0x21,
             Self::Snapshot(_) => 0x22,
             Self::Error(_) => 0x23,
+            Self::Subscription(_) => 0x24,
+            Self::Topic(_) => 0x25,
         }
     }
 }
