@@ -14,8 +14,10 @@
  *   Calls through a recording handle (add, sub, set, observe, value) take no lock, allocate
  *   nothing, and may be made in a signal handler and in a forked child. A vfork child, or one of
  *   clone(CLONE_VM) that shares its parent's thread pointer, must not make any.
- * - Nothing happens behind the host's back: no thread is started, no environment variable is read,
- *   nothing is printed, no signal handler is installed.
+ * - Nothing happens behind the host's back: no thread is started, nothing is printed, no signal
+ *   handler is installed. A plugin file that is not pinned is tried in a short-lived child process
+ *   first (docs/SECURITY.md); wherever that child is reaped is fine. Environment variables are read
+ *   only to find a plugin that is named without a path, and not in a setuid program.
  * - A bug in the library that panics is contained: the call returns TALLYPORT_PANIC, later calls on
  *   that engine TALLYPORT_POISONED, and recording goes on.
  * - Callbacks must return: no exception and no longjmp leaves them.
@@ -296,6 +298,27 @@ void tallyport_buf_free(struct tallyport_buf *buf);
 /** One cell for all: least memory. */
 #define TALLYPORT_CELLS_SHARED 2u
 
+/** No value. */
+#define TALLYPORT_FIELD_NULL 0u
+
+/** 0 or 1, in `integer`. */
+#define TALLYPORT_FIELD_BOOL 1u
+
+/** A signed number, in `integer`. */
+#define TALLYPORT_FIELD_I64 2u
+
+/** An unsigned number, in the bits of `integer`. */
+#define TALLYPORT_FIELD_U64 3u
+
+/** Any number, in `number`. */
+#define TALLYPORT_FIELD_F64 4u
+
+/** Text, in `text`. */
+#define TALLYPORT_FIELD_STR 5u
+
+/** Something nested: JSON, in `text`. */
+#define TALLYPORT_FIELD_JSON 6u
+
 /** One label of a series. Order does not matter; an empty value is the same as no label. */
 typedef struct tallyport_label {
     /** Name: UTF-8, not beginning with `__`. */
@@ -402,6 +425,74 @@ typedef struct tallyport_plugin_options {
     /** Its options, a JSON object; empty: none. */
     tallyport_str options_json;
 } tallyport_plugin_options;
+
+/** One field of an event. What its type does not use is 0. */
+typedef struct tallyport_event_field {
+    /** Name: UTF-8. Of fields with equal names the first counts. */
+    tallyport_str name;
+    /** TALLYPORT_FIELD_*: where the value is. */
+    uint32_t type;
+    /** 0. */
+    uint32_t reserved;
+    /** BOOL, I64, U64. */
+    int64_t integer;
+    /** F64. */
+    double number;
+    /** STR, JSON. */
+    tallyport_str text;
+} tallyport_event_field;
+
+/** An event that is delivered: borrowed, with all that it points to, until the function returns. */
+typedef struct tallyport_event {
+    /** sizeof(tallyport_event). */
+    uint32_t size;
+    /** 0. */
+    uint32_t flags;
+    /** `namespace.event`. */
+    tallyport_str name;
+    /** `task`, `export`, …; empty for an event that is not in the catalogue. */
+    tallyport_str category;
+    /** The publisher's, or one that was made for this event: 32 hexadecimal digits. */
+    tallyport_str correlation_id;
+    /** When it was published: nanoseconds since the Unix epoch. */
+    uint64_t timestamp_ns;
+    /** Its own fields. */
+    const struct tallyport_event_field *fields;
+    /** Number of `fields`. */
+    size_t field_count;
+} tallyport_event;
+
+/** Who listens to what, for tallyport_event_subscribe and tallyport_handler_register. */
+typedef struct tallyport_listener_options {
+    /** sizeof(tallyport_listener_options). */
+    uint32_t size;
+    /** 0. */
+    uint32_t flags;
+    /** Name: letters, digits, `.`, `_`, `-`. A subscription without one gets one. */
+    tallyport_str name;
+    /** Events, with spaces between: names (`task.completed`), prefixes (`task.*`), all (`*`). */
+    tallyport_str events;
+    /**
+     * Called on the publisher's thread, which waits; answers 0, or anything else for a failure,
+     * which is counted and logged. NULL: events wait in a queue instead.
+     *
+     * It may make every call of this library, and must return: no exception and no longjmp.
+     */
+    int32_t (*function)(void *data, const struct tallyport_event *event);
+    /** Given to `function`. Used from any thread that publishes, from several at once. */
+    void *data;
+    /**
+     * Called once with `data`, on any thread, when nothing can call `function` any more; may be
+     * NULL. It may call this library, and must return.
+     */
+    void (*free_data)(void *data);
+    /**
+     * Most events that wait in the queue, to 1048576; 0: 1024. Later ones are dropped and counted.
+     */
+    uint64_t queue_events;
+    /** Most bytes that they take, roughly; 0: 16 MiB. */
+    uint64_t queue_bytes;
+} tallyport_listener_options;
 
 /* -------------------------------------------------------------------------------------------- */
 /* Engines: opened from a configuration or none, asked for their state, closed. */
@@ -1122,6 +1213,265 @@ tallyport_status tallyport_plugins_list(const tallyport_engine *engine,
  * answers (all are asked), NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
 tallyport_status tallyport_plugins_flush(const tallyport_engine *engine, tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Events: published, described, listed. Who listens is in `subscription` and `handler`. */
+
+/**
+ * Publishes an event: its listeners are called on this thread, or have it queued.
+ *
+ * A listener that fails is no error here: it is counted and logged. The name need not be in the
+ * catalogue. An event that is published while 16 others are being delivered on this thread, each
+ * inside the one before, is dropped and counted.
+ *
+ * Threads: any thread. Ownership: borrows `name`, `correlation_id` (empty: one is made when
+ * somebody asks for it) and `fields`; returns owned `err`. Errors: INVALID_ARGUMENT for a name
+ * that is not `namespace.event`, a correlation id that is not 1 to 128 visible ASCII characters, or
+ * a field of no type; INVALID_UTF8, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_event_publish(const tallyport_engine *engine,
+                                         tallyport_str name,
+                                         tallyport_str correlation_id,
+                                         const tallyport_event_field *fields,
+                                         size_t field_count,
+                                         tallyport_error **err);
+
+/**
+ * Publishes an event whose fields are a JSON object; slower than tallyport_event_publish.
+ *
+ * Threads: any thread. Ownership: borrows all texts; returns owned `err`. Errors: as
+ * tallyport_event_publish; INVALID_ARGUMENT when `payload_json` is neither empty nor an object.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_event_publish_json(const tallyport_engine *engine,
+                                              tallyport_str name,
+                                              tallyport_str correlation_id,
+                                              tallyport_str payload_json,
+                                              tallyport_error **err);
+
+/**
+ * Puts an event of the host's own into the catalogue, in the category `custom`.
+ *
+ * `schema_json` is a JSON Schema of its payload, or empty for any; it tells subscribers what to
+ * expect, and payloads are not checked against it. The same definition twice is fine.
+ *
+ * Threads: any thread. Ownership: borrows all texts; returns owned `err`. Errors:
+ * INVALID_ARGUMENT with the argument, ALREADY_EXISTS when the name is taken by another definition,
+ * LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_event_define(const tallyport_engine *engine,
+                                        tallyport_str name,
+                                        tallyport_str description,
+                                        tallyport_str schema_json,
+                                        tallyport_error **err);
+
+/**
+ * The events of the catalogue, by name, as a JSON array: name, namespace, category, description,
+ * schema.
+ *
+ * Threads: any thread. Ownership: borrows `event_namespace` (`task`; empty: all); returns owned
+ * `buf` (free with tallyport_buf_free) and `err`. Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_events_list(const tallyport_engine *engine,
+                                       tallyport_str event_namespace,
+                                       tallyport_buf *buf,
+                                       tallyport_error **err);
+
+/**
+ * The events that have every word of `words`, as tallyport_events_list.
+ *
+ * A word is looked for in name, category and description, whatever the case of ASCII letters.
+ *
+ * Threads: any thread. Ownership: borrows `words`; returns owned `buf` (free with
+ * tallyport_buf_free) and `err`. Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_events_search(const tallyport_engine *engine,
+                                         tallyport_str words,
+                                         tallyport_buf *buf,
+                                         tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Topics: events that were looked up once, to publish them often. */
+
+/** An event of the catalogue, ready to be published. Opaque. */
+typedef struct tallyport_topic tallyport_topic;
+
+/**
+ * Looks an event of the catalogue up.
+ *
+ * Threads: any thread. Ownership: borrows `name`; returns owned `topic` (free with
+ * tallyport_topic_free) and `err`. Errors: NOT_FOUND for an event that is not in the catalogue,
+ * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_topic_get(const tallyport_engine *engine,
+                                     tallyport_str name,
+                                     struct tallyport_topic **topic,
+                                     tallyport_error **err);
+
+/**
+ * Publishes a topic's event, as tallyport_event_publish does. After its engine was closed it
+ * reaches nobody.
+ *
+ * When nobody listens it returns at once, and looks at neither `correlation_id` nor `fields`.
+ *
+ * Threads: any thread. Ownership: as tallyport_event_publish. Errors: as tallyport_event_publish,
+ * when somebody listens. Since: 0.1.
+ */
+tallyport_status tallyport_topic_publish(const struct tallyport_topic *topic,
+                                         tallyport_str correlation_id,
+                                         const tallyport_event_field *fields,
+                                         size_t field_count,
+                                         tallyport_error **err);
+
+/**
+ * Whether anybody listens to a topic's event: 1 or 0. A host may spare itself making its fields.
+ *
+ * Threads: any thread. Ownership: borrows. Errors: 0 when `topic` is no live handle. Since: 0.1.
+ */
+int32_t tallyport_topic_is_heard(const struct tallyport_topic *topic);
+
+/**
+ * Frees a topic; calls that use it end as if it were there.
+ *
+ * Threads: any thread. Ownership: takes `topic`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_topic_free(struct tallyport_topic *topic);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Subscriptions: a host's function that is called, or a queue that the host drains. */
+
+/** A subscription to events. It ends when it is freed. Opaque. */
+typedef struct tallyport_subscription tallyport_subscription;
+
+/**
+ * Subscribes to events: with `function`, which is called on the publisher's thread, or without
+ * one, to a queue that tallyport_subscription_drain empties on a thread of the host's.
+ *
+ * Threads: any thread. Ownership: borrows `options`; takes `data` of it also when it fails, unless
+ * the options themselves are wrong: `free_data` is called once, when nothing can call `function`
+ * any more. Returns owned `subscription` (free with tallyport_subscription_free) and `err`. Errors:
+ * INVALID_ARGUMENT with the field, ALREADY_EXISTS for a name in use, LIMIT, CLOSED, NULL_ARGUMENT,
+ * BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_event_subscribe(const tallyport_engine *engine,
+                                           const tallyport_listener_options *options,
+                                           struct tallyport_subscription **subscription,
+                                           tallyport_error **err);
+
+/**
+ * Hands events of a subscription's queue to `function`, oldest first, on this thread.
+ *
+ * Waits up to `timeout_ms` for the first one, takes what is there, and returns after `max` events
+ * (0: when the queue is empty). `function` gets `data` and a borrowed event, and answers 0 to go
+ * on; anything else stops. It may call this library, and must return: no exception, no longjmp.
+ *
+ * Threads: any thread; several may drain one queue, and each event goes to one of them. Ownership:
+ * borrows; returns owned `err`. Errors: TIMEOUT when no event came in time, CLOSED when the
+ * subscription or its engine ended and the queue is empty, CANCELLED when `function` stopped it,
+ * INVALID_ARGUMENT for a subscription with a function, NULL_ARGUMENT, BAD_HANDLE. Since: 0.1.
+ */
+tallyport_status tallyport_subscription_drain(const struct tallyport_subscription *subscription,
+                                              int32_t (*function)(void *data,
+                                                                  const tallyport_event *event),
+                                              void *data,
+                                              uint64_t max,
+                                              uint64_t timeout_ms,
+                                              tallyport_error **err);
+
+/**
+ * Takes the oldest event out of a subscription's queue, as a JSON object: event, timestamp_ns,
+ * correlation_id, payload.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: as tallyport_subscription_drain. Since: 0.1.
+ */
+tallyport_status tallyport_subscription_next(const struct tallyport_subscription *subscription,
+                                             uint64_t timeout_ms,
+                                             tallyport_buf *buf,
+                                             tallyport_error **err);
+
+/**
+ * What a subscription is and did, as a JSON object: name, events, queue, delivered, failures,
+ * last_error, queued, dropped.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE. Since: 0.1.
+ */
+tallyport_status tallyport_subscription_status(const struct tallyport_subscription *subscription,
+                                               tallyport_buf *buf,
+                                               tallyport_error **err);
+
+/**
+ * Ends a subscription. Its function is not called any more when this returns, and no call of it
+ * runs: what it uses may go.
+ *
+ * On a thread that is inside an event's function it does not wait for calls of other threads, as
+ * those may wait for it; `free_data` tells when the last one ended. Do not hold a lock that the
+ * function takes. Whoever waits in tallyport_subscription_drain gets CLOSED.
+ *
+ * Threads: any thread. Ownership: takes `subscription`; NULL and a stale handle are no-ops. Errors:
+ * none. Since: 0.1.
+ */
+void tallyport_subscription_free(struct tallyport_subscription *subscription);
+
+/**
+ * The subscriptions of an engine, in the order of their making, as a JSON array; each as
+ * tallyport_subscription_status.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_subscribers_list(const tallyport_engine *engine,
+                                            tallyport_buf *buf,
+                                            tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Event handlers: functions of the host that are registered by name. */
+
+/**
+ * Registers a function under a name for events. It is called on the publisher's thread, and stays
+ * until it is unregistered or the engine is closed.
+ *
+ * Threads: any thread. Ownership: as tallyport_event_subscribe. Errors: as
+ * tallyport_event_subscribe; NULL_ARGUMENT without a `function`. Since: 0.1.
+ */
+tallyport_status tallyport_handler_register(const tallyport_engine *engine,
+                                            const tallyport_listener_options *options,
+                                            tallyport_error **err);
+
+/**
+ * Puts a function in the place of the handler of that name, whose running calls have ended when
+ * this returns, as tallyport_handler_unregister says. No event that both are for is missed.
+ *
+ * Threads: any thread. Ownership: as tallyport_event_subscribe. Errors: as
+ * tallyport_handler_register; NOT_FOUND when nothing has that name. Since: 0.1.
+ */
+tallyport_status tallyport_handler_replace(const tallyport_engine *engine,
+                                           const tallyport_listener_options *options,
+                                           tallyport_error **err);
+
+/**
+ * Takes a handler out. It is not called any more when this returns, and no call of it runs; on a
+ * thread that is inside an event's function it does not wait, as tallyport_subscription_free says.
+ *
+ * Threads: any thread. Ownership: borrows `name`; returns owned `err`. Errors: NOT_FOUND,
+ * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_handler_unregister(const tallyport_engine *engine,
+                                              tallyport_str name,
+                                              tallyport_error **err);
+
+/**
+ * The handlers in order of registration as a JSON array; each as tallyport_subscription_status.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_handlers_list(const tallyport_engine *engine,
+                                         tallyport_buf *buf,
+                                         tallyport_error **err);
 
 
 

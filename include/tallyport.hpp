@@ -21,7 +21,8 @@
 #ifndef TALLYPORT_HPP
 #define TALLYPORT_HPP
 
-#include "tallyport.h"
+#include "tallyport_base.hpp"
+#include "tallyport_events.hpp"
 #include "tallyport_options.hpp"
 
 #include <chrono>
@@ -40,123 +41,8 @@
 
 namespace tallyport {
 
-/// Why a call failed.
-class error : public std::exception {
-public:
-    /// Takes a C error; `raw` may be NULL.
-    error(tallyport_status code, tallyport_error *raw) : code_(code) {
-        const tallyport_str message = tallyport_error_message(raw);
-        const tallyport_str field = tallyport_error_field(raw);
-        message_ = message.len > 0 ? std::string(message.ptr, message.len)
-                                   : std::string(tallyport_status_name(code));
-        field_.assign(field.ptr, field.len);
-        os_error_ = tallyport_error_os_error(raw);
-        tallyport_error_free(raw);
-    }
-
-    /// TALLYPORT_*.
-    tallyport_status code() const noexcept { return code_; }
-    /// What went wrong, which object, what to do.
-    const char *what() const noexcept override { return message_.c_str(); }
-    /// Argument or configuration key that is wrong; empty where none is.
-    const std::string &field() const noexcept { return field_; }
-    /// The operating system's error number; 0 where it was not asked.
-    int os_error() const noexcept { return os_error_; }
-
-private:
-    tallyport_status code_;
-    std::int32_t os_error_ = 0;
-    std::string message_;
-    std::string field_;
-};
-
-/// A value, or why there is none; of `void`: done, or why not.
-template <class T> class result {
-public:
-    using value_type = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
-
-    result(value_type value = value_type()) : state_(std::in_place_index<0>, std::move(value)) {}
-    result(error why) : state_(std::in_place_index<1>, std::move(why)) {}
-
-    explicit operator bool() const noexcept { return state_.index() == 0; }
-    /// The value; only when there is one.
-    value_type &operator*() noexcept { return *std::get_if<0>(&state_); }
-    value_type *operator->() noexcept { return std::get_if<0>(&state_); }
-    /// Why there is no value; only when there is none.
-    const error &failure() const noexcept { return *std::get_if<1>(&state_); }
-
-private:
-    std::variant<value_type, error> state_;
-};
-
-/// What a call returns: `T`, or `result<T>` with TALLYPORT_NO_EXCEPTIONS.
-#ifdef TALLYPORT_NO_EXCEPTIONS
-template <class T> using returned = result<T>;
-#else
-template <class T> using returned = T;
-#endif
-
 /// A label's name and value.
 using label = std::pair<std::string_view, std::string_view>;
-
-namespace detail {
-
-inline tallyport_str str(std::string_view text) noexcept { return {text.data(), text.size()}; }
-
-inline std::string_view view(tallyport_str text) noexcept {
-    return text.len > 0 ? std::string_view(text.ptr, text.len) : std::string_view();
-}
-
-/// Throws what went wrong, or hands it back.
-template <class T> returned<T> failed(tallyport_status code, tallyport_error *raw) {
-#ifdef TALLYPORT_NO_EXCEPTIONS
-    return result<T>(error(code, raw));
-#else
-    throw error(code, raw);
-#endif
-}
-
-/// `raw` is a reference, because the call that sets it may stand in the same list of arguments.
-inline returned<void> done(tallyport_status code, tallyport_error *const &raw) {
-    if (code != TALLYPORT_OK) return failed<void>(code, raw);
-    return returned<void>();
-}
-
-/// Owns a handle, which `Free` takes. Movable; a moved-from one is NULL.
-template <class T, void (*Free)(T *)> class owned {
-public:
-    owned() = default;
-    explicit owned(T *taken) noexcept : handle_(taken) {}
-
-    /// The C handle, which stays this object's.
-    T *get() const noexcept { return handle_.get(); }
-
-private:
-    struct freed {
-        void operator()(T *handle) const noexcept { Free(handle); }
-    };
-    std::unique_ptr<T, freed> handle_;
-};
-
-/// Owns the bytes of a C buffer.
-class buffer {
-public:
-    buffer() = default;
-    buffer(const buffer &) = delete;
-    buffer &operator=(const buffer &) = delete;
-    ~buffer() { tallyport_buf_free(&raw_); }
-
-    tallyport_buf *raw() noexcept { return &raw_; }
-    std::string text() const {
-        return raw_.len > 0 ? std::string(reinterpret_cast<const char *>(raw_.ptr), raw_.len)
-                            : std::string();
-    }
-
-private:
-    tallyport_buf raw_ = {nullptr, 0, 0};
-};
-
-} // namespace detail
 
 /// Labels of one series, borrowed for one call: `{{"method", "GET"}, {"status", "200"}}`.
 class labels {
@@ -412,7 +298,7 @@ public:
     returned<std::string> export_to_string(std::string_view selector) const {
         detail::buffer out;
         tallyport_error *err = nullptr;
-        return text(tallyport_export(get(), detail::str(selector), out.raw(), &err), out, err);
+        return detail::text(tallyport_export(get(), detail::str(selector), out.raw(), &err), out, err);
     }
     returned<std::string> export_to_string(const tallyport::snapshot &taken,
                                            std::string_view selector) const {
@@ -420,7 +306,7 @@ public:
         tallyport_error *err = nullptr;
         const tallyport_status code = tallyport_export_snapshot(
             get(), taken.get(), detail::str(selector), out.raw(), &err);
-        return text(code, out, err);
+        return detail::text(code, out, err);
     }
     /// To a file descriptor, which stays yours.
     returned<void> export_to(int fd, std::string_view selector) const {
@@ -481,13 +367,96 @@ public:
     returned<std::string> plugins() const {
         detail::buffer out;
         tallyport_error *err = nullptr;
-        return text(tallyport_plugins_list(get(), out.raw(), &err), out, err);
+        return detail::text(tallyport_plugins_list(get(), out.raw(), &err), out, err);
     }
     /// JSON: families, exporters, what was dropped or not loaded.
     returned<std::string> status() const {
         detail::buffer out;
         tallyport_error *err = nullptr;
-        return text(tallyport_engine_status(get(), out.raw(), &err), out, err);
+        return detail::text(tallyport_engine_status(get(), out.raw(), &err), out, err);
+    }
+
+    /// Publishes an event: its listeners are called on this thread, or have it queued.
+    returned<void> publish(std::string_view name, fields of = {},
+                           std::string_view correlation_id = {}) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_event_publish(get(), detail::str(name),
+                                                    detail::str(correlation_id), of.begin(),
+                                                    of.size(), &err),
+                            err);
+    }
+    /// Looks an event of the catalogue up, to publish it often.
+    returned<tallyport::topic> topic(std::string_view name) const {
+        tallyport_topic *found = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_topic_get(get(), detail::str(name), &found, &err);
+        if (code != TALLYPORT_OK) return detail::failed<tallyport::topic>(code, err);
+        return tallyport::topic(found);
+    }
+    /// Puts an event of your own into the catalogue.
+    returned<void> define_event(std::string_view name, std::string_view description,
+                                std::string_view schema_json = {}) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_event_define(get(), detail::str(name),
+                                                   detail::str(description),
+                                                   detail::str(schema_json), &err),
+                            err);
+    }
+    /// JSON: the events of a namespace, or all.
+    returned<std::string> events(std::string_view event_namespace = {}) const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(
+            tallyport_events_list(get(), detail::str(event_namespace), out.raw(), &err), out, err);
+    }
+    /// JSON: the events whose name, category or description has every word.
+    returned<std::string> search_events(std::string_view words) const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_events_search(get(), detail::str(words), out.raw(), &err),
+                            out, err);
+    }
+
+    /// `function` is called for every event that `events` means: names, `task.*`, `*`, with spaces
+    /// between. The engine lives as long as the subscription, or longer; so does what it uses.
+    returned<subscription> subscribe(std::string_view events, event_function function,
+                                     const subscribe_options &options = {}) const {
+        return subscribed(detail::listener(events, std::move(function), options));
+    }
+    /// Events wait in a queue, for subscription::drain.
+    returned<subscription> subscribe_queued(std::string_view events,
+                                            const subscribe_options &options = {}) const {
+        return subscribed(detail::listener(events, nullptr, options));
+    }
+    /// JSON: the subscriptions, with what they did.
+    returned<std::string> subscribers() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_subscribers_list(get(), out.raw(), &err), out, err);
+    }
+
+    /// Registers a function under a name for events, until it is unregistered.
+    returned<void> register_handler(std::string_view name, std::string_view events,
+                                    event_function function) const {
+        const tallyport_listener_options raw = handler(name, events, std::move(function));
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_handler_register(get(), &raw, &err), err);
+    }
+    returned<void> replace_handler(std::string_view name, std::string_view events,
+                                   event_function function) const {
+        const tallyport_listener_options raw = handler(name, events, std::move(function));
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_handler_replace(get(), &raw, &err), err);
+    }
+    returned<void> unregister_handler(std::string_view name) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_handler_unregister(get(), detail::str(name), &err), err);
+    }
+    /// JSON: the handlers, with what they did.
+    returned<std::string> handlers() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_handlers_list(get(), out.raw(), &err), out, err);
     }
 
     tallyport_engine *get() const noexcept { return handle_.get(); }
@@ -540,10 +509,19 @@ private:
         return Object(made);
     }
 
-    static returned<std::string> text(tallyport_status code, const detail::buffer &out,
-                                      tallyport_error *const &err) {
-        if (code != TALLYPORT_OK) return detail::failed<std::string>(code, err);
-        return out.text();
+    returned<subscription> subscribed(const tallyport_listener_options &options) const {
+        tallyport_subscription *made = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_event_subscribe(get(), &options, &made, &err);
+        if (code != TALLYPORT_OK) return detail::failed<subscription>(code, err);
+        return subscription(made);
+    }
+
+    static tallyport_listener_options handler(std::string_view name, std::string_view events,
+                                              event_function function) {
+        subscribe_options options;
+        options.name = name;
+        return detail::listener(events, std::move(function), options);
     }
 
     static tallyport_plugin_options plugin(const plugin_options &options) noexcept {

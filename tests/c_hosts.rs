@@ -146,6 +146,13 @@ fn a_log_function_may_call_the_engine_that_logs() {
 }
 
 #[test]
+fn events_in_a_c_host() {
+    let program = build(&host("events.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let _ = run_plainly(&program, &[]);
+    let _ = run_twice(&program, &[Path::new("100")]);
+}
+
+#[test]
 fn a_handle_may_be_freed_while_other_threads_record_through_it() {
     let program = build(&host("races.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
     let _ = run_plainly(&program, &[]);

@@ -36,9 +36,19 @@ kit() {
     target/release/libtallyport_builtin_exporters_loadable.so
 }
 
+damage() {
+  TALLYPORT_CORRUPTIONS=2000 cargo test --quiet -p tallyport-tests --test damage
+}
+
+swaps() {
+  TALLYPORT_SWAPS=10000 cargo test --quiet -p tallyport-tests --test pins
+}
+
 step "storm: 16 threads, $adds adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
 step "stress: 4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
 step "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds of each random case" kit
+step "2,000 random corruptions of a plugin, each loaded through the probe: the host lives" damage
+step "a pinned file swapped 10,000 times while it is loaded: only checked code runs" swaps
 step "ThreadSanitizer over the stress program, 120 s: clean" tests/tsan.sh 120
 
 {

@@ -1,6 +1,6 @@
-//! The README, as a new user would try it: every block compiles, parses or runs.
+//! The README and docs/EVENTS.md, as a new user would try them: every block compiles, parses or runs.
 //!
-//! Its Rust blocks are documentation tests of this crate (harness/lib.rs).
+//! Their Rust blocks are documentation tests of this crate (harness/lib.rs).
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -10,18 +10,20 @@ use std::{fs, path::Path, process::Command};
 use tallyport_core::engine::{Engine, config::Config};
 use tallyport_tests::{Compiler, cargo_artifact, compile, plugin, repo_root, run};
 
+const README: &str = "README.md";
+
 /// The code blocks of a language.
-fn blocks(language: &str) -> Vec<String> {
-    let text = fs::read_to_string(repo_root().join("README.md")).unwrap();
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(repo_root().join(document)).unwrap();
     let open = format!("\n```{language}\n");
     text.split(&open).skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
 }
 
 /// Compiles a block, its `#include` lines first and the rest inside a function.
-fn compiles(language: &str, compiler: Compiler, std: &str, wrap: [&str; 2]) {
+fn compiles(document: &str, language: &str, compiler: Compiler, std: &str, wrap: [&str; 2]) {
     let folder = tempfile::tempdir().unwrap();
-    let found = blocks(language);
-    assert!(!found.is_empty(), "the README has no {language} block");
+    let found = blocks(document, language);
+    assert!(!found.is_empty(), "{document} has no {language} block");
     for (index, block) in found.iter().enumerate() {
         let (includes, body): (Vec<_>, Vec<_>) =
             block.lines().partition(|line| line.starts_with('#'));
@@ -40,7 +42,7 @@ fn compiles(language: &str, compiler: Compiler, std: &str, wrap: [&str; 2]) {
 fn the_c_block_compiles() {
     for compiler in [Compiler::Gcc, Compiler::Clang] {
         let after = "return 0;\nfail:\nreturn 1;\n}";
-        compiles("c", compiler, "c11", ["int readme(void);\nint readme(void) {", after]);
+        compiles(README, "c", compiler, "c11", ["int readme(void);\nint readme(void) {", after]);
     }
 }
 
@@ -48,7 +50,19 @@ fn the_c_block_compiles() {
 fn the_cpp_block_compiles() {
     for compiler in [Compiler::Gxx, Compiler::Clangxx] {
         let before = "std::string readme();\nstd::string readme() {";
-        compiles("cpp", compiler, "c++17", [before, "return text;\n}"]);
+        compiles(README, "cpp", compiler, "c++17", [before, "return text;\n}"]);
+    }
+}
+
+#[test]
+fn the_blocks_about_events_compile() {
+    for (compiler, std, language) in [
+        (Compiler::Gcc, "c11", "c"),
+        (Compiler::Clang, "c99", "c"),
+        (Compiler::Gxx, "c++17", "cpp"),
+        (Compiler::Clangxx, "c++20", "cpp"),
+    ] {
+        compiles("docs/EVENTS.md", language, compiler, std, ["", ""]);
     }
 }
 
@@ -64,7 +78,7 @@ fn the_configuration_block_is_valid_and_loads() {
 
 /// What the README's commands expect to find: the configuration, its plugin, a snapshot.
 fn stage(folder: &Path) -> std::path::PathBuf {
-    let blocks = blocks("toml");
+    let blocks = blocks(README, "toml");
     assert_eq!(blocks.len(), 1);
     let config = folder.join("tallyport.toml");
     fs::write(&config, &blocks[0]).unwrap();
@@ -81,7 +95,7 @@ fn the_commands_run() {
     let folder = tempfile::tempdir().unwrap();
     let _config = stage(folder.path());
     let command = cargo_artifact("tallyport-cli", "tallyport");
-    let text = blocks("sh").join("\n");
+    let text = blocks(README, "sh").join("\n");
     let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("tallyport ")).collect();
     assert!(lines.len() >= 5, "{lines:?}");
     for line in lines {

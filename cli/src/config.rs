@@ -1,11 +1,14 @@
 //! `tallyport config`: is the file right, and what may be in it?
 
 use clap::{Args, Subcommand};
-use tallyport_core::{engine::config::Config, plugin::inspect_file};
+use tallyport_core::{
+    engine::{PluginFile, config::Config},
+    model::ErrorKind,
+};
 
 use crate::{
     console::Console,
-    engine::{CONFIG_VARIABLE, ConfigArg, Opened, problems},
+    engine::{CONFIG_VARIABLE, ConfigArg, Opened, is_linked, problems},
     exit::{Exit, Failure},
     report,
 };
@@ -67,12 +70,21 @@ fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
     let mut found: Vec<(usize, Exit, Vec<String>)> = Vec::new();
     let mut trial = config.clone();
     if !args.load {
-        trial.plugins.retain(|_, plugin| plugin.path.is_none());
+        trial.plugins.retain(|name, plugin| is_linked(name, plugin));
+        let loader = config.loader();
         for (name, plugin) in config.plugins.iter().filter(|(_, plugin)| plugin.enabled) {
-            let path = plugin.file(&config.base_dir);
-            if let Some(Err(error)) = path.map(|path| inspect_file(&path)) {
+            if is_linked(name, plugin) {
+                continue;
+            }
+            let checked = PluginFile::find(&config, name, plugin)
+                .and_then(|plugin_file| plugin_file.check(&loader));
+            if let Err(error) = checked {
+                let exit = match error.kind() {
+                    ErrorKind::Config | ErrorKind::NotFound => Exit::Config,
+                    _ => Exit::PluginRefused,
+                };
                 let line = format!("{file}:{}: plugin `{name}`: {error}", plugin.line);
-                found.push((plugin.line, Exit::PluginRefused, vec![line]));
+                found.push((plugin.line, exit, vec![line]));
             }
         }
     }

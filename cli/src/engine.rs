@@ -6,9 +6,10 @@ use clap::Args;
 use tallyport_core::{
     engine::{
         Engine,
-        config::{Config, ConfigErrors},
+        config::{Config, ConfigErrors, PluginConfig},
     },
     model::{Error, ErrorKind},
+    plugin::Table,
 };
 
 use crate::{
@@ -45,6 +46,13 @@ impl ConfigArg {
             }
         })
     }
+}
+
+/// Whether a plugin entry means an exporter that is built in.
+pub(crate) fn is_linked(name: &str, plugin: &PluginConfig) -> bool {
+    let id = plugin.exporter.as_deref().unwrap_or(name);
+    let linked = Table::linked(&tallyport_builtin_exporters::EXPORTERS);
+    plugin.path.is_none() && linked.is_ok_and(|linked| linked.iter().any(|table| table.id == id))
 }
 
 /// A configuration with problems, one line each.

@@ -81,7 +81,7 @@ fn plugin_files_are_looked_at_and_run_only_when_asked() {
     );
     for load in ["", " --load"] {
         let refused =
-            ["2 problems", "t.toml:2: plugin `b`", "t.toml:4: plugin `a`", "No such file"];
+            ["2 problems", "t.toml:2: plugin `b`", "t.toml:4: plugin `a`", "no plugin file"];
         let run = place.run(&format!("{CHECK}{load}")).fails(9, &refused);
         let lines: Vec<_> = run.stderr.lines().skip(1).map(|line| &line[..9]).collect();
         assert_eq!(lines, ["t.toml:2:", "t.toml:4:"]);

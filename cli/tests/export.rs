@@ -120,7 +120,7 @@ fn a_plugin_that_is_refused_matters_only_to_those_who_need_it() {
     place.write("t.toml", "schema = 1\n[plugins.mine]\npath = \"none.so\"\nrequired = true\n");
     place
         .run(&format!("{FROM} json -c t.toml"))
-        .fails(9, &["plugin `mine`: required and refused", "none.so", "No such file"]);
+        .fails(9, &["plugin `mine`: required and refused", "none.so", "has no none.so"]);
 }
 
 #[test]

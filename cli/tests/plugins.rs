@@ -48,7 +48,7 @@ fn loaded_failed_and_disabled_plugins_are_told_apart() {
     assert_eq!(of("off")["id"], "com.example.obedient");
     assert_eq!(of("gone")["state"], "failed");
     assert_eq!(of("gone")["id"], Value::Null);
-    assert!(of("gone")["reason"].as_str().unwrap().contains("No such file"));
+    assert!(of("gone")["reason"].as_str().unwrap().contains("has no gone.so"));
     assert!(of("bad")["reason"].as_str().unwrap().contains("refused, as told"));
 
     let text = place.run("plugins list -c t.toml").exits(0).silent().stdout;
@@ -135,4 +135,26 @@ fn a_file_that_is_no_plugin_is_refused_with_its_reason() {
             run.fails(9, &["tallyport: plugin refused: ", reason]);
         }
     }
+}
+
+#[test]
+fn what_is_available_is_listed_and_not_loaded() {
+    let place = Place::new();
+    place.write("libgood.so", std::fs::read(plugin()).unwrap());
+    place.write("cut.so", &std::fs::read(plugin()).unwrap()[..5000]);
+    place.write("bad.plugin.toml", "manifest = 1\n");
+    place.write("t.toml", "schema = 1\n[loading]\nsearch_path = []\n");
+    let list = "plugins list -c t.toml --available";
+    let listed = place.run(&format!("{list} --report json")).exits(0).silent().json();
+    let plugins = listed["plugins"].as_array().unwrap();
+    let seen: Vec<_> = plugins
+        .iter()
+        .map(|one| format!("{} {} {}", one["name"], one["state"], one["id"]))
+        .collect();
+    // A library that is none of ours, or damaged, is nothing that could be loaded.
+    let expected = ["\"bad\" \"refused\" null", "\"good\" \"available\" \"com.example.obedient\""];
+    assert_eq!(seen, expected);
+    assert!(plugins[0]["reason"].as_str().unwrap().contains("bad.plugin.toml:1:1: missing key"));
+    let text = place.run(list).exits(0);
+    assert!(text.stdout.contains("missing key `id`"), "{}", text.stdout);
 }

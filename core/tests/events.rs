@@ -236,3 +236,37 @@ fn a_listener_may_export_and_change_the_exporters() {
     assert_eq!(subscription.info().counts.failures, 0);
     drop(subscription); // it holds the engine
 }
+
+#[test]
+fn the_registries_tell_what_was_done_and_what_is_wrong() {
+    let engine = Engine::builder().linked(&SET).build().unwrap();
+    let queue = listen(&engine, "registry.*");
+    engine.events().register_handler("h", &["task.*"], |_| Ok(())).unwrap();
+    engine.events().publish("task.failed", &[]).unwrap();
+    engine.export_to_vec("small").unwrap();
+    let statistics = engine.registry_statistics();
+    assert_eq!(statistics.plugins[0].1.exports, 1);
+    assert_eq!(statistics.handlers[0].counts.calls, 1);
+    assert_eq!(engine.check_registries(), Vec::<String>::new());
+
+    let full = QueueLimits { events: 1, ..QueueLimits::default() };
+    let lossy = engine.events().subscribe_queued(Listen::to(&["task.*"]).named("slow"), full);
+    for _ in 0..3 {
+        engine.events().publish("task.failed", &[]).unwrap();
+    }
+    let problems = engine.check_registries();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].contains("`slow` dropped 2 events"), "{problems:?}");
+
+    let events = drain(&engine, &queue);
+    let wanted = ["registry.stats_collected", "registry.health_check", "registry.health_check"];
+    assert_eq!(names(&events), wanted);
+    let collected = &events[0]["payload"];
+    assert_eq!(collected["plugins"]["small"]["bytes"], 5);
+    assert_eq!(collected["handlers"]["h"]["calls"], 1);
+    assert_eq!(events[1]["payload"]["healthy"], true);
+    assert_eq!(events[2]["payload"]["healthy"], false);
+    assert_eq!(events[2]["payload"]["problems"][0], problems[0].as_str());
+    assert_eq!(events[2]["payload"]["subscribers"], 2);
+    drop(lossy);
+}

@@ -29,7 +29,10 @@ use crate::{
     error::ErrorState,
     handles::{self, Object},
     log,
-    options::{tallyport_engine_options, tallyport_family_options, tallyport_plugin_options},
+    options::{
+        tallyport_engine_options, tallyport_event, tallyport_family_options,
+        tallyport_listener_options, tallyport_plugin_options,
+    },
 };
 
 /// A fallible entry: `fallible!(err, |call| { …; Ok(()) })`.
@@ -104,6 +107,8 @@ unsafe impl Options for tallyport_engine_options {}
 unsafe impl Options for tallyport_family_options {}
 // SAFETY: as above.
 unsafe impl Options for tallyport_plugin_options {}
+// SAFETY: as above.
+unsafe impl Options for tallyport_listener_options {}
 
 /// Larger option structs than this are a wrong `size`.
 const MAX_OPTIONS_BYTES: usize = 4096;
@@ -198,6 +203,16 @@ impl Call {
         })
     }
 
+    /// A host's function that is told of events during the call.
+    pub(crate) fn event_function(
+        &self,
+        function: Option<unsafe extern "C" fn(*mut c_void, *const tallyport_event) -> i32>,
+        data: *mut c_void,
+    ) -> Result<EventFunction, Error> {
+        let function = function.ok_or_else(|| null("function"))?;
+        Ok(EventFunction { function, data, free_data: None })
+    }
+
     fn poison(&self) {
         self.engines.borrow().iter().for_each(|engine| engine.poison());
     }
@@ -244,6 +259,43 @@ impl LogFunction {
         // SAFETY: the host vouched for function and data, which outlive the engine; the texts
         // outlive the call.
         unsafe { (self.function)(self.data, level, target, message) };
+    }
+}
+
+/// A host's function that is told of events, and its data.
+#[derive(Debug)]
+pub(crate) struct EventFunction {
+    function: unsafe extern "C" fn(*mut c_void, *const tallyport_event) -> i32,
+    data: *mut c_void,
+    free_data: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+// SAFETY: the header says that the function is called, with its data, from any thread that
+// publishes; the host vouches for that when it gives them. Test: events_in_a_c_host.
+unsafe impl Send for EventFunction {}
+// SAFETY: as above.
+unsafe impl Sync for EventFunction {}
+
+impl EventFunction {
+    /// The function of a listener, which owns its data from now on.
+    pub(crate) fn of(options: &tallyport_listener_options) -> Option<Self> {
+        let (data, free_data) = (options.data, options.free_data);
+        options.function.map(|function| Self { function, data, free_data })
+    }
+
+    /// Tells the host of one event, and returns what it answers.
+    pub(crate) fn call(&self, event: &tallyport_event) -> i32 {
+        // SAFETY: the host vouched for function and data; the event outlives the call.
+        unsafe { (self.function)(self.data, event) }
+    }
+}
+
+impl Drop for EventFunction {
+    fn drop(&mut self) {
+        if let Some(free) = self.free_data {
+            // SAFETY: the host vouched for it; it is called once, after every call of the function.
+            unsafe { free(self.data) };
+        }
     }
 }
 

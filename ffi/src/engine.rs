@@ -322,6 +322,11 @@ fn status(engine: &Engine) -> Value {
         "families": families,
         "dropped": { "nan": dropped.nan, "overflow": dropped.overflow },
         "plugins": plugin::list(engine),
+        "events": {
+            "subscribers": engine.events().subscribers().len(),
+            "handlers": engine.events().handlers().len(),
+            "too_deep": engine.events().too_deep(),
+        },
         "load_failures": failures,
         "process": {
             "handles": live,

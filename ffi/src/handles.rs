@@ -34,12 +34,13 @@ use std::{
 
 use parking_lot::Mutex;
 use tallyport_core::{
+    event::Subscription,
     metrics::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
     model::{Error, ErrorKind, grace},
     snapshot::Snapshot,
 };
 
-use crate::{boundary::null, engine::EngineState, error::ErrorState};
+use crate::{boundary::null, engine::EngineState, error::ErrorState, topic::TopicState};
 
 /// What a handle leads to.
 pub(crate) enum Object {
@@ -53,6 +54,8 @@ pub(crate) enum Object {
     Engine(Arc<EngineState>),
     Snapshot(Arc<Snapshot>),
     Error(Box<ErrorState>),
+    Subscription(Arc<Subscription>),
+    Topic(Arc<TopicState>),
 }
 
 impl Object {
@@ -68,6 +71,8 @@ impl Object {
             Self::Engine(_) => 0x21,
             Self::Snapshot(_) => 0x22,
             Self::Error(_) => 0x23,
+            Self::Subscription(_) => 0x24,
+            Self::Topic(_) => 0x25,
         }
     }
 }

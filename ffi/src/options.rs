@@ -128,6 +128,90 @@ pub struct tallyport_plugin_options {
     pub options_json: tallyport_str,
 }
 
+/// No value.
+pub const TALLYPORT_FIELD_NULL: u32 = 0;
+/// 0 or 1, in `integer`.
+pub const TALLYPORT_FIELD_BOOL: u32 = 1;
+/// A signed number, in `integer`.
+pub const TALLYPORT_FIELD_I64: u32 = 2;
+/// An unsigned number, in the bits of `integer`.
+pub const TALLYPORT_FIELD_U64: u32 = 3;
+/// Any number, in `number`.
+pub const TALLYPORT_FIELD_F64: u32 = 4;
+/// Text, in `text`.
+pub const TALLYPORT_FIELD_STR: u32 = 5;
+/// Something nested: JSON, in `text`.
+pub const TALLYPORT_FIELD_JSON: u32 = 6;
+
+/// One field of an event. What its type does not use is 0.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct tallyport_event_field {
+    /// Name: UTF-8. Of fields with equal names the first counts.
+    pub name: tallyport_str,
+    /// TALLYPORT_FIELD_*: where the value is.
+    pub r#type: u32,
+    /// 0.
+    pub reserved: u32,
+    /// BOOL, I64, U64.
+    pub integer: i64,
+    /// F64.
+    pub number: f64,
+    /// STR, JSON.
+    pub text: tallyport_str,
+}
+
+/// An event that is delivered: borrowed, with all that it points to, until the function returns.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct tallyport_event {
+    /// sizeof(tallyport_event).
+    pub size: u32,
+    /// 0.
+    pub flags: u32,
+    /// `namespace.event`.
+    pub name: tallyport_str,
+    /// `task`, `export`, …; empty for an event that is not in the catalogue.
+    pub category: tallyport_str,
+    /// The publisher's, or one that was made for this event: 32 hexadecimal digits.
+    pub correlation_id: tallyport_str,
+    /// When it was published: nanoseconds since the Unix epoch.
+    pub timestamp_ns: u64,
+    /// Its own fields.
+    pub fields: *const tallyport_event_field,
+    /// Number of `fields`.
+    pub field_count: usize,
+}
+
+/// Who listens to what, for tallyport_event_subscribe and tallyport_handler_register.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct tallyport_listener_options {
+    /// sizeof(tallyport_listener_options).
+    pub size: u32,
+    /// 0.
+    pub flags: u32,
+    /// Name: letters, digits, `.`, `_`, `-`. A subscription without one gets one.
+    pub name: tallyport_str,
+    /// Events, with spaces between: names (`task.completed`), prefixes (`task.*`), all (`*`).
+    pub events: tallyport_str,
+    /// Called on the publisher's thread, which waits; answers 0, or anything else for a failure,
+    /// which is counted and logged. NULL: events wait in a queue instead.
+    ///
+    /// It may make every call of this library, and must return: no exception and no longjmp.
+    pub function:
+        Option<unsafe extern "C" fn(data: *mut c_void, event: *const tallyport_event) -> i32>,
+    /// Given to `function`. Used from any thread that publishes, from several at once.
+    pub data: *mut c_void,
+    /// Called once with `data`, on any thread, when nothing can call `function` any more; may be
+    /// NULL. It may call this library, and must return.
+    pub free_data: Option<unsafe extern "C" fn(data: *mut c_void)>,
+    /// Most events that wait in the queue, to 1048576; 0: 1024. Later ones are dropped and counted.
+    pub queue_events: u64,
+    /// Most bytes that they take, roughly; 0: 16 MiB.
+    pub queue_bytes: u64,
+}
+
 /// Sizes and offsets: part of the ABI.
 const _: () = {
     use std::mem::offset_of;
@@ -165,4 +249,27 @@ const _: () = {
     assert!(offset_of!(tallyport_plugin_options, path) == 24);
     assert!(offset_of!(tallyport_plugin_options, exporter) == 40);
     assert!(offset_of!(tallyport_plugin_options, options_json) == 56);
+    assert!(size_of::<tallyport_event_field>() == 56);
+    assert!(offset_of!(tallyport_event_field, r#type) == 16);
+    assert!(offset_of!(tallyport_event_field, reserved) == 20);
+    assert!(offset_of!(tallyport_event_field, integer) == 24);
+    assert!(offset_of!(tallyport_event_field, number) == 32);
+    assert!(offset_of!(tallyport_event_field, text) == 40);
+    assert!(size_of::<tallyport_event>() == 80);
+    assert!(offset_of!(tallyport_event, flags) == 4);
+    assert!(offset_of!(tallyport_event, name) == 8);
+    assert!(offset_of!(tallyport_event, category) == 24);
+    assert!(offset_of!(tallyport_event, correlation_id) == 40);
+    assert!(offset_of!(tallyport_event, timestamp_ns) == 56);
+    assert!(offset_of!(tallyport_event, fields) == 64);
+    assert!(offset_of!(tallyport_event, field_count) == 72);
+    assert!(size_of::<tallyport_listener_options>() == 80);
+    assert!(offset_of!(tallyport_listener_options, flags) == 4);
+    assert!(offset_of!(tallyport_listener_options, name) == 8);
+    assert!(offset_of!(tallyport_listener_options, events) == 24);
+    assert!(offset_of!(tallyport_listener_options, function) == 40);
+    assert!(offset_of!(tallyport_listener_options, data) == 48);
+    assert!(offset_of!(tallyport_listener_options, free_data) == 56);
+    assert!(offset_of!(tallyport_listener_options, queue_events) == 64);
+    assert!(offset_of!(tallyport_listener_options, queue_bytes) == 72);
 };

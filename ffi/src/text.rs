@@ -179,7 +179,12 @@ impl Call {
         }
     }
 
-    fn text_of(&self, field: impl Fn() -> String, from: tallyport_str) -> Result<&str, Error> {
+    /// Text whose argument's name is made when something is wrong.
+    pub(crate) fn text_of(
+        &self,
+        field: impl Fn() -> String,
+        from: tallyport_str,
+    ) -> Result<&str, Error> {
         // The name of the field costs an allocation, so it is made for errors only.
         self.text("", from).or_else(|_| self.text(&field(), from))
     }
@@ -207,7 +212,13 @@ impl Call {
         Ok(unsafe { CStr::from_ptr(from) }.to_bytes())
     }
 
-    fn array<'a, T>(&'a self, field: &str, from: *const T, count: usize) -> Result<&'a [T], Error> {
+    /// An array; NULL with 0 is none.
+    pub(crate) fn array<'a, T>(
+        &'a self,
+        field: &str,
+        from: *const T,
+        count: usize,
+    ) -> Result<&'a [T], Error> {
         if count == 0 {
             return Ok(&[]);
         }

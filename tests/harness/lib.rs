@@ -119,3 +119,8 @@ pub fn cargo_artifact(package: &str, file: &str) -> PathBuf {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The Rust block of docs/EVENTS.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/EVENTS.md")]
+struct Events;

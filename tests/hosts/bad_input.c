@@ -164,12 +164,111 @@ static void engines_and_plugins(void) {
     FAILS(TALLYPORT_IO, "fd", tallyport_export_fd(engine, TALLYPORT_STR("json"), 999, &err));
 }
 
+static int32_t told(void *data, const tallyport_event *event) {
+    (void)data;
+    (void)event;
+    return 0;
+}
+
+static tallyport_status published(const tallyport_event_field *fields, size_t count,
+                                  tallyport_error **err) {
+    return tallyport_event_publish(engine, str("task.failed"), str(""), fields, count, err);
+}
+
+static void events(void) {
+    const tallyport_str none = {NULL, 0}, broken = TALLYPORT_STR("caf\xc3");
+    tallyport_event_field two[2];
+    tallyport_listener_options options;
+    tallyport_subscription *subscription = NULL;
+    tallyport_topic *topic = NULL;
+
+    const char *const names[] = {"", "task", "task.", ".x", "a..b", "task.*", "a b.c", "caf\xc3\xa9.x"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        FAILS(TALLYPORT_INVALID_ARGUMENT, "name",
+              tallyport_event_publish(engine, str(names[i]), none, NULL, 0, &err));
+        FAILS(TALLYPORT_INVALID_ARGUMENT, "name",
+              tallyport_event_define(engine, str(names[i]), none, none, &err));
+    }
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "correlation_id",
+          tallyport_event_publish(engine, str("a.b"), str("two words"), NULL, 0, &err));
+    FAILS(TALLYPORT_INVALID_UTF8, "correlation_id",
+          tallyport_event_publish(engine, str("a.b"), broken, NULL, 0, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "payload_json",
+          tallyport_event_publish_json(engine, str("a.b"), none, str("[1]"), &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "payload_json",
+          tallyport_event_publish_json(engine, str("a.b"), none, str("{\"a\":"), &err));
+    OK(tallyport_event_publish_json(engine, str("a.b"), none, none, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "name", tallyport_topic_get(engine, str("a.b"), &topic, &err));
+
+    memset(two, 0, sizeof two);
+    OK(published(two, 2, &err)); /* names may be empty */
+    two[1].name = broken;
+    FAILS(TALLYPORT_INVALID_UTF8, "fields[1].name", published(two, 2, &err));
+    two[1].name = none;
+    two[1].type = 7;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "fields[1].type", published(two, 2, &err));
+    two[1].type = TALLYPORT_FIELD_STR;
+    two[1].text.len = 3;
+    FAILS(TALLYPORT_NULL_ARGUMENT, "fields[1].text", published(two, 2, &err));
+    two[1].text = broken;
+    FAILS(TALLYPORT_INVALID_UTF8, "fields[1].text", published(two, 2, &err));
+    two[1].type = TALLYPORT_FIELD_JSON;
+    two[1].text = TALLYPORT_STR("{");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "fields[1].text", published(two, 2, &err));
+    two[1].text = none;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "fields[1].text", published(two, 2, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "fields", published(two, SIZE_MAX, &err));
+    static tallyport_event_field many[100];
+    OK(published(many, 100, &err));
+
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "schema_json",
+          tallyport_event_define(engine, str("a.b"), none, str("[]"), &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "schema_json",
+          tallyport_event_define(engine, str("a.b"), none, str("{\"type\":\"sum\"}"), &err));
+    FAILS(TALLYPORT_ALREADY_EXISTS, "name",
+          tallyport_event_define(engine, str("task.failed"), none, none, &err));
+
+    memset(&options, 0, sizeof options);
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.size",
+          tallyport_event_subscribe(engine, &options, &subscription, &err));
+    options.size = sizeof options;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.events",
+          tallyport_event_subscribe(engine, &options, &subscription, &err));
+    options.events = TALLYPORT_STR("task.* *.failed");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.events",
+          tallyport_event_subscribe(engine, &options, &subscription, &err));
+    options.events = TALLYPORT_STR("*");
+    options.name = TALLYPORT_STR("a b");
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.name",
+          tallyport_event_subscribe(engine, &options, &subscription, &err));
+    options.name = none;
+    options.queue_events = UINT64_MAX;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.queue_events",
+          tallyport_event_subscribe(engine, &options, &subscription, &err));
+    options.queue_events = 1;
+    options.function = told;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.queue_events",
+          tallyport_event_subscribe(engine, &options, &subscription, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.queue_events",
+          tallyport_handler_register(engine, &options, &err));
+    options.queue_events = 0;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.name",
+          tallyport_handler_register(engine, &options, &err));
+    options.name = TALLYPORT_STR("bill");
+    FAILS(TALLYPORT_NOT_FOUND, "options.name", tallyport_handler_replace(engine, &options, &err));
+    options.function = NULL;
+    FAILS(TALLYPORT_NULL_ARGUMENT, "options.function",
+          tallyport_handler_register(engine, &options, &err));
+    CHECK(subscription == NULL && topic == NULL);
+}
+
 int main(void) {
     OK(tallyport_engine_open_z(NULL, &engine, &err));
     text();
     names_and_labels();
     bounds_and_conflicts();
     engines_and_plugins();
+    events();
     tallyport_engine_close(engine);
     return 0;
 }

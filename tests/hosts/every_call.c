@@ -307,6 +307,142 @@ static void plugins(tallyport_engine *engine, const char *file) {
                                  TALLYPORT_STR("{\"a\":1}"), &err));
 }
 
+/* What a function of this host saw. */
+struct seen {
+    int calls, freed;
+    char last[256];
+};
+
+static int32_t on_event(void *data, const tallyport_event *event) {
+    struct seen *seen = data;
+    CHECK(event->size == sizeof *event && event->flags == 0);
+    CHECK(event->timestamp_ns > 0 && event->correlation_id.len > 0);
+    snprintf(seen->last, sizeof seen->last, "%.*s", (int)event->name.len, event->name.ptr);
+    seen->calls++;
+    return event->field_count == 0 ? 7 : 0;
+}
+
+static void free_seen(void *data) { ((struct seen *)data)->freed++; }
+
+static int32_t on_drained(void *data, const tallyport_event *event) {
+    const tallyport_event_field *fields = event->fields;
+    CHECK(is(event->name, "order.paid") && is(event->category, "custom"));
+    CHECK(is(event->correlation_id, "req-1") && event->field_count == 8);
+    CHECK(is(fields[0].name, "null") && fields[0].type == TALLYPORT_FIELD_NULL);
+    CHECK(fields[1].type == TALLYPORT_FIELD_BOOL && fields[1].integer == 1);
+    CHECK(fields[2].type == TALLYPORT_FIELD_I64 && fields[2].integer == -7);
+    CHECK(fields[3].type == TALLYPORT_FIELD_U64 && (uint64_t)fields[3].integer == UINT64_MAX);
+    CHECK(fields[4].type == TALLYPORT_FIELD_F64 && fields[4].number == 0.5);
+    CHECK(fields[5].type == TALLYPORT_FIELD_STR && is(fields[5].text, "text"));
+    CHECK(fields[6].type == TALLYPORT_FIELD_JSON && is(fields[6].text, "{\"a\":[1]}"));
+    /* JSON that is not nested is what it is. */
+    CHECK(fields[7].type == TALLYPORT_FIELD_I64 && fields[7].integer == 3);
+    ++*(int *)data;
+    return *(int *)data == 2 ? -1 : 0;
+}
+
+static void events(tallyport_engine *engine) {
+    static const tallyport_event_field fields[] = {
+        {TALLYPORT_STR_INIT("null"), TALLYPORT_FIELD_NULL, 0, 0, 0, TALLYPORT_STR_INIT("")},
+        {TALLYPORT_STR_INIT("bool"), TALLYPORT_FIELD_BOOL, 0, 5, 0, TALLYPORT_STR_INIT("")},
+        {TALLYPORT_STR_INIT("i64"), TALLYPORT_FIELD_I64, 0, -7, 0, TALLYPORT_STR_INIT("")},
+        {TALLYPORT_STR_INIT("u64"), TALLYPORT_FIELD_U64, 0, -1, 0, TALLYPORT_STR_INIT("")},
+        {TALLYPORT_STR_INIT("f64"), TALLYPORT_FIELD_F64, 0, 0, 0.5, TALLYPORT_STR_INIT("")},
+        {TALLYPORT_STR_INIT("str"), TALLYPORT_FIELD_STR, 0, 0, 0, TALLYPORT_STR_INIT("text")},
+        {TALLYPORT_STR_INIT("json"), TALLYPORT_FIELD_JSON, 0, 0, 0,
+         TALLYPORT_STR_INIT("{\"a\": [1]}")},
+        {TALLYPORT_STR_INIT("plain"), TALLYPORT_FIELD_JSON, 0, 0, 0, TALLYPORT_STR_INIT("3")}};
+    const tallyport_str paid = TALLYPORT_STR("order.paid"), none = TALLYPORT_STR("");
+    struct seen seen, handled, replaced;
+    tallyport_listener_options options;
+    tallyport_subscription *called, *queue;
+    tallyport_topic *topic;
+    tallyport_buf buf;
+    int drained = 0;
+
+    OK(tallyport_event_define(engine, paid, TALLYPORT_STR("The money is there."),
+                              TALLYPORT_STR("{\"type\":\"object\"}"), &err));
+    FAILS(TALLYPORT_ALREADY_EXISTS, "name",
+          tallyport_event_define(engine, paid, none, none, &err));
+    OK(tallyport_events_list(engine, TALLYPORT_STR("order"), &buf, &err));
+    CHECK(has(&buf, "\"name\":\"order.paid\"") && has(&buf, "\"category\":\"custom\""));
+    CHECK(!has(&buf, "task.completed"));
+    tallyport_buf_free(&buf);
+    OK(tallyport_events_search(engine, TALLYPORT_STR("MONEY order"), &buf, &err));
+    CHECK(has(&buf, "order.paid"));
+    tallyport_buf_free(&buf);
+
+    memset(&seen, 0, sizeof seen);
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.name = TALLYPORT_STR("called");
+    options.events = TALLYPORT_STR("order.* task.completed");
+    options.function = on_event;
+    options.data = &seen;
+    options.free_data = free_seen;
+    OK(tallyport_event_subscribe(engine, &options, &called, &err));
+    options.name = none;
+    options.events = TALLYPORT_STR("order.*");
+    options.function = NULL;
+    options.queue_events = 3;
+    options.queue_bytes = 1 << 20;
+    OK(tallyport_event_subscribe(engine, &options, &queue, &err));
+
+    OK(tallyport_topic_get(engine, paid, &topic, &err));
+    CHECK(tallyport_topic_is_heard(topic) == 1);
+    OK(tallyport_event_publish(engine, paid, TALLYPORT_STR("req-1"), fields, 8, &err));
+    OK(tallyport_topic_publish(topic, TALLYPORT_STR("req-1"), fields, 8, &err));
+    OK(tallyport_event_publish_json(engine, TALLYPORT_STR("order.lost"), none,
+                                    TALLYPORT_STR("{\"why\":\"rain\"}"), &err));
+    OK(tallyport_event_publish(engine, TALLYPORT_STR("order.lost"), none, NULL, 0, &err));
+    CHECK(seen.calls == 4 && strcmp(seen.last, "order.lost") == 0);
+    OK(tallyport_subscription_status(queue, &buf, &err));
+    CHECK(has(&buf, "\"queued\":3") && has(&buf, "\"dropped\":1"));
+    tallyport_buf_free(&buf);
+    OK(tallyport_subscription_drain(queue, on_drained, &drained, 1, 0, &err));
+    CHECK(drained == 1);
+    FAILS(TALLYPORT_CANCELLED, "function",
+          tallyport_subscription_drain(queue, on_drained, &drained, 0, 0, &err));
+    OK(tallyport_subscription_next(queue, 0, &buf, &err));
+    CHECK(has(&buf, "\"event\":\"order.lost\"") && has(&buf, "\"payload\":{\"why\":\"rain\"}"));
+    tallyport_buf_free(&buf);
+    FAILS(TALLYPORT_TIMEOUT, "", tallyport_subscription_next(queue, 1, &buf, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "subscription",
+          tallyport_subscription_next(called, 0, &buf, &err));
+    OK(tallyport_subscribers_list(engine, &buf, &err));
+    CHECK(has(&buf, "\"name\":\"called\"") && has(&buf, "\"failures\":1"));
+    CHECK(has(&buf, "the function answered 7"));
+    tallyport_buf_free(&buf);
+    tallyport_subscription_free(called);
+    CHECK(seen.freed == 1);
+    tallyport_subscription_free(queue);
+    tallyport_topic_free(topic);
+
+    memset(&handled, 0, sizeof handled);
+    memset(&replaced, 0, sizeof replaced);
+    options.name = TALLYPORT_STR("bill");
+    options.function = on_event;
+    options.data = &handled;
+    options.queue_events = options.queue_bytes = 0;
+    OK(tallyport_handler_register(engine, &options, &err));
+    OK(tallyport_event_publish(engine, paid, none, fields, 8, &err));
+    options.data = &replaced;
+    FAILS(TALLYPORT_ALREADY_EXISTS, "options.name",
+          tallyport_handler_register(engine, &options, &err));
+    CHECK(replaced.freed == 1); /* what is refused is freed too */
+    OK(tallyport_handler_replace(engine, &options, &err));
+    CHECK(handled.calls == 1 && handled.freed == 1);
+    OK(tallyport_event_publish(engine, paid, none, fields, 8, &err));
+    CHECK(handled.calls == 1 && replaced.calls == 1);
+    OK(tallyport_handlers_list(engine, &buf, &err));
+    CHECK(has(&buf, "\"name\":\"bill\"") && has(&buf, "\"delivered\":1"));
+    tallyport_buf_free(&buf);
+    OK(tallyport_handler_unregister(engine, options.name, &err));
+    CHECK(replaced.freed == 2);
+    FAILS(TALLYPORT_NOT_FOUND, "name",
+          tallyport_handler_unregister(engine, options.name, &err));
+}
+
 static void taking_out(tallyport_engine *engine) {
     const tallyport_label labels[] = {{TALLYPORT_STR("a"), TALLYPORT_STR("1")},
                                       {TALLYPORT_STR("b"), TALLYPORT_STR("2")}};
@@ -342,6 +478,7 @@ int main(int argc, char **argv) {
     recording(engine);
     exports(engine, argv[2]);
     plugins(engine, argv[1]);
+    events(engine);
     taking_out(engine);
     CHECK(tallyport_misuse_count() == 0);
     return 0;

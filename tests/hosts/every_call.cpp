@@ -118,6 +118,81 @@ void plugins(const tallyport::engine &engine, const std::string &file) {
     CHECK(why.code() == TALLYPORT_NOT_FOUND && why.field() == "name");
 }
 
+void events(const tallyport::engine &engine) {
+    engine.define_event("order.paid", "The money is there.", R"({"type":"object"})");
+    CHECK(contains(engine.events("order"), "order.paid"));
+    CHECK(contains(engine.events(), "task.completed"));
+    CHECK(contains(engine.search_events("money"), "order.paid"));
+
+    int calls = 0;
+    auto kept = std::make_shared<int>(0);
+    std::weak_ptr<int> watched = kept;
+    {
+        tallyport::subscribe_options named;
+        named.name = "listener";
+        const auto told = engine.subscribe(
+            "order.* task.failed",
+            [&calls, kept](const tallyport::event &event) {
+                calls++;
+                if (event.name() == "task.failed") throw std::runtime_error("counted");
+                CHECK(event.category() == "custom" && event.timestamp_ns() > 0);
+                CHECK(event.correlation_id() == "req-1");
+                CHECK(event.number("yes") == std::nullopt && event.find("yes")->integer == 1);
+                CHECK(event.number("seven") == 7.0 && event.number("big") == 18446744073709551615.0);
+                CHECK(event.number("half") == 0.5 && event.text("word") == "text");
+                CHECK(event.text("more") == R"({"a":1})" && event.find("none") == nullptr);
+                CHECK(event.find("nothing")->type == TALLYPORT_FIELD_NULL);
+                CHECK(event.end() - event.begin() == 9 && event.text("string") == "s");
+            },
+            named);
+        kept.reset();
+        const auto topic = engine.topic("order.paid");
+        const std::string string = "s";
+        CHECK(topic.is_heard());
+        topic.publish({{"yes", true}, {"seven", 7}, {"big", UINT64_MAX}, {"half", 0.5},
+                       {"word", "text"}, {"string", string}, {"view", std::string_view("v")},
+                       {"nothing", nullptr}, tallyport::field::json("more", R"({"a": 1})")},
+                      "req-1");
+        engine.publish("task.failed");
+        CHECK(calls == 2 && !watched.expired());
+        CHECK(contains(told.status(), "\"failures\":1"));
+        CHECK(contains(engine.subscribers(), "\"listener\""));
+    }
+    engine.publish("order.paid");
+    CHECK(calls == 2 && watched.expired());
+
+    tallyport::subscribe_options small;
+    small.queue_events = 3;
+    auto queue = engine.subscribe_queued("order.*", small);
+    for (int i = 0; i < 5; i++) engine.publish("order.paid", {{"i", i}});
+    CHECK(contains(queue.status(), "\"dropped\":2"));
+    CHECK(contains(queue.next(), "\"payload\":{\"i\":0}"));
+    double sum = 0;
+    CHECK(queue.drain([&](const tallyport::event &event) { sum += *event.number("i"); }, 0, 1));
+    CHECK(sum == 1);
+    bool thrown = false;
+    try {
+        queue.drain([](const tallyport::event &) { throw std::out_of_range("on"); });
+    } catch (const std::out_of_range &) {
+        thrown = true;
+    }
+    CHECK(thrown && !queue.drain([](const tallyport::event &) {}, 1) && queue.next().empty());
+    const auto called = engine.subscribe("task.*", [](const tallyport::event &) {});
+    CHECK(failure([&] { called.next(); }).field() == "subscription");
+    const auto bad = failure([&] { engine.subscribe("task", [](const tallyport::event &) {}); });
+    CHECK(bad.code() == TALLYPORT_INVALID_ARGUMENT && bad.field() == "options.events");
+
+    engine.register_handler("bill", "order.*", [&](const tallyport::event &) { calls = 10; });
+    engine.publish("order.paid");
+    CHECK(calls == 10);
+    engine.replace_handler("bill", "order.*", [&](const tallyport::event &) { calls = 20; });
+    engine.publish("order.paid");
+    CHECK(calls == 20 && contains(engine.handlers(), "\"bill\""));
+    engine.unregister_handler("bill");
+    const auto gone = failure([&] { engine.unregister_handler("bill"); });
+    CHECK(gone.code() == TALLYPORT_NOT_FOUND);
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -146,6 +221,7 @@ int main(int argc, char **argv) {
     recording(engine);
     exporting(engine, argv[2]);
     plugins(engine, argv[1]);
+    events(engine);
     engine.remove("level", {{"where", "left"}});
     engine.clear("took_seconds");
 

@@ -22,6 +22,18 @@ int main() {
     auto text = engine->export_to_string("prometheus");
     if (!text || *text != pieces || pieces.find("hits_total{a=\"1\"} 2") == std::string::npos)
         return 7;
+    int told = 0;
+    {
+        auto heard = engine->subscribe("task.*", [&](const tallyport::event &) { told++; });
+        if (!heard || !engine->publish("task.failed", {{"task_id", 7}})) return 9;
+    }
+    if (!engine->publish("task.failed") || told != 1) return 10;
+    if (engine->subscribe("task", nullptr) || engine->publish("task")) return 11;
+    auto queue = engine->subscribe_queued("task.*");
+    if (!queue || !engine->publish("task.failed")) return 12;
+    auto drained = queue->drain([&](const tallyport::event &) { told++; });
+    auto none = queue->drain([&](const tallyport::event &) { told++; });
+    if (!drained || !*drained || !none || *none || told != 2) return 13;
     const tallyport::result<void> cleared = engine->clear("nothing");
     if (cleared || cleared.failure().code() != TALLYPORT_NOT_FOUND) return 8;
     return 0;

@@ -30,6 +30,8 @@ const HANDLES: &[(&str, &str)] = &[
     ("tallyport_gauge", "tallyport_gauge_get_z(engine, \"g\", NULL, &H, NULL)"),
     ("tallyport_histogram", "tallyport_histogram_get_z(engine, \"h\", NULL, 0, NULL, &H, NULL)"),
     ("tallyport_snapshot_handle", "tallyport_snapshot_take(engine, &H, NULL)"),
+    ("tallyport_subscription", "tallyport_event_subscribe(engine, &listener, &H, NULL)"),
+    ("tallyport_topic", "tallyport_topic_get(engine, str(\"task.failed\"), &H, NULL)"),
     ("tallyport_error", "TALLYPORT_OK == tallyport_export_z(engine, \"none\", &buf, &H)"),
 ];
 
@@ -41,6 +43,7 @@ const OPTIONAL: &[&str] = &[
     "tallyport_gauge_get_z.labels",
     "tallyport_histogram_get_z.labels",
     "tallyport_export_cb.data",
+    "tallyport_subscription_drain.data",
 ];
 
 /// Handles that nobody gave out.
@@ -134,9 +137,11 @@ impl Argument {
             ("tallyport_str" | "char *", _) => self.text("/nowhere/at/all"),
             ("tallyport_error **", _) => "&err".to_owned(),
             ("tallyport_plugin_options *", _) => "&plugin".to_owned(),
+            ("tallyport_listener_options *", _) => "&listener".to_owned(),
             ("tallyport_engine_options *", _) => "&engine_options".to_owned(),
             ("tallyport_family_options *", _) => "&family".to_owned(),
-            ("function *", _) => "write_nothing".to_owned(),
+            ("function *", "write") => "write_nothing".to_owned(),
+            ("function *", _) => "hear_nothing".to_owned(),
             ("tallyport_plugin_v1 *" | "void *", _) => "(void *)&family".to_owned(),
             ("tallyport_buf *", _) => "&buf".to_owned(),
             (ty, name) if ty.ends_with(" **") && name != "labels" => format!("&{name}_out"),
@@ -277,7 +282,13 @@ impl Function {
     /// Whether it is called through a recording handle, so that misuse is counted.
     fn records(&self) -> bool {
         let object = self.arguments.first().and_then(Argument::handle);
-        let cold = ["tallyport_engine", "tallyport_snapshot_handle", "tallyport_error"];
+        let cold = [
+            "tallyport_engine",
+            "tallyport_snapshot_handle",
+            "tallyport_error",
+            "tallyport_subscription",
+            "tallyport_topic",
+        ];
         object.is_some_and(|object| !cold.contains(&object)) && !self.name.ends_with("_free")
     }
 }
@@ -291,11 +302,19 @@ static const tallyport_str null_with_length = {NULL, 5};
 static tallyport_plugin_options plugin = {.size = sizeof plugin};
 static tallyport_engine_options engine_options = {.size = sizeof engine_options};
 static tallyport_family_options family = {.size = sizeof family};
+static tallyport_listener_options listener = {
+    .size = sizeof listener, .events = TALLYPORT_STR_INIT("task.*")};
 
 static int32_t write_nothing(void *data, const uint8_t *bytes, size_t len) {
     (void)data;
     (void)bytes;
     (void)len;
+    return 0;
+}
+
+static int32_t hear_nothing(void *data, const tallyport_event *event) {
+    (void)data;
+    (void)event;
     return 0;
 }
 
@@ -337,6 +356,8 @@ const TEARDOWN: &str = r#"
     tallyport_gauge_free(live_gauge);
     tallyport_histogram_free(live_histogram);
     tallyport_snapshot_free(live_snapshot_handle);
+    tallyport_subscription_free(live_subscription);
+    tallyport_topic_free(live_topic);
     tallyport_error_free(live_error);
     tallyport_engine_close(engine);
 "#;

@@ -1,4 +1,5 @@
-//! Four threads record, two export, one loads and unregisters plugins; the totals are exact.
+//! Four threads record, two export, one loads and unregisters plugins, one listens to events by turns;
+//! the totals are exact.
 //!
 //! With `--shared-cells` all cells are shared: per-CPU ones are added to in assembly, which a
 //! sanitizer does not see. A program of its own, so that ThreadSanitizer and other tools can run it:
@@ -10,9 +11,12 @@
 use std::{
     collections::HashMap,
     process::ExitCode,
-    sync::atomic::{
-        AtomicBool, AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     thread,
     time::{Duration, Instant},
@@ -23,6 +27,7 @@ use tallyport_core::{
         Engine,
         config::{CellsConfig, Config, PluginConfig},
     },
+    event::{Listen, QueueLimits, Subscription},
     model::{Error, ErrorKind, Value},
 };
 
@@ -142,6 +147,37 @@ fn load(engine: &Engine, plugins: &[PluginConfig], stop: &AtomicBool) -> Result<
     Ok(loads)
 }
 
+/// Counts the events that `pattern` means.
+fn count(engine: &Engine, pattern: &str) -> Result<(Subscription, Arc<AtomicU64>), Error> {
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&count);
+    let subscription = engine.events().subscribe(Listen::to(&[pattern]), move |_| {
+        counter.fetch_add(1, Relaxed);
+        Ok(())
+    })?;
+    Ok((subscription, count))
+}
+
+/// Subscribes and ends again, while the others publish.
+fn listen(engine: &Engine, stop: &AtomicBool) -> Result<u64, Error> {
+    let mut heard = 0;
+    while !stop.load(Acquire) {
+        let (called, count) = count(engine, "export.*")?;
+        let queue = engine.events().subscribe_queued(Listen::to(&["*"]), QueueLimits::default())?;
+        heard += u64::from(queue.next(Duration::from_millis(20)).is_ok());
+        called.end();
+        // No call runs any more, so the count stands.
+        let ended = count.load(Relaxed);
+        heard += ended;
+        drop(queue);
+        if count.load(Relaxed) != ended {
+            let message = "a function was called after its subscription ended";
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+    }
+    Ok(heard)
+}
+
 /// Compares the engine's totals with what the threads recorded.
 fn check(engine: &Engine, recorded: &Counts) -> Result<(), String> {
     let snapshot = engine.snapshot().map_err(|e| e.to_string())?;
@@ -186,9 +222,10 @@ fn run(options: &Options) -> Result<String, String> {
     let engine = Engine::builder().linked(&tallyport_builtin_exporters::EXPORTERS);
     let engine = engine.config(config).build().map_err(|e| e.to_string())?;
     let (stop, exports) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (_completed, completed) = count(&engine, "export.completed").map_err(|e| e.to_string())?;
     let mut recorded = Counts::new();
     let mut failures = Vec::new();
-    let mut loads = 0;
+    let (mut loads, mut heard) = (0, 0);
     thread::scope(|scope| {
         let recorders: Vec<_> = (0..RECORDERS)
             .map(|thread| {
@@ -201,6 +238,7 @@ fn run(options: &Options) -> Result<String, String> {
         let exporters: Vec<_> =
             (0..EXPORTERS).map(|_| scope.spawn(|| export(&engine, &stop, &exports))).collect();
         let loader = scope.spawn(|| load(&engine, &options.plugins, &stop));
+        let listener = scope.spawn(|| listen(&engine, &stop));
         let end = Instant::now() + Duration::from_secs(options.seconds);
         while Instant::now() < end && !loader.is_finished() {
             thread::sleep(Duration::from_millis(20));
@@ -226,16 +264,28 @@ fn run(options: &Options) -> Result<String, String> {
             Ok(Ok(done)) => loads = done,
             other => failures.push(format!("loader: {other:?}")),
         }
+        match listener.join() {
+            Ok(Ok(events)) => heard = events,
+            other => failures.push(format!("listener: {other:?}")),
+        }
     });
     if let Err(differences) = check(&engine, &recorded) {
         failures.push(differences);
     }
     let (exports, records) = (exports.load(Relaxed), recorded.values().sum::<u64>());
-    if exports == 0 || loads == 0 || records == 0 {
-        failures.push(format!("too little happened: {exports} exports, {loads} loads"));
+    let completed = completed.load(Relaxed);
+    if completed != exports {
+        failures.push(format!("{completed} events of {exports} exports"));
+    }
+    if [exports, loads, records, heard].contains(&0) {
+        failures.push(format!(
+            "too little happened: {exports} exports, {loads} loads, {heard} events heard"
+        ));
     }
     if failures.is_empty() {
-        Ok(format!("exact: {records} rounds recorded, {exports} exports, {loads} loads"))
+        Ok(format!(
+            "exact: {records} rounds recorded, {exports} exports, {loads} loads, {heard} events"
+        ))
     } else {
         Err(failures.join("\n"))
     }

@@ -10,13 +10,14 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use serde_json::{Map, Value};
 use tallyport_core::{
     engine::Engine,
     model::{Error, ErrorKind},
-    plugin::{HELPER_NAME, PROBE_LINE, ProbeJob, enter_helper},
+    plugin::{HELPER_NAME, PROBE_LINE, ProbeJob, check_helper, enter_helper, litter_stack},
 };
 
 /// The command line was no host's.
@@ -51,7 +52,7 @@ fn usage() -> ExitCode {
 fn probe(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(job) = ProbeJob::from_args(args) else { return usage() };
     enter_helper();
-    let done = say("loading").and_then(|()| match run(&job) {
+    let done = say("loading").and_then(|()| match run(job) {
         Ok(()) => say("done"),
         Err(error) => {
             let message = Value::String(error.to_string());
@@ -62,28 +63,39 @@ fn probe(args: impl Iterator<Item = OsString>) -> ExitCode {
     done.map_or(ExitCode::from(NO_HOST), |()| ExitCode::SUCCESS)
 }
 
+/// How often each exporter is made and used: what went well by luck may not do so again.
+const ROUNDS: usize = 3;
+
 /// Loads the file, and has each of its exporters export nothing, with the options that it has when
 /// it is given none.
-fn run(job: &ProbeJob) -> Result<(), Error> {
+fn run(job: ProbeJob) -> Result<(), Error> {
     let file = job.load()?;
+    check_helper()?;
     let engine = Engine::builder().build()?;
     let told = |stage: &str, id: &str| {
         say(&format!("{stage} `{id}`")).map_err(|error| Error::io("the host", &error))
     };
-    for table in file.tables {
-        let id = table.id.clone();
-        told("creating", &id)?;
-        // One that needs options refuses to be made without: that is for the host to see.
-        if engine.register_plugin("probed", table, Map::new()).is_err() {
-            continue;
-        }
-        told("exporting with", &id)?;
-        // What it answers is for the host to see, too.
-        let _ = engine.export("probed", &mut |_| Ok(()));
-        told("destroying", &id)?;
-        match engine.plugins().unregister("probed") {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+    for table in &file.tables {
+        for round in 0..ROUNDS {
+            told("creating", &table.id)?;
+            litter_stack(round);
+            let made = engine.register_plugin("probed", Arc::clone(table), Map::new());
+            check_helper()?;
+            match made {
+                Err(error) if error.kind() == ErrorKind::PluginAbi => return Err(error),
+                // One that needs options refuses to be made without: that is for the host to see.
+                Err(_) => continue,
+                Ok(()) => {}
+            }
+            told("exporting with", &table.id)?;
+            litter_stack(round);
+            // What it answers is for the host to see, too.
+            let _ = engine.export("probed", &mut |_| Ok(()));
+            check_helper()?;
+            told("destroying", &table.id)?;
+            litter_stack(round);
+            engine.plugins().unregister("probed")?;
+            check_helper()?;
         }
     }
     Ok(())

@@ -9,8 +9,9 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use tallyport_core::{
-    engine::config::Config,
-    plugin::{FileInfo, Table, inspect_file, load_file},
+    engine::{PluginFile, config::Config},
+    model::ErrorKind,
+    plugin::{FileInfo, LoadedFile, Request, Table, inspect_file},
 };
 use tallyport_plugin_api::abi::{
     TALLYPORT_CAP_CANCEL, TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_FORK_AWARE,
@@ -21,7 +22,7 @@ use tallyport_plugin_api::abi::{
 use super::list::Format;
 use crate::{
     console::Console,
-    engine::ConfigArg,
+    engine::{ConfigArg, is_linked},
     exit::{Exit, Failure},
     report::{self, Report},
 };
@@ -57,7 +58,13 @@ pub(crate) struct InspectArgs {
 
 /// What is to be looked into.
 enum Subject {
-    File { path: PathBuf, exporter: Option<String> },
+    /// A file, as it is.
+    File(PathBuf),
+    /// A file as the configuration means it.
+    Configured {
+        file: Box<PluginFile>,
+        exporter: Option<String>,
+    },
     LinkedIn(Arc<Table>),
 }
 
@@ -92,27 +99,27 @@ pub(crate) fn run(args: &InspectArgs, console: Console) -> Result<(), Failure> {
     let config = args.config.load()?.unwrap_or_default();
     let inspected = match subject(&args.what, &config)? {
         Subject::LinkedIn(table) => {
-            Inspected { exporters: Some(vec![exporter(&table)]), ..file(None, None) }
+            Inspected { exporters: Some(vec![exporter(&table)]), ..described(None, None) }
         }
-        Subject::File { path, .. } if !args.load => {
+        Subject::File(_) | Subject::Configured { .. } if args.schema && !args.load => {
+            let failure = Failure::usage("only the code of the file knows its options");
+            return Err(failure.hint("add --load, which runs it"));
+        }
+        Subject::File(path) if !args.load => {
             let info = inspect_file(&path).map_err(|error| refused(&error))?;
-            if args.schema {
-                let failure = Failure::usage("only the code of the file knows its options");
-                return Err(failure.hint("add --load, which runs it"));
-            }
-            file(Some(&path), Some(info))
+            described(Some(&path), Some(info))
         }
-        Subject::File { path, exporter: wanted } => {
-            let loaded = load_file(&path).map_err(|error| refused(&error))?;
-            let tables = loaded.tables.iter();
-            let tables = tables.filter(|table| wanted.as_ref().is_none_or(|id| *id == table.id));
-            let exporters: Vec<_> = tables.map(|table| exporter(table)).collect();
-            if let Some(wanted) = wanted.filter(|_| exporters.is_empty()) {
-                let reason = format!("`{}` has no exporter `{wanted}`", path.display());
-                return Err(Failure::new(Exit::Config, "plugin", reason));
-            }
-            let path = loaded.path.clone();
-            Inspected { exporters: Some(exporters), ..file(Some(&path), Some(loaded.info)) }
+        Subject::File(path) => {
+            let loaded = config.loader().load(&Request::new(&path));
+            exporters(loaded.map_err(|error| refused(&error))?, None)?
+        }
+        Subject::Configured { file, .. } if !args.load => {
+            let info = file.check(&config.loader()).map_err(|error| refused(&error))?;
+            described(Some(file.path()), Some(info))
+        }
+        Subject::Configured { file, exporter } => {
+            let loaded = file.load(&config.loader()).map_err(|error| refused(&error))?;
+            exporters(loaded, exporter)?
         }
     };
     match args.report {
@@ -127,6 +134,19 @@ pub(crate) fn run(args: &InspectArgs, console: Console) -> Result<(), Failure> {
     }
 }
 
+/// What is in a file that was loaded; of several exporters the one that is wanted.
+fn exporters(loaded: LoadedFile, wanted: Option<String>) -> Result<Inspected, Failure> {
+    let tables = loaded.tables.iter();
+    let tables = tables.filter(|table| wanted.as_ref().is_none_or(|id| *id == table.id));
+    let exporters: Vec<_> = tables.map(|table| exporter(table)).collect();
+    let path = &loaded.path;
+    if let Some(wanted) = wanted.filter(|_| exporters.is_empty()) {
+        let reason = format!("`{}` has no exporter `{wanted}`", path.display());
+        return Err(Failure::new(Exit::Config, "plugin", reason));
+    }
+    Ok(Inspected { exporters: Some(exporters), ..described(Some(path), Some(loaded.info)) })
+}
+
 fn refused(error: &tallyport_core::model::Error) -> Failure {
     Failure::new(Exit::PluginRefused, "plugin refused", error)
 }
@@ -138,24 +158,38 @@ fn subject(what: &Path, config: &Config) -> Result<Subject, Failure> {
         .map_err(|error| Failure::new(Exit::Unexpected, "built-in exporters", error))?;
     let by_id = |id: &str| linked.iter().find(|table| table.id == id).map(Arc::clone);
     let Some(name) = name else {
-        return Ok(Subject::File { path: what.to_owned(), exporter: None });
+        return Ok(Subject::File(what.to_owned()));
     };
     if let Some(plugin) = config.plugins.get(name) {
-        if let Some(path) = plugin.file(&config.base_dir) {
-            return Ok(Subject::File { path, exporter: plugin.exporter.clone() });
+        if is_linked(name, plugin) {
+            let id = plugin.exporter.as_deref().unwrap_or(name);
+            if let Some(table) = by_id(id) {
+                return Ok(Subject::LinkedIn(table));
+            }
         }
-        let id = plugin.exporter.as_deref().unwrap_or(name);
-        return by_id(id).map(Subject::LinkedIn).ok_or_else(|| {
+        let found = PluginFile::find(config, name, plugin);
+        let file = found.map_err(|error| {
             let place = format!("{}:{}", config.source.origin(), plugin.line);
-            let reason = format!("it has no `path`, and no exporter `{id}` is built in");
-            Failure::new(Exit::Config, format_args!("{place}: plugin `{name}`"), reason)
-        });
+            let exit = match error.kind() {
+                ErrorKind::NotFound | ErrorKind::Config => Exit::Config,
+                _ => Exit::PluginRefused,
+            };
+            let reason = match &plugin.path {
+                Some(_) => error.to_string(),
+                None => {
+                    let id = plugin.exporter.as_deref().unwrap_or(name);
+                    format!("it has no `path`, and no exporter `{id}` is built in: {error}")
+                }
+            };
+            Failure::new(exit, format_args!("{place}: plugin `{name}`"), reason)
+        })?;
+        return Ok(Subject::Configured { file: Box::new(file), exporter: plugin.exporter.clone() });
     }
     if let Some(table) = by_id(name) {
         return Ok(Subject::LinkedIn(table));
     }
     if what.exists() {
-        return Ok(Subject::File { path: Path::new(".").join(what), exporter: None });
+        return Ok(Subject::File(Path::new(".").join(what)));
     }
     let mut known: Vec<_> = config.plugins.keys().map(String::as_str).collect();
     known.extend(linked.iter().map(|table| table.id.as_str()));
@@ -163,7 +197,7 @@ fn subject(what: &Path, config: &Config) -> Result<Subject, Failure> {
     Err(failure.hint(format!("plugins: {}", known.join(", "))))
 }
 
-fn file(path: Option<&Path>, info: Option<FileInfo>) -> Inspected {
+fn described(path: Option<&Path>, info: Option<FileInfo>) -> Inspected {
     let sdk = info.as_ref().map(|info| if info.rust { "rust" } else { "c" });
     let abi = info.as_ref().map(|info| format!("{}.{}", info.abi.0, info.abi.1));
     let (id, version) = info.map(|info| (info.id, info.version)).unzip();

@@ -3,12 +3,15 @@
 use clap::Args;
 use serde::Serialize;
 use tallyport_core::{
-    engine::config::{Config, PluginConfig},
+    engine::{
+        PluginFile,
+        config::{Config, PluginConfig},
+    },
     plugin::{FileInfo, PluginInfo, inspect_file},
 };
 
 use crate::{
-    engine::{ConfigArg, Opened},
+    engine::{ConfigArg, Opened, is_linked},
     exit::Failure,
     report::{self, Report},
 };
@@ -18,6 +21,7 @@ Examples:
   tallyport plugins list
   tallyport plugins list --config tallyport.toml
   tallyport plugins list --config tallyport.toml --report json
+  tallyport plugins list --available
 
 The plugins of the configuration are loaded as a host would do, which runs their code.
 A plugin that failed is listed with its reason; the exit code is 0 unless it is `required`.";
@@ -27,6 +31,9 @@ A plugin that failed is listed with its reason; the exit code is 0 unless it is 
 pub(crate) struct ListArgs {
     #[command(flatten)]
     config: ConfigArg,
+    /// List what lies in the folders that are searched instead: nothing of it is loaded
+    #[arg(long)]
+    available: bool,
     /// How to print the list
     #[arg(long, value_enum, value_name = "KIND", default_value = "text")]
     report: Report,
@@ -65,6 +72,9 @@ pub(super) struct Format {
 /// Lists; a required plugin that was refused is a failure after the list.
 pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
     let config = args.config.load()?.unwrap_or_default();
+    if args.available {
+        return available(&config, args.report);
+    }
     let opened = Opened::new(Some(config.clone()))?;
     let plugins = rows(&config, &opened);
     match args.report {
@@ -72,6 +82,37 @@ pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
         Report::Text => report::print(&text(&plugins))?,
     }
     opened.required()
+}
+
+/// What could be loaded if the configuration named it.
+fn available(config: &Config, report: Report) -> Result<(), Failure> {
+    let found = config.search_path().discover(&config.policy().trust);
+    let plugins: Vec<Row> = found
+        .into_iter()
+        .map(|one| {
+            let (known, reason) = match one.info {
+                Ok(info) => (Some(info), None),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            let (id, version) = known.map(|info| (info.id, info.version)).unzip();
+            Row {
+                name: one.name,
+                state: if reason.is_none() { "available" } else { "refused" },
+                reason,
+                required: false,
+                id,
+                version,
+                vendor: None,
+                description: None,
+                formats: Vec::new(),
+                origin: one.path.display().to_string(),
+            }
+        })
+        .collect();
+    match report {
+        Report::Json => report::print_json(&Listed { schema: "tallyport.plugins/1", plugins }),
+        Report::Text => report::print(&text(&plugins)),
+    }
 }
 
 fn rows(config: &Config, opened: &Opened) -> Vec<Row> {
@@ -117,7 +158,9 @@ fn absent(
     state: &'static str,
     reason: String,
 ) -> Row {
-    let path = plugin.file(&config.base_dir);
+    let linked = is_linked(name, plugin);
+    let file = if linked { None } else { PluginFile::find(config, name, plugin).ok() };
+    let path = file.map(|file| file.path().to_owned()).or_else(|| plugin.file(&config.base_dir));
     // The descriptor is read without running the file's code.
     let known = path.as_ref().and_then(|path| inspect_file(path).ok());
     let (id, version) = known.map(|FileInfo { id, version, .. }| (id, version)).unzip();
@@ -131,7 +174,11 @@ fn absent(
         vendor: None,
         description: None,
         formats: Vec::new(),
-        origin: path.map_or_else(|| "linked in".to_owned(), |path| path.display().to_string()),
+        origin: match (path, linked) {
+            (Some(path), _) => path.display().to_string(),
+            (None, true) => "linked in".to_owned(),
+            (None, false) => "-".to_owned(),
+        },
     }
 }
 

@@ -1,12 +1,14 @@
 //! Floor 7: the engine, built from a configuration or none.
 //!
 //! It owns metrics, snapshots, events and plugins, and brings them together: record → snapshot →
-//! export.
-//! It starts no thread; everything runs on the caller's. Formats and C types are above it.
+//! export. It starts no thread; everything runs on the caller's. Formats and C types are above it.
 
 pub mod config;
 mod exports;
 mod plugins;
+mod registries;
+mod secrets;
+mod source;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -20,6 +22,8 @@ use crate::{
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
+pub use registries::RegistryStatistics;
+pub use source::PluginFile;
 
 /// A metrics engine. Clones share it; it ends with the last one.
 #[derive(Debug, Clone)]
@@ -125,7 +129,7 @@ impl EngineBuilder {
             plugins: Plugins::new(&events),
             events,
             linked: tables,
-            loader: Loader::new(config.loading.policy(&config.base_dir)),
+            loader: config.loader(),
             config,
             failures: Vec::new(),
         };

@@ -3,17 +3,22 @@
 //! Deny by default: only what the configuration or the program names is loaded. A file that holds
 //! several exporters registers each under its own id, unless `exporter` picks one.
 
-use std::{path::Path, ptr, sync::Arc};
+use std::{ptr, sync::Arc};
 
 use serde_json::{Map, Value};
 
 use super::{
     Inner, LoadFailure,
     config::{ConfigErrors, PluginConfig},
+    secrets::expand,
+    source::PluginFile,
 };
 use crate::{
-    model::{Error, ErrorKind, schema::Schema},
-    plugin::Table,
+    model::{
+        Error, ErrorKind,
+        schema::{Schema, Violation},
+    },
+    plugin::{Table, filtered},
 };
 
 /// Whether a name must be free or must be in use.
@@ -60,9 +65,8 @@ pub(super) fn load(
     plugin: &PluginConfig,
     mode: Mode,
 ) -> Result<Vec<String>, Error> {
-    let chosen =
+    let (chosen, options) =
         choose(inner, name, plugin).inspect_err(|error| inner.plugins.refused(name, error))?;
-    let options = Value::Object(plugin.options.clone()).to_string();
     let names = chosen.iter().map(|(name, _)| name.clone()).collect();
     match mode {
         Mode::Register => inner.plugins.register_all(chosen, &options)?,
@@ -84,29 +88,53 @@ pub(super) fn load(
     Ok(names)
 }
 
-/// The exporters that a plugin entry means, with options that they take.
-fn choose(
-    inner: &Inner,
-    name: &str,
-    plugin: &PluginConfig,
-) -> Result<Vec<(String, Arc<Table>)>, Error> {
-    let chosen = match plugin.file(&inner.config.base_dir) {
-        Some(path) => from_file(inner, name, plugin, &path)?,
-        None => vec![(name.to_owned(), from_linked(inner, name, plugin)?)],
+/// Exporters, with the names to register them under.
+type Named = Vec<(String, Arc<Table>)>;
+
+/// The exporters that a plugin entry means, and the options that they take, as JSON.
+fn choose(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<(Named, String), Error> {
+    let chosen = match source(inner, name, plugin)? {
+        Source::File(file) => from_file(inner, name, plugin, &file)?,
+        Source::Linked(table) => vec![(name.to_owned(), table)],
     };
+    // Several exporters have no options.
+    let mut options = "{}".to_owned();
     for (_, table) in &chosen {
-        check_options(inner, name, table, plugin)?;
+        options = checked_options(inner, name, table, plugin)?;
     }
-    Ok(chosen)
+    Ok((chosen, options))
+}
+
+/// Where a plugin's code is.
+enum Source {
+    Linked(Arc<Table>),
+    File(Box<PluginFile>),
+}
+
+/// Finds out where the code of a plugin entry is: its path, an exporter that is linked in, or what
+/// the search path has under its name.
+fn source(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Source, Error> {
+    let not_linked = match (&plugin.path, linked(inner, name, plugin)) {
+        (None, Ok(table)) => return Ok(Source::Linked(table)),
+        (None, Err(error)) => Some(error),
+        (Some(_), _) => None,
+    };
+    let file = PluginFile::find(&inner.config, name, plugin);
+    let file = file.map_err(|error| match not_linked {
+        Some(not_linked) if error.kind() == ErrorKind::NotFound => error.context(not_linked),
+        _ => error,
+    });
+    Ok(Source::File(Box::new(file?)))
 }
 
 fn from_file(
     inner: &Inner,
     name: &str,
     plugin: &PluginConfig,
-    path: &Path,
-) -> Result<Vec<(String, Arc<Table>)>, Error> {
-    let file = inner.loader.load(path, plugin.probe.map(Into::into))?;
+    source: &PluginFile,
+) -> Result<Named, Error> {
+    let path = source.path();
+    let file = source.load(&inner.loader)?;
     let ids = || file.tables.iter().map(|table| table.id.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = &plugin.exporter {
         let found = file.tables.iter().find(|table| table.id == *wanted).ok_or_else(|| {
@@ -133,7 +161,7 @@ fn from_file(
     Ok(file.tables.iter().map(|table| (table.id.clone(), Arc::clone(table))).collect())
 }
 
-fn from_linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<Table>, Error> {
+fn linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<Table>, Error> {
     let wanted = plugin.exporter.as_deref().unwrap_or(name);
     inner.linked.iter().find(|table| table.id == wanted).cloned().ok_or_else(|| {
         let known: Vec<_> = inner.linked.iter().map(|table| table.id.as_str()).collect();
@@ -153,19 +181,37 @@ pub(super) fn register(
     options: Map<String, Value>,
 ) -> Result<(), Error> {
     let plugin = PluginConfig { options, ..PluginConfig::default() };
-    check_options(inner, name, &table, &plugin)
+    let options = checked_options(inner, name, &table, &plugin)
         .inspect_err(|error| inner.plugins.refused(name, error))?;
-    inner.plugins.register(name, table, &Value::Object(plugin.options).to_string())
+    inner.plugins.register(name, table, &options)
 }
 
-/// Checks options against the exporter's own schema, before the exporter sees them.
-fn check_options(
+/// Options as the exporter sees them: with the contents of files, and as its own schema wants them.
+fn checked_options(
     inner: &Inner,
     name: &str,
     table: &Table,
     plugin: &PluginConfig,
-) -> Result<(), Error> {
-    let Some(schema) = &table.options_schema else { return Ok(()) };
+) -> Result<String, Error> {
+    let wrong = |violations: Vec<Violation>| -> Error {
+        // What is wrong with a secret must not show it.
+        let masked = violations.into_iter().map(|violation| Violation {
+            message: filtered(violation.message),
+            suggestion: violation.suggestion.map(filtered),
+            ..violation
+        });
+        // Only the configuration's own entries stand in its file.
+        let configured = inner.config.plugins.get(name).is_some_and(|known| ptr::eq(known, plugin));
+        match configured {
+            true => inner.config.options_errors(name, masked.collect()).into(),
+            false => ConfigErrors::of_options(name, masked.collect()).into(),
+        }
+    };
+    let (base_dir, trust) = (&inner.config.base_dir, &inner.loader.policy().trust);
+    let schema = table.options_schema.as_ref();
+    let options = expand(&plugin.options, schema, base_dir, trust).map_err(wrong)?;
+    let options = Value::Object(options);
+    let Some(schema) = schema else { return Ok(options.to_string()) };
     let (schema, passed_over) = Schema::compile_foreign(schema).map_err(|error| {
         let error = error.context(format_args!("plugin `{}`: its options schema", table.id));
         error.with_kind(ErrorKind::PluginAbi)
@@ -176,14 +222,6 @@ fn check_options(
             "options are not checked against {place}; the exporter does"
         );
     }
-    let violations = schema.check(&Value::Object(plugin.options.clone()));
-    if violations.is_empty() {
-        return Ok(());
-    }
-    // Only the configuration's own entries stand in its file.
-    let configured = inner.config.plugins.get(name).is_some_and(|known| ptr::eq(known, plugin));
-    Err(match configured {
-        true => inner.config.options_errors(name, violations).into(),
-        false => ConfigErrors::of_options(name, violations).into(),
-    })
+    let violations = schema.check(&options);
+    if violations.is_empty() { Ok(options.to_string()) } else { Err(wrong(violations)) }
 }

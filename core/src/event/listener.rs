@@ -72,6 +72,12 @@ impl Delivery {
         })
     }
 
+    /// What counts as one, however deep.
+    fn inside() -> Self {
+        DEPTH.with(|depth| depth.set(depth.get().saturating_add(1)));
+        Self(())
+    }
+
     /// Whether this thread is inside one.
     fn runs_here() -> bool {
         DEPTH.with(Cell::get) > 0
@@ -205,7 +211,7 @@ impl Listener {
         }
         // Refused only to who comes after somebody that takes the function out: it has ended.
         let Some(way) = self.way.try_read() else { return false };
-        match &*way {
+        let taken = match &*way {
             None => false,
             Some(Way::Call(callback)) => {
                 match catch_unwind(AssertUnwindSafe(|| callback(event))) {
@@ -224,7 +230,15 @@ impl Listener {
                 }
                 taken
             }
+        };
+        drop(way);
+        // Somebody ended it during the call, and could not wait: the last call lets go.
+        if self.has_ended()
+            && let Some(mut way) = self.way.try_write()
+        {
+            self.let_go(&mut way);
         }
+        taken
     }
 
     #[cold]
@@ -266,13 +280,20 @@ impl Listener {
     /// be its own caller. The function then goes with the last call of it.
     pub(super) fn finish(&self) {
         self.end();
-        let way = if self.must_not_wait() {
-            self.way.try_write().and_then(|mut way| way.take())
-        } else {
-            self.way.write().take()
-        };
-        // What the function owned may panic when it goes.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(way))) {
+        if !self.must_not_wait() {
+            self.let_go(&mut self.way.write());
+        } else if let Some(mut way) = self.way.try_write() {
+            self.let_go(&mut way);
+        }
+    }
+
+    /// Drops its function with the lock held, so that whoever ends it too waits for that.
+    ///
+    /// What the function owns may panic when it goes, may call the bus, and may be the very
+    /// subscription: on this thread nobody waits meanwhile.
+    fn let_go(&self, way: &mut Option<Way>) {
+        let _delivery = Delivery::inside();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(way.take()))) {
             let what = panicked(payload);
             tracing::warn!(listener = self.name, "event listener failed as it ended: {what}");
         }

@@ -161,7 +161,10 @@ impl<'a> Event<'a> {
     pub fn correlation_id(&self) -> &str {
         match self.correlation_id {
             Some(id) => id,
-            None => self.generated.get_or_init(CorrelationId::generate).as_str(),
+            None => {
+                let generate = || CorrelationId::generate_at(self.timestamp_ns);
+                self.generated.get_or_init(generate).as_str()
+            }
         }
     }
 

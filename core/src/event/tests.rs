@@ -292,6 +292,66 @@ fn a_subscriber_may_end_itself_and_others_while_it_is_called() {
 }
 
 #[test]
+fn what_a_function_owns_goes_with_its_last_call_whoever_keeps_the_subscription() {
+    struct Gone(Arc<AtomicU64>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+            panic!("planted in a drop");
+        }
+    }
+    let bus = Bus::default();
+    let gone = Arc::new(AtomicU64::new(0));
+    let kept = Arc::new(Mutex::new(None::<Arc<Subscription>>));
+    let (own, inner, owned) = (Arc::clone(&kept), bus.clone(), Gone(Arc::clone(&gone)));
+    let subscription = bus
+        .subscribe(Listen::to(&["task.*"]), move |_| {
+            let _ = &owned;
+            if let Some(own) = &*own.lock() {
+                own.end();
+                assert_eq!(owned.0.load(Relaxed), 0, "it runs still");
+            }
+            // Nobody is told: it has ended, though this call runs.
+            assert_eq!(inner.publish("task.failed", &[])?, 0);
+            Ok(())
+        })
+        .unwrap();
+    let subscription = Arc::new(subscription);
+    *kept.lock() = Some(Arc::clone(&subscription));
+    assert_eq!(bus.publish("task.failed", &[]).unwrap(), 1);
+    assert_eq!(gone.load(Relaxed), 1, "though the subscription is kept");
+    let counts = subscription.info().counts;
+    assert_eq!((counts.calls, counts.failures), (1, 0));
+    *kept.lock() = None;
+}
+
+/// Ending it drops its function, which drops the subscription, which ends it.
+#[test]
+fn a_function_may_own_its_own_subscription() {
+    for from_outside in [true, false] {
+        let bus = Bus::default();
+        let slot = Arc::new(Mutex::new(None::<Subscription>));
+        let own = Arc::clone(&slot);
+        let subscription = bus
+            .subscribe(Listen::to(&["task.*"]), move |_| {
+                drop(own.lock().take());
+                Ok(())
+            })
+            .unwrap();
+        *slot.lock() = Some(subscription);
+        let watched = Arc::downgrade(&slot);
+        drop(slot);
+        if from_outside {
+            bus.close();
+        } else {
+            bus.publish("task.failed", &[]).unwrap();
+        }
+        assert!(watched.upgrade().is_none());
+        assert!(bus.subscribers().is_empty());
+    }
+}
+
+#[test]
 fn handlers_have_names_and_keep_their_place_when_they_are_replaced() {
     let bus = Bus::default();
     let order = Arc::new(Mutex::new(Vec::new()));

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -22,14 +22,27 @@ impl CorrelationId {
     /// A new one, unlike all others: of this process, of its forked children, of other processes.
     #[must_use]
     pub fn generate() -> Self {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        // A forked child has its parent's keys and counter, and another process id.
+        Self::of((std::process::id(), time))
+    }
+
+    /// A new one for something that happened at `unix_ns`, unlike all others of this process.
+    ///
+    /// It asks the system nothing. One of a forked child could be equal to one of its parent only
+    /// if both were the n-th since the fork, and happened in the same nanosecond.
+    #[must_use]
+    pub(crate) fn generate_at(unix_ns: u64) -> Self {
+        Self::of(unix_ns)
+    }
+
+    fn of(unique: impl Hash) -> Self {
         static KEYS: OnceBox<[RandomState; 2]> = OnceBox::new();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let keys = KEYS.get_or_init(|| Box::new([RandomState::new(), RandomState::new()]));
-        // A forked child has its parent's keys and counter, and another process id.
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let unique = (NEXT.fetch_add(1, Relaxed), std::process::id(), time);
+        let unique = (NEXT.fetch_add(1, Relaxed), unique);
         let mut digits = [b'0'; 32];
-        let numbers = keys.iter().map(|key| key.hash_one(unique));
+        let numbers = keys.iter().map(|key| key.hash_one(&unique));
         for (half, number) in digits.chunks_exact_mut(16).zip(numbers) {
             for (at, digit) in half.iter_mut().rev().enumerate() {
                 let value = (number >> (4 * at) & 15) as u8;
@@ -83,8 +96,10 @@ mod tests {
 
     #[test]
     fn generated_ids_are_32_digits_and_all_different() {
-        let ids: HashSet<String> =
-            (0..10_000).map(|_| CorrelationId::generate().to_string()).collect();
+        let ids: HashSet<String> = (0..5_000)
+            .flat_map(|_| [CorrelationId::generate(), CorrelationId::generate_at(7)])
+            .map(|id| id.to_string())
+            .collect();
         assert_eq!(ids.len(), 10_000);
         let hexadecimal = |id: &String| {
             id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

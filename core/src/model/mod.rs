@@ -4,12 +4,14 @@
 
 mod clock;
 mod correlation;
+pub(crate) mod document;
 mod error;
 pub mod grace;
 mod hash;
 mod labels;
 mod name;
 pub(crate) mod platform;
+pub(crate) mod problems;
 pub mod schema;
 
 pub use clock::{Clock, SystemClock};

@@ -5,6 +5,7 @@
 //! never in `PATH`. It is believed by the same rules as a plugin file.
 
 use std::{
+    hint::black_box,
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -14,7 +15,10 @@ use super::{
     image::own_object,
     policy::{Reason, Trust},
 };
-use crate::model::{Error, ErrorKind};
+use crate::model::{
+    Error, ErrorKind,
+    platform::{fill_new_memory, reset_direction},
+};
 
 /// Its file name.
 pub const HELPER_NAME: &str = "tallyport-plugin-host";
@@ -69,13 +73,57 @@ fn usable(path: &Path, trust: &Trust) -> Result<PathBuf, Reason> {
     Ok(real)
 }
 
-/// For the helper itself: it ends with its host, and leaves no core file behind.
+/// For the helper itself: it ends with its host, leaves no core file behind, and hands out memory
+/// that is not zero, so that code which reads what nobody wrote does not go well by luck.
 pub fn enter_helper() {
+    fill_new_memory();
     // Where the system has no such thing, the host ends it.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+/// For the helper, before each call into a plugin: leaves `round`'s pattern where the call's
+/// variables will lie.
+#[inline(never)]
+pub fn litter_stack(round: usize) {
+    // No address, then a small number, then nothing.
+    let pattern = match round % 3 {
+        0 => 0xa5a5_a5a5_a5a5_a5a5_u64,
+        1 => 1,
+        _ => 0,
+    };
+    black_box([black_box(pattern); LITTER_WORDS]);
+}
+
+/// 64 KiB.
+const LITTER_WORDS: usize = 8192;
+
+/// For the helper, after each call into a plugin: what the call damaged without a crash. Damage to
+/// the heap is a crash here.
+///
+/// # Errors
+/// PluginRefused, naming what it left wrong.
+pub fn check_helper() -> Result<(), Error> {
+    if reset_direction() {
+        let message =
+            "plugin file: its code is damaged, it left the processor's direction flag set";
+        return Err(Error::new(ErrorKind::PluginRefused, message).with_field("path"));
+    }
+    for _ in 0..2 {
+        // More of each size than the allocator keeps aside, from the smallest to those that it maps.
+        let sizes = (0..)
+            .map(|step| (16_usize << (step / 2)) | (8 << (step % 2)))
+            .take_while(|size| *size <= 1 << 18);
+        let blocks: Vec<Vec<u8>> =
+            sizes.flat_map(|size| (0..12).map(move |_| black_box(vec![0xa5; size]))).collect();
+        // Freed in another order than they were made in.
+        let (even, odd): (Vec<_>, Vec<_>) =
+            blocks.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        drop((odd, even));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

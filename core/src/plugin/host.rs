@@ -19,6 +19,7 @@ use tallyport_plugin_api::abi::{
 };
 use tracing::Dispatch;
 
+use super::secrets::filtered;
 use crate::model::{Error, ErrorKind};
 
 /// Longest text that is copied from a plugin; the rest is cut.
@@ -158,7 +159,7 @@ unsafe fn context<'a>(host: *const tallyport_host) -> Option<&'a Context> {
     unsafe { data.cast::<Context>().as_ref() }
 }
 
-/// Copies text of a plugin, cut to a bound, invalid UTF-8 replaced.
+/// Copies text of a plugin, cut to a bound, invalid UTF-8 replaced, secrets masked.
 ///
 /// # Safety
 /// `text` is as the ABI says during the call.
@@ -169,7 +170,7 @@ unsafe fn copy(text: tallyport_str) -> String {
     }
     // SAFETY: not NULL, and the plugin vouches for its own text.
     let bytes = unsafe { slice::from_raw_parts(text.ptr.cast::<u8>(), len) };
-    String::from_utf8_lossy(bytes).into_owned()
+    filtered(String::from_utf8_lossy(bytes).into_owned())
 }
 
 unsafe extern "C" fn log(host: *const tallyport_host, level: i32, message: tallyport_str) {

@@ -8,7 +8,7 @@ use std::{
     ptr, slice,
 };
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use tallyport_plugin_api::abi::{tallyport_plugin_query_fn, tallyport_plugin_set};
 
 #[cfg(target_os = "linux")]
@@ -75,15 +75,16 @@ pub(super) fn entry(path: &Path, library: &Opened) -> Result<Query, Error> {
     // dlsym also looks into what the file depends on: the symbol must lie in the file itself. Names
     // are not compared: a file that was loaded before keeps the one that it had then.
     let owner = owner(query as *const libc::c_void);
-    if owner.is_null() || owner != link_map(library, query as *const libc::c_void) {
+    if owner.is_null() || !is_object(owner, library) {
         return Err(refused(path, "its entry point lies in another object that it needs"));
     }
     Ok(query)
 }
 
-/// The beginning of glibc's `struct link_map`, which is documented.
+/// The beginning of glibc's `struct link_map`, which is documented; elsewhere only an address.
 #[repr(C)]
-struct LinkMap {
+#[derive(Debug)]
+pub(super) struct LinkMap {
     address: usize,
     /// Empty for the program itself.
     name: *const libc::c_char,
@@ -128,22 +129,57 @@ fn owner(address: *const libc::c_void) -> *const LinkMap {
 }
 
 /// The link map of an open library; NULL: unknown.
-fn link_map(library: &Opened, entry: *const libc::c_void) -> *const LinkMap {
+fn link_map(handle: *mut libc::c_void) -> *const LinkMap {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        let _ = entry;
         let mut map: *const LinkMap = ptr::null();
         let answer = (&raw mut map).cast::<libc::c_void>();
         // SAFETY: the handle is open, and the answer to this request is one pointer.
         // Test: a_plugin_is_found_under_a_second_path.
-        let status = unsafe { libc::dlinfo(library.handle, libc::RTLD_DI_LINKMAP, answer) };
+        let status = unsafe { libc::dlinfo(handle, libc::RTLD_DI_LINKMAP, answer) };
         if status == 0 { map } else { ptr::null() }
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     {
-        let _ = library;
-        owner(entry)
+        // Not run yet. The handle stands for the object.
+        handle.cast_const().cast()
     }
+}
+
+impl Opened {
+    /// The object, for comparison: one for each image, for as long as that is mapped.
+    pub(super) fn link_map(&self) -> *const LinkMap {
+        link_map(self.handle)
+    }
+
+    /// Leaves the image mapped for ever.
+    pub(super) fn keep(self) {
+        std::mem::forget(self.library);
+    }
+}
+
+/// The object that the system's loader has under a name already; NULL: none. Runs no code.
+pub(super) fn loaded_as(name: &OsStr) -> *const LinkMap {
+    let flags = RTLD_LAZY | libc::RTLD_NOLOAD;
+    // SAFETY: with NOLOAD nothing is loaded, so nothing runs.
+    // Test: a_pinned_library_comes_before_the_plugin_that_needs_it.
+    let Ok(library) = (unsafe { Library::open(Some(name), flags) }) else { return ptr::null() };
+    let handle = library.into_raw();
+    let map = link_map(handle);
+    // SAFETY: what `into_raw` just gave up; dropped, it is one use less, and others keep the image.
+    drop(unsafe { Library::from_raw(handle) });
+    map
+}
+
+/// Whether the system's loader has an image under that name already.
+pub(super) fn is_known(name: &Path) -> bool {
+    !loaded_as(name.as_os_str()).is_null()
+}
+
+/// Whether the object around an address is an open library's.
+fn is_object(owner: *const LinkMap, library: &Opened) -> bool {
+    // Elsewhere the base address and the handle are no two names of one thing, and nothing is said.
+    cfg!(not(all(target_os = "linux", target_env = "gnu"))) || owner == library.link_map()
 }
 
 /// The file that this very code lies in: the library, or the program that it is linked into.
@@ -180,6 +216,7 @@ pub(super) fn same_as_checked(
     path: &Path,
     inside: *const libc::c_void,
     bytes: &[u8],
+    code: bool,
 ) -> Result<(), Error> {
     #[cfg(target_os = "linux")]
     {
@@ -188,7 +225,7 @@ pub(super) fn same_as_checked(
         unsafe { libc::dl_iterate_phdr(Some(Visit::object), (&raw mut visit).cast()) };
         // Compared out here: the loader's lock is held around the visit, and everybody who loads
         // or unwinds waits for it. The image stays mapped (NODELETE).
-        let same = visit.found.zip(constants(bytes)).is_some_and(|(image, file)| {
+        let same = visit.found.zip(constants(bytes, code)).is_some_and(|(image, file)| {
             // SAFETY: the loader's own program headers of the loaded object: integers, no padding.
             let headers = unsafe { slice::from_raw_parts(image.headers, image.headers_len) };
             // The same headers first: then what the file has there is mapped.

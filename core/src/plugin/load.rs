@@ -18,10 +18,13 @@ use tallyport_plugin_api::{abi::tallyport_plugin_set, layout_check};
 use super::{
     helper::find_helper,
     image::{entry, open, same_as_checked},
+    manifest::Manifest,
+    needed::load_needed,
     negotiate::Abi,
-    pin::Sha256,
+    pin::{PinnedLibrary, Sha256},
     policy::{Trust, open_pinned},
     probe::{self, Probe, ProbeJob},
+    stage::open_bytes,
     table::Table,
     verify::{FileInfo, read, refused, verify},
 };
@@ -63,6 +66,29 @@ impl Default for Policy {
     }
 }
 
+/// A file that is to be loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its path.
+    pub path: &'a Path,
+    /// What it must be; the very bytes that are checked are loaded then, whoever owns the file.
+    pub sha256: Option<Sha256>,
+    /// What a pinned file needs besides the system's libraries.
+    pub libraries: &'a [PinnedLibrary],
+    /// What it must say of itself.
+    pub manifest: Option<&'a Manifest>,
+    /// Comes before the policy's.
+    pub probe: Option<Probe>,
+}
+
+impl<'a> Request<'a> {
+    /// A file without a pin and without a manifest.
+    #[must_use]
+    pub fn new(path: &'a Path) -> Self {
+        Self { path, sha256: None, libraries: &[], manifest: None, probe: None }
+    }
+}
+
 /// Loads files by a policy. Any thread.
 #[derive(Debug)]
 pub struct Loader {
@@ -88,51 +114,153 @@ impl Loader {
         Self { policy, host: Abi::OURS, probed: Mutex::default() }
     }
 
-    /// Checks, probes and loads a plugin file, and negotiates with it; `probe` comes before the
-    /// policy's.
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Checks, probes and loads a plugin file, and negotiates with it.
     ///
     /// # Errors
     /// PluginRefused or PluginAbi, naming the file and the reason; the host lives.
-    pub fn load(&self, path: &Path, probe: Option<Probe>) -> Result<LoadedFile, Error> {
+    pub fn load(&self, request: &Request<'_>) -> Result<LoadedFile, Error> {
+        let checked = self.checked(request)?;
+        let probe = match request.probe.unwrap_or(self.policy.probe) {
+            Probe::Auto if request.sha256.is_some() => Probe::Never,
+            probe => probe,
+        };
+        if probe != Probe::Never {
+            self.probe(&checked, probe)?;
+        }
+        let loaded = checked.load(self.host)?;
+        match request.manifest {
+            Some(manifest) => loaded.can_what_the_manifest_says(manifest),
+            None => Ok(loaded),
+        }
+    }
+
+    /// Checks whose a file is and what it is. None of its code runs, here or elsewhere.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn check(&self, request: &Request<'_>) -> Result<FileInfo, Error> {
+        self.checked(request).map(|checked| checked.info)
+    }
+
+    fn checked(&self, request: &Request<'_>) -> Result<Checked, Error> {
         // Absolute, because dlopen searches elsewhere for a name without a slash.
-        let path = std::path::absolute(path).map_err(|e| refused(path, e))?;
-        let opened = self.policy.trust.open(&path);
+        let path = std::path::absolute(request.path).map_err(|e| refused(request.path, e))?;
+        let opened = match request.sha256 {
+            Some(_) => open_pinned(&path).map(|file| (file, path.clone())),
+            None => self.policy.trust.open(&path),
+        };
         let (file, real) = opened.map_err(|reason| reason.of_plugin(&path))?;
         let bytes = read(&path, file)?;
-        let info = verify(&path, &bytes, self.host)?;
-        let probe = probe.unwrap_or(self.policy.probe);
-        if probe != Probe::Never {
-            self.probe(&path, &real, &bytes, probe)?;
+        let sha256 = Sha256::of(&bytes);
+        if let Some(wanted) = request.sha256.filter(|wanted| *wanted != sha256) {
+            return Err(refused(&path, format!("its sha256 is {sha256}; the pin says {wanted}")));
         }
-        load_checked(path, &real, &bytes, info, self.host)
+        let pinned = request.sha256.is_some();
+        let job = ProbeJob { file: real, sha256, pinned, libraries: request.libraries.to_vec() };
+        let info = verify(&path, &bytes, self.host)?;
+        let checked = Checked { path, bytes, info, job };
+        if let Some(manifest) = request.manifest {
+            checked.is_what_the_manifest_says(manifest)?;
+        }
+        Ok(checked)
     }
 
     /// Tries the file in the helper, unless these bytes were before.
-    fn probe(&self, path: &Path, real: &Path, bytes: &[u8], probe: Probe) -> Result<(), Error> {
-        let sha256 = Sha256::of(bytes);
-        if self.probed.lock().contains(&sha256) {
+    fn probe(&self, checked: &Checked, probe: Probe) -> Result<(), Error> {
+        let (path, job) = (&checked.path, &checked.job);
+        if self.probed.lock().contains(&job.sha256) {
             return Ok(());
         }
         let helper = match find_helper(self.policy.plugin_host.as_deref(), &self.policy.trust) {
             Ok(helper) => helper,
             Err(error) if probe == Probe::Always => {
-                return Err(refused(
-                    path,
-                    format!("it cannot be tried before it is loaded: {error}"),
-                ));
+                let reason = format!("it cannot be tried before it is loaded: {error}");
+                return Err(refused(path, reason));
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), "loaded without a probe: {error}");
                 return Ok(());
             }
         };
-        let job = ProbeJob { file: real.to_owned(), sha256 };
-        probe::run(&helper, &job, self.policy.probe_timeout)?;
+        probe::run(&helper, job, self.policy.probe_timeout)?;
         let mut probed = self.probed.lock();
         if probed.len() < MAX_PROBED {
-            probed.insert(sha256);
+            probed.insert(job.sha256);
         }
         Ok(())
+    }
+}
+
+/// A plugin file that was read once and checked. Nothing of it ran.
+struct Checked {
+    /// As the configuration has it.
+    path: PathBuf,
+    bytes: Vec<u8>,
+    info: FileInfo,
+    /// What is loaded, here or in the helper.
+    job: ProbeJob,
+}
+
+impl Checked {
+    fn is_what_the_manifest_says(&self, manifest: &Manifest) -> Result<(), Error> {
+        let FileInfo { id, version, .. } = &self.info;
+        for (what, own, said) in [("id", id, &manifest.id), ("version", version, &manifest.version)]
+        {
+            if own != said {
+                let reason = format!(
+                    "its {what} is `{own}`; its manifest `{}` says `{said}`",
+                    manifest.path.display()
+                );
+                return Err(refused(&self.path, reason).with_kind(ErrorKind::PluginAbi));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the system's loader open it, and negotiates.
+    fn load(self, host: Abi) -> Result<LoadedFile, Error> {
+        let Self { path, bytes, info, job } = self;
+        let (library, code) = if job.pinned {
+            load_needed(&path, &bytes, &job.libraries)?;
+            open_bytes(&path, &bytes, job.sha256)?
+        } else {
+            (open(&path, &job.file)?, false)
+        };
+        let query = entry(&path, &library)?;
+        same_as_checked(&path, query as *const libc::c_void, &bytes, code)?;
+        // SAFETY: the entry point of a Tallyport plugin (its descriptor says so), with our ABI.
+        // Test: plugin_defects_have_their_status.
+        let set = unsafe { query(host.0) };
+        let origin = path.display().to_string();
+        // SAFETY: what the entry returns is a static set, by the ABI.
+        let tables = unsafe { Table::read_set_for(set, &origin, host) }?;
+        // The check's types are frozen for each minor: a file of another one has others.
+        if info.rust && Abi::from(info.abi) == host {
+            check_rust_types(&path, &library.library, set)?;
+        }
+        // The image stays mapped for ever, so its handle is never closed.
+        library.keep();
+        Ok(LoadedFile { path, info, tables })
+    }
+}
+
+impl LoadedFile {
+    fn can_what_the_manifest_says(self, manifest: &Manifest) -> Result<Self, Error> {
+        let lacks =
+            |table: &&Arc<Table>| table.caps & manifest.capabilities != manifest.capabilities;
+        let Some(table) = self.tables.iter().find(lacks) else { return Ok(self) };
+        let reason = format!(
+            "its exporter `{}` lacks a capability that its manifest `{}` names",
+            table.id,
+            manifest.path.display()
+        );
+        Err(refused(&self.path, reason).with_kind(ErrorKind::PluginAbi))
     }
 }
 
@@ -141,15 +269,17 @@ impl ProbeJob {
     ///
     /// # Errors
     /// As [`Loader::load`]; PluginRefused for a file that changed since the host read it.
-    pub fn load(&self) -> Result<LoadedFile, Error> {
+    pub fn load(self) -> Result<LoadedFile, Error> {
         // The host has looked at who owns it.
-        let file = open_pinned(&self.file).map_err(|reason| reason.of_plugin(&self.file))?;
-        let bytes = read(&self.file, file)?;
+        let path = self.file.clone();
+        let file = open_pinned(&path).map_err(|reason| reason.of_plugin(&path))?;
+        let bytes = read(&path, file)?;
         if Sha256::of(&bytes) != self.sha256 {
-            return Err(refused(&self.file, "it changed while it was loaded"));
+            return Err(refused(&path, "it changed while it was loaded"));
         }
-        let info = verify(&self.file, &bytes, Abi::OURS)?;
-        load_checked(self.file.clone(), &self.file, &bytes, info, Abi::OURS)
+        let info = verify(&path, &bytes, Abi::OURS)?;
+        let checked = Checked { path, bytes, info, job: self };
+        checked.load(Abi::OURS)
     }
 }
 
@@ -163,32 +293,7 @@ pub fn load_file(path: &Path) -> Result<LoadedFile, Error> {
 
 /// As [`load_file`], for a host of `host`.
 pub(super) fn load_for(path: &Path, host: Abi) -> Result<LoadedFile, Error> {
-    Loader { host, ..Loader::default() }.load(path, None)
-}
-
-fn load_checked(
-    path: PathBuf,
-    real: &Path,
-    bytes: &[u8],
-    info: FileInfo,
-    host: Abi,
-) -> Result<LoadedFile, Error> {
-    let library = open(&path, real)?;
-    let query = entry(&path, &library)?;
-    same_as_checked(&path, query as *const libc::c_void, bytes)?;
-    // SAFETY: the entry point of a Tallyport plugin (its descriptor says so), with our ABI.
-    // Test: plugin_defects_have_their_status.
-    let set = unsafe { query(host.0) };
-    let origin = path.display().to_string();
-    // SAFETY: what the entry returns is a static set, by the ABI.
-    let tables = unsafe { Table::read_set_for(set, &origin, host) }?;
-    // The check's types are frozen for each minor: a file of another one has others.
-    if info.rust && Abi::from(info.abi) == host {
-        check_rust_types(&path, &library.library, set)?;
-    }
-    // The image stays mapped for ever, so its handle is never closed.
-    std::mem::forget(library.library);
-    Ok(LoadedFile { path, info, tables })
+    Loader { host, ..Loader::default() }.load(&Request::new(path))
 }
 
 fn check_rust_types(

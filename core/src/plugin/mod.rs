@@ -1,7 +1,8 @@
 //! Floor 4: exporter plugins, from a file or linked in, behind one table.
 //!
-//! The way of a file: `policy` (whose it is) → `verify` (bounds and descriptor, before any of its
-//! code runs) → `probe` (tried in a `helper` process) → `load` (dlopen by `image`, entry,
+//! The way of a file: `resolve` (from a name to a file, `manifest`) → `policy` (whose it is) or `pin`
+//! (what it is) → `verify` (bounds and descriptor, before any of its code runs) → `probe` (tried in
+//! a `helper` process) → `load` (dlopen by `image`, of a pinned file by `stage` and `needed`; entry,
 //! negotiation) → `table` (what the exporter says of itself) → `exporter` (one configured instance
 //! and its calls) → [`Plugins`] (found by name and format, counted). Linked-in exporters enter at
 //! `table`. It knows no format, no configuration file, no destination.
@@ -12,20 +13,29 @@ mod helper;
 mod host;
 mod image;
 mod load;
+mod manifest;
+mod needed;
 mod negotiate;
 mod pin;
 mod policy;
 mod probe;
 mod registry;
+mod resolve;
+mod secrets;
+mod stage;
 mod table;
 mod verify;
 
 pub use exporter::Outcome;
-pub use helper::{HELPER_NAME, enter_helper, find_helper};
-pub use load::{LoadedFile, Loader, Policy, load_file};
-pub use pin::Sha256;
+pub use helper::{HELPER_NAME, check_helper, enter_helper, find_helper, litter_stack};
+pub use load::{LoadedFile, Loader, Policy, Request, load_file};
+pub use manifest::{MANIFEST_SUFFIX, Manifest, platform};
+pub use pin::{PinnedLibrary, Sha256};
 pub use policy::Trust;
 pub use probe::{PROBE_LINE, Probe, ProbeJob};
 pub use registry::{Plugin, PluginInfo, Plugins, Statistics};
+pub use resolve::{Discovered, Folder, Found, PATH_VARIABLE, SearchPath};
+pub(crate) use resolve::{is_manifest, manifest_beside};
+pub(crate) use secrets::{filtered, remember};
 pub use table::{Format, Table};
 pub use verify::{FileInfo, inspect_file};

@@ -1,12 +1,23 @@
 //! What a file must be, byte for byte: its SHA-256.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use sha2::{Digest, Sha256 as Hasher};
 
 /// A SHA-256 of a file's bytes; text is 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256([u8; 32]);
+
+/// A library that a pinned plugin needs, pinned too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedLibrary {
+    /// The name under which it is needed (NEEDED, which is its SONAME).
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What the file must be.
+    pub sha256: Sha256,
+}
 
 impl Sha256 {
     /// The hash of these bytes.

@@ -8,7 +8,7 @@
 use std::{
     fmt,
     fs::{self, File, Metadata, OpenOptions},
-    io,
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -30,6 +30,10 @@ pub struct Trust {
 const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
+const OTHERS_READ: u32 = 0o004;
+
+/// The largest file that is read as a secret.
+const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 impl Default for Trust {
     fn default() -> Self {
@@ -56,6 +60,33 @@ impl Trust {
             self.check(folder, &metadata, &format!("its folder `{}`", folder.display()))?;
         }
         Ok((file, real))
+    }
+
+    /// Reads a secret from a file that only trusted users and its group can read, without the line
+    /// end at its end. Links are followed: secrets of containers are links.
+    pub(crate) fn read_secret(&self, path: &Path) -> Result<String, Reason> {
+        let file = open(path, 0)?;
+        let metadata = regular(&file)?;
+        self.check(path, &metadata, "it")?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & OTHERS_READ != 0 {
+            let quoted = shell_quoted(path);
+            return Err(Reason::Untrusted(format!(
+                "everybody can read it (mode {mode:04o}): `chmod o-rwx {quoted}`"
+            )));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_SECRET_BYTES {
+            return Err(Reason::Unusable("it is larger than a secret is (64 KiB)"));
+        }
+        let mut text = String::from_utf8(bytes).map_err(|_| Reason::Unusable("it is not UTF-8"))?;
+        for end in ["\n", "\r"] {
+            if text.ends_with(end) {
+                text.pop();
+            }
+        }
+        Ok(text)
     }
 
     fn check(&self, at: &Path, metadata: &Metadata, what: &str) -> Result<(), Reason> {
@@ -89,7 +120,7 @@ impl Trust {
 
 /// Why a file is not opened.
 #[derive(Debug)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// Somebody who is not trusted could have written it.
     Untrusted(String),
     /// It is no file that can be loaded.

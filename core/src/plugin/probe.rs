@@ -21,7 +21,10 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
 
-use super::{pin::Sha256, verify::refused};
+use super::{
+    pin::{PinnedLibrary, Sha256},
+    verify::refused,
+};
 use crate::model::{Error, ErrorKind};
 
 /// When a file is tried in the helper program first.
@@ -50,19 +53,37 @@ pub struct ProbeJob {
     pub file: PathBuf,
     /// What it was when the host read it: another file is not loaded.
     pub sha256: Sha256,
+    /// Whether the very bytes are loaded, and not what is under that path.
+    pub pinned: bool,
+    /// What a pinned file needs besides the system's libraries.
+    pub libraries: Vec<PinnedLibrary>,
 }
 
+const PINNED: &str = "pinned";
+
 impl ProbeJob {
-    fn to_args(&self) -> [OsString; 2] {
-        [self.sha256.to_string().into(), self.file.clone().into()]
+    fn to_args(&self) -> Vec<OsString> {
+        let how = if self.pinned { PINNED } else { "in-place" };
+        let mut args = vec![how.into(), self.sha256.to_string().into(), self.file.clone().into()];
+        for PinnedLibrary { name, path, sha256 } in &self.libraries {
+            args.extend([name.into(), sha256.to_string().into(), path.clone().into()]);
+        }
+        args
     }
 
     /// What the host asked for; `None`: that is no host of this version.
     #[must_use]
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
-        let sha256 = args.next()?.to_str()?.parse().ok()?;
-        let file = args.next()?.into();
-        args.next().is_none().then_some(Self { file, sha256 })
+        let pinned = args.next()? == PINNED;
+        let hash = |text: OsString| text.to_str()?.parse().ok();
+        let (sha256, file) = (hash(args.next()?)?, args.next()?.into());
+        let mut libraries = Vec::new();
+        while let Some(name) = args.next() {
+            let name = name.into_string().ok()?;
+            let (sha256, path) = (hash(args.next()?)?, args.next()?.into());
+            libraries.push(PinnedLibrary { name, path, sha256 });
+        }
+        Some(Self { file, sha256, pinned, libraries })
     }
 }
 
@@ -317,5 +338,38 @@ fn readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
         Ok(count) => Ok(count > 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_survives_its_arguments() {
+        let library = PinnedLibrary {
+            name: "liby.so.1".to_owned(),
+            path: "/v/y.so".into(),
+            sha256: Sha256::of(b"y"),
+        };
+        for (pinned, libraries) in [(false, vec![]), (true, vec![]), (true, vec![library])] {
+            let (file, sha256) = ("/v/x\n.so".into(), Sha256::of(b"x"));
+            let job = ProbeJob { file, sha256, pinned, libraries };
+            assert_eq!(ProbeJob::from_args(job.to_args().into_iter()), Some(job));
+        }
+        assert_eq!(ProbeJob::from_args(["pinned".into()].into_iter()), None);
+    }
+
+    #[test]
+    fn only_whole_lines_of_the_helper_count() {
+        let mut answer = Answer::default();
+        for piece in ["noise", "\ntallyport-pro", "be/1 loading\n", "\nxtallyport-probe/1 done\n"] {
+            answer.take(piece.as_bytes());
+        }
+        assert_eq!((answer.stage.as_deref(), answer.done), (Some("loading"), false));
+        answer.take(&vec![b'x'; 1 << 20]);
+        assert!(answer.line.len() <= MAX_LINE);
+        answer.take(b"\ntallyport-probe/1 refused 11 \"no \\\"x\\\"\"\n");
+        assert_eq!(answer.refused, Some((11, "no \"x\"".to_owned())));
     }
 }

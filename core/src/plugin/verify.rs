@@ -88,7 +88,7 @@ pub(super) fn read(path: &Path, file: File) -> Result<Vec<u8>, Error> {
 }
 
 /// Checks that the file is a whole shared library of this machine.
-fn check_library(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn check_library(bytes: &[u8]) -> Result<(), String> {
     if bytes.is_empty() {
         return Err("it is empty".into());
     }

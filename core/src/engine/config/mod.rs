@@ -11,12 +11,10 @@
 #![doc = include_str!("example.toml")]
 //! ```
 //!
-//! The way of a file: text → `document.rs` (TOML with positions → JSON) →
+//! The way of a file: text → `model/document.rs` (TOML with positions → JSON) →
 //! [`Schema`](crate::model::schema::Schema) and `rules.rs` (what a schema cannot say) →
 //! [`Config`], or [`ConfigErrors`].
 
-mod document;
-mod errors;
 mod read;
 mod rules;
 #[cfg(test)]
@@ -24,10 +22,10 @@ mod tests;
 mod types;
 
 pub use self::{
-    errors::{ConfigErrors, Problem},
     read::Source,
     types::{
-        CellsConfig, Config, ConfigVersion, HistogramConfig, Limits, LoadingConfig, LogConfig,
-        LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig,
+        CellsConfig, Config, ConfigVersion, HistogramConfig, LibraryConfig, Limits, LoadingConfig,
+        LogConfig, LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig,
     },
 };
+pub use crate::model::problems::{ConfigErrors, Problem};

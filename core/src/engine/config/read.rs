@@ -12,8 +12,11 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Config, ConfigErrors, Problem, document::Document, rules};
-use crate::model::schema::{KeyPath, Schema, Step, Violation};
+use super::{Config, ConfigErrors, Problem, rules};
+use crate::model::{
+    document::Document,
+    schema::{KeyPath, Schema, Step, Violation},
+};
 
 /// A configuration file past this size is a mistake.
 const MAX_BYTES: usize = 1 << 20;

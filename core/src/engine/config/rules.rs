@@ -1,11 +1,12 @@
 //! What a schema cannot say: the rules that hold for a configuration from a file and from code.
 
 use super::{
-    Config, LoadingConfig, MAX_SERIES,
+    Config, LoadingConfig, MAX_SERIES, PluginConfig,
     types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
     model::schema::{KeyPath, Violation, ViolationKind},
+    plugin::Sha256,
     registry::{NAME_RULE, is_name},
 };
 
@@ -49,7 +50,32 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
             }
         }
     }
+    for (name, plugin) in &config.plugins {
+        check_pins(&KeyPath::keys(&["plugins", name]), plugin, &mut violations);
+    }
     violations
+}
+
+fn check_pins(table: &KeyPath, plugin: &PluginConfig, violations: &mut Vec<Violation>) {
+    let mut wrong = |path: KeyPath, message: &str| {
+        violations.push(Violation::new(path, ViolationKind::NotAllowed, message));
+    };
+    let hash = |text: &String| text.parse::<Sha256>().err();
+    if let Some(message) = plugin.sha256.as_ref().and_then(hash) {
+        wrong(table.then("sha256"), message);
+    }
+    if plugin.sha256.is_none() && !plugin.libraries.is_empty() {
+        wrong(table.then("libraries"), "needs a `sha256` of the plugin beside it");
+    }
+    for (name, library) in &plugin.libraries {
+        let table = table.then("libraries").then(name.as_str());
+        if let Some(message) = unusable_text(library.path.as_os_str().as_encoded_bytes()) {
+            wrong(table.then("path"), message);
+        }
+        if let Some(message) = hash(&library.sha256) {
+            wrong(table.then("sha256"), message);
+        }
+    }
 }
 
 fn check_loading(loading: &LoadingConfig, violations: &mut Vec<Violation>) {
@@ -64,6 +90,12 @@ fn check_loading(loading: &LoadingConfig, violations: &mut Vec<Violation>) {
             format!("must be between {least} and {most}, is {}", loading.probe_timeout_ms);
         let path = table.then("probe_timeout_ms");
         violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
+    }
+    for (index, folder) in loading.search_path.iter().flatten().enumerate() {
+        if let Some(message) = unusable_text(folder.as_os_str().as_encoded_bytes()) {
+            let path = table.then("search_path").then(index);
+            violations.push(Violation::new(path, ViolationKind::NotAllowed, message));
+        }
     }
     let host = loading.plugin_host.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
     if let Some(message) = host.and_then(unusable_text) {

@@ -369,10 +369,10 @@ fn every_default_equals_the_one_in_the_schema() {
     let definitions = &schema["$defs"];
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 5);
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);
-    assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 4);
+    assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 5);
     assert_eq!(compare(&definitions["LogConfig"], actual["log"].clone()), 1);
     let plugin = serde_json::to_value(PluginConfig::default()).unwrap();
-    assert_eq!(compare(&definitions["PluginConfig"], plugin), 6);
+    assert_eq!(compare(&definitions["PluginConfig"], plugin), 8);
     let schema = Schema::compile(&schema).expect("the own schema compiles");
     assert_eq!(schema.check(&actual), []);
 }

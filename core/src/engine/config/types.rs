@@ -255,6 +255,10 @@ pub struct LoadingConfig {
     /// process.
     #[schemars(inner(range(max = MAX_UID)))]
     pub trusted_owners: Vec<u32>,
+    /// Folders that plugins named without a path are searched in, relative to the configuration
+    /// file's folder, which is searched first. Absent: those of `TALLYPORT_PLUGIN_PATH`, the user's
+    /// and the system's.
+    pub search_path: Option<Vec<PathBuf>>,
     /// When a plugin file is tried in the helper program before its code runs here.
     pub probe: ProbeConfig,
     /// How long a file may take there, in milliseconds.
@@ -270,6 +274,7 @@ impl Default for LoadingConfig {
     fn default() -> Self {
         Self {
             trusted_owners: Vec::new(),
+            search_path: None,
             probe: ProbeConfig::default(),
             probe_timeout_ms: 10_000,
             plugin_host: None,
@@ -277,14 +282,16 @@ impl Default for LoadingConfig {
     }
 }
 
-impl LoadingConfig {
-    /// As the loader takes it.
-    pub(crate) fn policy(&self, base_dir: &Path) -> plugin::Policy {
+impl Config {
+    /// How plugin files are loaded.
+    #[must_use]
+    pub fn policy(&self) -> plugin::Policy {
+        let loading = &self.loading;
         plugin::Policy {
-            trust: plugin::Trust::new(&self.trusted_owners),
-            probe: self.probe.into(),
-            probe_timeout: Duration::from_millis(self.probe_timeout_ms),
-            plugin_host: self.plugin_host.as_ref().map(|path| base_dir.join(path)),
+            trust: plugin::Trust::new(&loading.trusted_owners),
+            probe: loading.probe.into(),
+            probe_timeout: Duration::from_millis(loading.probe_timeout_ms),
+            plugin_host: loading.plugin_host.as_ref().map(|path| self.base_dir.join(path)),
         }
     }
 }
@@ -317,8 +324,9 @@ impl From<ProbeConfig> for plugin::Probe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginConfig {
-    /// The shared library, relative to the configuration file's folder. Absent: an exporter that
-    /// is linked in.
+    /// The shared library or its manifest, relative to the configuration file's folder; a file name
+    /// alone is looked for in the search path too. Absent: the exporter that is linked in, else what
+    /// the search path has under the plugin's name.
     #[schemars(length(min = 1))]
     pub path: Option<PathBuf>,
     /// Which exporter of the library, or which linked-in one. Absent: every one of the library
@@ -330,6 +338,12 @@ pub struct PluginConfig {
     /// True: the engine does not open when this plugin fails to load. Says nothing about a plugin
     /// that is not enabled.
     pub required: bool,
+    /// The SHA-256 that the library must have, 64 hexadecimal digits. The very bytes that are
+    /// checked are loaded then, whoever owns the file.
+    pub sha256: Option<String>,
+    /// Libraries that a pinned plugin needs besides the system's, by the names under which it needs
+    /// them.
+    pub libraries: BTreeMap<String, LibraryConfig>,
     /// When its file is tried in the helper program first. Absent: as `loading.probe` says.
     pub probe: Option<ProbeConfig>,
     /// What the exporter is told, as JSON; its own schema says what is allowed.
@@ -339,6 +353,17 @@ pub struct PluginConfig {
     pub line: usize,
 }
 
+/// A library that a pinned plugin needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LibraryConfig {
+    /// The file, relative to the configuration file's folder.
+    #[schemars(length(min = 1))]
+    pub path: PathBuf,
+    /// The SHA-256 that it must have, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
 impl Default for PluginConfig {
     fn default() -> Self {
         Self {
@@ -346,6 +371,8 @@ impl Default for PluginConfig {
             exporter: None,
             enabled: true,
             required: false,
+            sha256: None,
+            libraries: BTreeMap::new(),
             probe: None,
             options: Map::new(),
             line: 0,

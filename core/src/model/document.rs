@@ -6,11 +6,13 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::errors::{ConfigErrors, Problem};
-use crate::model::schema::{KeyPath, Step, Violation, ViolationKind};
+use super::{
+    problems::{ConfigErrors, Problem},
+    schema::{KeyPath, Step, Violation, ViolationKind},
+};
 
 /// A TOML text that parsed.
-pub(super) struct Document<'t> {
+pub(crate) struct Document<'t> {
     origin: &'t str,
     text: &'t str,
     root: DeTable<'t>,
@@ -18,7 +20,7 @@ pub(super) struct Document<'t> {
 
 impl<'t> Document<'t> {
     /// Parses a text (without byte order mark); else, all its syntax errors.
-    pub(super) fn parse(text: &'t str, origin: &'t str) -> Result<Self, ConfigErrors> {
+    pub(crate) fn parse(text: &'t str, origin: &'t str) -> Result<Self, ConfigErrors> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             return Ok(Self { origin, text, root: root.into_inner() });
@@ -42,14 +44,14 @@ impl<'t> Document<'t> {
     }
 
     /// The file's name.
-    pub(super) fn origin(&self) -> &'t str {
+    pub(crate) fn origin(&self) -> &'t str {
         self.origin
     }
 
     /// The document as JSON.
     ///
     /// What JSON cannot hold (NaN, infinities, integers past 64 bits) becomes 0 and a violation.
-    pub(super) fn to_json(&self) -> (Map<String, Value>, Vec<Violation>) {
+    pub(crate) fn to_json(&self) -> (Map<String, Value>, Vec<Violation>) {
         let mut conversion = Conversion { path: KeyPath::new(), violations: Vec::new() };
         let root = conversion.table(&self.root);
         (root, conversion.violations)
@@ -57,7 +59,7 @@ impl<'t> Document<'t> {
 
     /// Violations at their places: at a key that is unknown, else at the value, and for a key
     /// that is missing, at the table that lacks it.
-    pub(super) fn errors(&self, violations: &[Violation]) -> ConfigErrors {
+    pub(crate) fn errors(&self, violations: &[Violation]) -> ConfigErrors {
         let placed = |violation: &Violation| {
             let place = self.find(&violation.path);
             let byte = match violation.kind {
@@ -70,7 +72,7 @@ impl<'t> Document<'t> {
     }
 
     /// The line, from 1, of the last key of a path.
-    pub(super) fn line(&self, path: &KeyPath) -> usize {
+    pub(crate) fn line(&self, path: &KeyPath) -> usize {
         let before = self.text.get(..self.find(path).key).unwrap_or_default();
         before.bytes().filter(|byte| *byte == b'\n').count() + 1
     }

@@ -3,7 +3,10 @@
 //! The loader trusts what it reads: a segment out of order is mapped over memory of the host, a
 //! dynamic section outside the segments is a SIGSEGV, an entry size that it does not expect an
 //! abort. So segments, sections and the dynamic section are held against each other and against
-//! the file's size. What lies inside segments (symbols, relocations, code) is not looked at.
+//! the file's size, and relocations against the segments (`relocations.rs`). Symbols and code are
+//! not looked at.
+
+mod relocations;
 
 use std::collections::BTreeMap;
 
@@ -314,7 +317,7 @@ fn check_dynamic(segments: &[Piece], loads: &[Piece], bytes: &[u8]) -> Result<()
     if loads.iter().find_map(in_file) != Some(0) {
         return bad(5);
     }
-    Ok(())
+    relocations::check(&by_tag, loads, bytes)
 }
 
 /// What stays as it is in the file when the file is loaded.
@@ -322,12 +325,14 @@ fn check_dynamic(segments: &[Piece], loads: &[Piece], bytes: &[u8]) -> Result<()
 pub(super) struct Constants<'a> {
     /// The program headers.
     pub(super) headers: &'a [u8],
-    /// Sections that nobody writes and that are no code (where a debugger may), by address.
+    /// Sections that nobody writes, by address.
     pub(super) sections: Vec<(u64, &'a [u8])>,
 }
 
 /// The parts of a checked file that tell it from others; `None` where there are none.
-pub(super) fn constants(bytes: &[u8]) -> Option<Constants<'_>> {
+///
+/// Without `code`, where a debugger may write, the code is left out.
+pub(super) fn constants(bytes: &[u8], code: bool) -> Option<Constants<'_>> {
     let header = elf::FileHeader64::<Endianness>::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
     let piece = |offset: u64, len: u64| {
@@ -338,8 +343,9 @@ pub(super) fn constants(bytes: &[u8]) -> Option<Constants<'_>> {
     let headers = piece(header.e_phoff(endian), count * u64::from(header.e_phentsize(endian)))?;
     let sections = header.section_headers(endian, bytes).ok()?.iter();
     let constant = sections.filter(|section| {
-        let moving = elf::SHF_WRITE.0 | elf::SHF_EXECINSTR.0 | elf::SHF_ALLOC.0;
-        section.sh_flags(endian).0 & moving == elf::SHF_ALLOC.0
+        let flags = section.sh_flags(endian).0;
+        flags & (elf::SHF_WRITE.0 | elf::SHF_ALLOC.0) == elf::SHF_ALLOC.0
+            && (code || flags & elf::SHF_EXECINSTR.0 == 0)
             && section.sh_type(endian) != elf::SHT_NOBITS
     });
     let sections = constant

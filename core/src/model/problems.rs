@@ -1,8 +1,8 @@
-//! What is wrong with a configuration: every problem at once, each a line that says where.
+//! What is wrong with a configuration file or a manifest: every problem at once, each a line that says where.
 
 use std::fmt;
 
-use crate::model::{Error, ErrorKind, schema::Violation};
+use super::{Error, ErrorKind, schema::Violation};
 
 /// Of a file with more problems, the first ones are listed and the rest is counted.
 const MAX_PROBLEMS: usize = 200;
@@ -24,7 +24,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem without a key and, so far, without a place.
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }
 
@@ -63,17 +63,17 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     /// One problem of the file as a whole.
-    pub(super) fn of_file(origin: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn of_file(origin: &str, message: impl Into<String>) -> Self {
         Self { origin: origin.to_owned(), problems: vec![Problem::new(message)] }
     }
 
     /// Problems without places.
-    pub(super) fn unplaced(origin: &str, problems: Vec<Problem>) -> Self {
+    pub(crate) fn unplaced(origin: &str, problems: Vec<Problem>) -> Self {
         Self { origin: origin.to_owned(), problems }
     }
 
     /// Problems at the places of bytes of the text.
-    pub(super) fn placed(origin: &str, text: &str, mut problems: Vec<(usize, Problem)>) -> Self {
+    pub(crate) fn placed(origin: &str, text: &str, mut problems: Vec<(usize, Problem)>) -> Self {
         problems.sort_by_key(|(byte, _)| *byte);
         let more = problems.len().saturating_sub(MAX_PROBLEMS);
         let listed = problems.into_iter().take(MAX_PROBLEMS);

@@ -1,0 +1,143 @@
+//! Secrets: what a file held reaches the plugin and nobody else.
+
+// A helper that fails is a test that fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{
+    fmt::{self, Write},
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tallyport_core::{
+    engine::{
+        Engine,
+        config::{Config, PluginConfig},
+    },
+    model::{Error, ErrorKind},
+};
+use tallyport_tests::plugin;
+use tempfile::TempDir;
+use tracing::{Event, Metadata, Subscriber, field, span};
+
+/// Keeps the text of every event.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut log = self.0.lock().unwrap();
+        let mut each = |field: &field::Field, value: &dyn fmt::Debug| {
+            writeln!(log, "{field}={value:?}").unwrap();
+        };
+        event.record(&mut each);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// A folder with a secret in a file.
+fn secret(content: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, content).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+fn entry(options: Value) -> PluginConfig {
+    PluginConfig {
+        path: Some(plugin("tells_its_options.c")),
+        options: options.as_object().cloned().unwrap(),
+        ..PluginConfig::default()
+    }
+}
+
+/// What the exporter writes, everything else that anybody was told, and how loading ended.
+fn told(folder: &TempDir, options: Value) -> (String, String, Result<Vec<String>, Error>) {
+    let log = Log::default();
+    let (mut written, mut others) = (String::new(), String::new());
+    let done = tracing::subscriber::with_default(log.clone(), || {
+        let config = Config { base_dir: folder.path().to_owned(), ..Config::default() };
+        let engine = Engine::builder().config(config).build().unwrap();
+        let done = engine.load_plugin("teller", &entry(options));
+        match &done {
+            Ok(_) => {
+                written = String::from_utf8(engine.export_to_vec("teller").unwrap()).unwrap();
+                let error = engine.export_to_vec("teller").unwrap_err();
+                let statistics = engine.plugins().by_name("teller").unwrap().statistics();
+                write!(others, "{error}\n{error:?}\n{statistics:?}\n").unwrap();
+            }
+            Err(error) => write!(others, "{error}\n{error:?}\n").unwrap(),
+        }
+        done
+    });
+    others.push_str(&log.0.lock().unwrap());
+    (written, others, done)
+}
+
+#[test]
+fn a_secret_reaches_the_plugin_and_nobody_else() {
+    let folder = secret("redis://:correct-horse@h/0\n");
+    let options = json!({ "dsn_file": "secret", "password": "battery-staple" });
+    let (written, others, done) = told(&folder, options);
+    done.unwrap();
+    let expected = json!({ "dsn": "redis://:correct-horse@h/0", "password": "battery-staple" });
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), expected);
+    for secret in ["correct-horse", "battery-staple"] {
+        assert!(!others.contains(secret), "{others}");
+    }
+    // It was said, and masked.
+    assert!(others.matches("[FILTERED]").count() >= 6, "{others}");
+}
+
+#[test]
+fn a_secret_is_not_shown_by_errors_about_it() {
+    let folder = secret("a-secret-of-more-than-forty-characters-altogether");
+    let (_, others, done) = told(&folder, json!({ "dsn_file": "secret" }));
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::Config);
+    assert!(others.contains("plugins.teller.options.dsn"), "{others}");
+    assert!(!others.contains("forty-characters"), "{others}");
+    let folder = secret("swordfish!");
+    let (_, others, done) = told(&folder, json!({ "dsn_file": "secret", "mode": "fail" }));
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::PluginFailed);
+    assert!(others.contains("[FILTERED]") && !others.contains("swordfish"), "{others}");
+}
+
+#[test]
+fn a_file_that_everybody_can_read_holds_no_secret() {
+    let folder = secret("swordfish?");
+    let file = folder.path().join("secret");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let text = format!(
+        "schema = 1\n[plugins.teller]\npath = {:?}\nrequired = true\n\
+         [plugins.teller.options]\npassword_file = \"secret\"\n",
+        plugin("tells_its_options.c")
+    );
+    let config = |folder: &Path| Config::parse(&text, "t.toml", folder).unwrap();
+    let error = Engine::builder().config(config(folder.path())).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let command = format!("`chmod o-rwx {}`", file.display());
+    for text in ["t.toml:6:17: `plugins.teller.options.password_file`:", "mode 0644", &command] {
+        assert!(error.to_string().contains(text), "`{text}` is not in: {error}");
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    Engine::builder().config(config(folder.path())).build().unwrap();
+}
