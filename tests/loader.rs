@@ -17,7 +17,7 @@ use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::{inspect_file, load_file},
 };
-use tallyport_tests::{cargo_artifact, plugin, run};
+use tallyport_tests::{Compiler, PLUGIN_LINK, cargo_artifact, compile, plugin, repo_root, run};
 
 fn engine() -> Engine {
     let engine = Engine::builder().linked(&tallyport_builtin_exporters::EXPORTERS);
@@ -279,6 +279,35 @@ fn a_plugin_is_found_under_a_second_path() {
     load_file(&link).unwrap();
     let name = folder.path().file_name().unwrap();
     load_file(&folder.path().join("..").join(name).join("first.so")).unwrap();
+}
+
+#[test]
+fn a_library_that_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libgone.so.1");
+    let sources =
+        ["needed.c", "needs_library.c"].map(|name| repo_root().join("tests/plugins").join(name));
+    let flags = ["-fPIC", "-shared", "-Wl,-soname,libgone.so.1"];
+    compile(Compiler::Gcc, "c99", &[&sources[0]], &flags, &library).unwrap();
+    let path = folder.path().join("plugin.so");
+    let mut flags = PLUGIN_LINK.to_vec();
+    flags.push(library.to_str().unwrap());
+    compile(Compiler::Gcc, "c99", &[&sources[1]], &flags, &path).unwrap();
+    let error = load_file(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PluginRefused);
+    assert!(error.to_string().contains("libgone.so.1"), "{error}");
+    assert!(error.to_string().contains("a library that it needs is missing here"), "{error}");
+}
+
+#[test]
+fn one_file_serves_under_two_names() {
+    let engine = engine();
+    let good = plugin("good_minimal.c");
+    for name in ["first", "second"] {
+        engine.load_plugin(name, &entry(&good)).unwrap();
+    }
+    engine.plugins().unregister("first").unwrap();
+    assert_eq!(engine.export_to_vec("second").unwrap(), b"good\n");
 }
 
 #[test]

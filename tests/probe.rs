@@ -5,8 +5,9 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use tallyport_core::{
         config::{Config, PluginConfig, ProbeConfig},
     },
     model::{Error, ErrorKind},
+    plugin::Sha256,
 };
 use tallyport_tests::{cargo_artifact, plugin, run};
 
@@ -78,8 +80,9 @@ fn what_would_kill_or_block_the_host_is_refused() {
 
 #[test]
 fn a_file_that_hangs_is_given_up_at_the_time_limit() {
+    let (engine, path) = (engine(300), plugin("hangs_loading.c"));
     let start = Instant::now();
-    let said = refused(&engine(300), &plugin("hangs_loading.c"));
+    let said = refused(&engine, &path);
     assert!(said.contains("hung in the probe (while loading, for 300ms)"), "{said}");
     assert!(start.elapsed() < Duration::from_secs(30));
 }
@@ -87,8 +90,9 @@ fn a_file_that_hangs_is_given_up_at_the_time_limit() {
 #[test]
 fn a_plugin_that_prints_and_leaves_a_child_passes() {
     // The child holds the helper's descriptors for a minute: nobody waits for it.
-    let (engine, start) = (engine(20_000), Instant::now());
-    load(&engine, &plugin("leaves_a_child.c")).unwrap();
+    let (engine, path) = (engine(20_000), plugin("leaves_a_child.c"));
+    let start = Instant::now();
+    load(&engine, &path).unwrap();
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
@@ -123,6 +127,21 @@ fn without_the_helper_auto_loads_with_a_warning_and_always_refuses() {
         let known = "helper program tallyport-plugin-host was not found";
         assert!(said.contains(known) && said.contains(file) && said.contains(reason), "{said}");
     }
+    // Found and not to be started: as if it was not there.
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken-helper");
+    fs::write(&broken, "#!/nowhere/interpreter\n").unwrap();
+    let _ = run(Command::new("chmod").arg("755").arg(&broken)).success();
+    let mut config = Config::default();
+    config.loading.plugin_host = Some(broken.clone());
+    load(&with(config.clone()), &good).unwrap();
+    config.loading.probe = ProbeConfig::Always;
+    let said = refused(&with(config.clone()), &good);
+    assert!(said.contains("cannot be tried before it is loaded: `"), "{said}");
+    // A helper that others could have written is none.
+    let _ = run(Command::new("chmod").arg("777").arg(&broken)).success();
+    let said = refused(&with(config), &good);
+    assert!(said.contains("everybody can write to it") && said.contains("chmod o-w"), "{said}");
     // Found, and something else: no file is called well because of that.
     let mut config = Config::default();
     config.loading.plugin_host = Some("/bin/true".into());
@@ -212,4 +231,26 @@ fn hosts_that_reap_every_child_or_ignore_their_end_can_probe() {
             }
         }
     }
+}
+
+#[test]
+fn the_helper_keeps_no_descriptor_of_its_host() {
+    let path = plugin("hangs_loading.c");
+    let sha256 = Sha256::of(&fs::read(&path).unwrap()).to_string();
+    // As a C host leaves it: without close-on-exec.
+    let mut host = Command::new("sh");
+    host.args(["-c", "exec 9</dev/null; exec \"$@\"", "sh"]).arg(helper());
+    host.args(["probe", "in-place", &sha256]).arg(&path);
+    let mut child = host.stdout(Stdio::piped()).spawn().unwrap();
+    // It has begun when it says so.
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("loading") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0);
+    }
+    let inherited = fs::symlink_metadata(format!("/proc/{}/fd/9", child.id())).is_ok();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!inherited);
 }

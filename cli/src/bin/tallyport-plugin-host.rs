@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 use tallyport_core::{
     engine::Engine,
     model::{Error, ErrorKind},
-    plugin::{HELPER_NAME, PROBE_LINE, ProbeJob, check_helper, enter_helper, litter_stack},
+    plugin::{
+        HELPER_NAME, PROBE_LINE, ProbeJob, check_helper, drop_inherited, enter_helper, litter_stack,
+    },
 };
 
 /// The command line was no host's.
@@ -51,6 +53,7 @@ fn usage() -> ExitCode {
 
 fn probe(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(job) = ProbeJob::from_args(args) else { return usage() };
+    drop_inherited();
     enter_helper();
     let done = say("loading").and_then(|()| match run(job) {
         Ok(()) => say("done"),

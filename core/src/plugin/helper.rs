@@ -17,7 +17,7 @@ use super::{
 };
 use crate::model::{
     Error, ErrorKind,
-    platform::{fill_new_memory, reset_direction},
+    platform::{close_inherited, fill_new_memory, reset_direction},
 };
 
 /// Its file name.
@@ -82,6 +82,12 @@ pub fn enter_helper() {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+/// For the helper, first of all, when it was not handed a descriptor: what its host left open without
+/// close-on-exec is not kept open by it.
+pub fn drop_inherited() {
+    close_inherited();
 }
 
 /// For the helper, before each call into a plugin: leaves `round`'s pattern where the call's

@@ -23,7 +23,7 @@ use super::{
     negotiate::Abi,
     pin::{PinnedLibrary, Sha256},
     policy::{Trust, open_pinned},
-    probe::{self, Probe, ProbeJob},
+    probe::{self, Failed, Probe, ProbeJob},
     stage::open_bytes,
     table::Table,
     verify::{FileInfo, read, refused, verify},
@@ -177,18 +177,26 @@ impl Loader {
         if self.probed.lock().contains(&job.sha256) {
             return Ok(());
         }
-        let helper = match find_helper(self.policy.plugin_host.as_deref(), &self.policy.trust) {
-            Ok(helper) => helper,
-            Err(error) if probe == Probe::Always => {
-                let reason = format!("it cannot be tried before it is loaded: {error}");
-                return Err(refused(path, reason));
+        let unable = |why: String| match probe {
+            Probe::Always => {
+                Err(refused(path, format!("it cannot be tried before it is loaded: {why}")))
             }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), "loaded without a probe: {error}");
-                return Ok(());
+            _ => {
+                tracing::warn!(path = %path.display(), "loaded without a probe: {why}");
+                Ok(())
             }
         };
-        probe::run(&helper, job, self.policy.probe_timeout)?;
+        let helper = match find_helper(self.policy.plugin_host.as_deref(), &self.policy.trust) {
+            Ok(helper) => helper,
+            Err(error) => return unable(error.to_string()),
+        };
+        match probe::run(&helper, job, self.policy.probe_timeout) {
+            Ok(()) => {}
+            Err(Failed::NotStarted(error)) => {
+                return unable(format!("`{}`: {error}", helper.display()));
+            }
+            Err(Failed::Refused(error)) => return Err(error),
+        }
         let mut probed = self.probed.lock();
         if probed.len() < MAX_PROBED {
             probed.insert(job.sha256);

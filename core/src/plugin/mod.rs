@@ -27,7 +27,9 @@ mod table;
 mod verify;
 
 pub use exporter::Outcome;
-pub use helper::{HELPER_NAME, check_helper, enter_helper, find_helper, litter_stack};
+pub use helper::{
+    HELPER_NAME, check_helper, drop_inherited, enter_helper, find_helper, litter_stack,
+};
 pub use load::{LoadedFile, Loader, Policy, Request, load_file};
 pub use manifest::{MANIFEST_SUFFIX, Manifest, platform};
 pub use pin::{PinnedLibrary, Sha256};

@@ -87,32 +87,35 @@ impl ProbeJob {
     }
 }
 
+/// Why a file did not pass the probe.
+pub(super) enum Failed {
+    /// The helper could not be started: nothing is known of the file.
+    NotStarted(io::Error),
+    /// The file is not to be loaded.
+    Refused(Error),
+}
+
 /// Tries a file in the helper at `helper`.
 ///
-/// # Errors
-/// What the loader there said; PluginRefused for a file that crashes, hangs or ends the process.
-pub(super) fn run(helper: &Path, job: &ProbeJob, limit: Duration) -> Result<(), Error> {
+/// A file is refused for what the loader there said, and when it crashes, hangs or ends the process.
+pub(super) fn run(helper: &Path, job: &ProbeJob, limit: Duration) -> Result<(), Failed> {
     let start = Instant::now();
     let file = &*job.file;
     let mut command = Command::new(helper);
     command.arg("probe").args(job.to_args());
     // A group of its own: what the file starts ends with it.
     command.stdin(Stdio::null()).process_group(0);
-    let heard = Heard::listen(&mut command, start + limit);
-    let heard = heard.map_err(|error| {
-        refused(file, format!("it could not be tried in `{}`: {error}", helper.display()))
-    })?;
-    heard.verdict(limit).map_err(|verdict| match verdict {
-        Verdict::Loader(kind, message) => Error::new(kind, message).with_field("path"),
-        Verdict::Broken(reason) => refused(file, reason),
-        Verdict::NoHelper => refused(
-            file,
-            format!(
-                "it could not be tried: `{}` is not the {} of this version",
-                helper.display(),
-                super::helper::HELPER_NAME
-            ),
-        ),
+    let heard = Heard::listen(&mut command, start + limit).map_err(Failed::NotStarted)?;
+    heard.verdict(limit).map_err(|verdict| {
+        Failed::Refused(match verdict {
+            Verdict::Loader(kind, message) => Error::new(kind, message).with_field("path"),
+            Verdict::Broken(reason) => refused(file, reason),
+            Verdict::NoHelper => {
+                let (helper, name) = (helper.display(), super::helper::HELPER_NAME);
+                let reason = format!("`{helper}` is not the {name} of this version");
+                refused(file, format!("it could not be tried: {reason}"))
+            }
+        })
     })
 }
 

@@ -32,6 +32,8 @@ use crate::model::Error;
 
 /// The lowest descriptor for a plugin: below it, hosts look for free ones of their own.
 const FIRST_DESCRIPTOR: RawFd = 200;
+/// Longest name of a memfd in characters; the system takes 249 bytes.
+const MAX_SHOWN: usize = 60;
 /// Where a private folder may be made. Not what the environment says: it may be somebody else's.
 const PRIVATE_FOLDERS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
@@ -68,7 +70,7 @@ pub(super) fn open_bytes(
     let (library, name, keep) = match known {
         Some(name) => (open(path, &name)?, name, None),
         None => {
-            let staged = stage(bytes, sha256);
+            let staged = stage(path, bytes, sha256);
             let (name, keep) =
                 staged.map_err(|error| refused(path, format!("no copy could be made: {error}")))?;
             (open(path, &name)?, name, Some(keep))
@@ -89,8 +91,8 @@ pub(super) fn open_bytes(
     Ok((library, fresh))
 }
 
-fn stage(bytes: &[u8], sha256: Sha256) -> io::Result<(PathBuf, Keep)> {
-    match descriptor(bytes) {
+fn stage(path: &Path, bytes: &[u8], sha256: Sha256) -> io::Result<(PathBuf, Keep)> {
+    match descriptor(path, bytes) {
         Ok(staged) => Ok(staged),
         Err(error) => {
             tracing::debug!("plugin: a private copy instead of a memfd: {error}");
@@ -100,11 +102,14 @@ fn stage(bytes: &[u8], sha256: Sha256) -> io::Result<(PathBuf, Keep)> {
 }
 
 /// A sealed memfd under a number that no plugin had.
-fn descriptor(bytes: &[u8]) -> io::Result<(PathBuf, Keep)> {
+fn descriptor(path: &Path, bytes: &[u8]) -> io::Result<(PathBuf, Keep)> {
+    // What /proc/PID/maps shows, for people.
+    let file = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let shown: String = "tallyport-".chars().chain(file.chars()).take(MAX_SHOWN).collect();
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know EXEC; later ones may be told to refuse without it.
-    let made = memfd_create("tallyport-plugin", flags | MemfdFlags::EXEC);
-    let mut file = File::from(made.or_else(|_| memfd_create("tallyport-plugin", flags))?);
+    let made = memfd_create(&*shown, flags | MemfdFlags::EXEC);
+    let mut file = File::from(made.or_else(|_| memfd_create(&*shown, flags))?);
     file.write_all(bytes)?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     fcntl_add_seals(&file, seals)?;

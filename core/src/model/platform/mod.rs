@@ -12,5 +12,5 @@ mod thread;
 pub(crate) use cpus::possible_cpus;
 pub(crate) use flags::{fill_new_memory, reset_direction};
 pub(crate) use mapping::Mapping;
-pub(crate) use process::{effective_user, is_secure_execution};
+pub(crate) use process::{close_inherited, effective_user, is_secure_execution};
 pub(crate) use thread::this_thread;

@@ -17,6 +17,17 @@ pub(crate) fn is_secure_execution() -> bool {
     }
 }
 
+/// Closes every descriptor but the standard ones: for a program at its very beginning, which must
+/// not keep what its parent left open.
+pub(crate) fn close_inherited() {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: nothing of this program has a descriptor yet, so none of its own is closed.
+        // Test: the_helper_keeps_no_descriptor_of_its_host.
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    }
+}
+
 /// The user whose rights count.
 pub(crate) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
