@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tallyport_core::{
     engine::{Engine, config::PluginConfig},
     model::Error,
-    plugin::Plugin,
+    plugin::{Health, Plugin},
 };
 use tallyport_plugin_api::abi::{
     tallyport_error, tallyport_plugin_v1, tallyport_status, tallyport_str,
@@ -149,7 +149,10 @@ fn describe(plugin: &Plugin) -> Value {
         "vendor": about.vendor,
         "description": about.description,
         "origin": about.origin,
-        "poisoned": about.poisoned,
+        "state": about.health.name(),
+        "queue_length": about.queue_length,
+        "zombies": about.zombies,
+        "poisoned": matches!(about.health, Health::Poisoned | Health::GivenUp),
         "formats": formats,
         "exports": did.exports,
         "failures": did.failures,

@@ -62,7 +62,7 @@ static void versions(void) {
     CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION + 1) == TALLYPORT_UNSUPPORTED);
     CHECK(strcmp(tallyport_status_name(TALLYPORT_OK), "OK") == 0);
     CHECK(strcmp(tallyport_status_name(TALLYPORT_PLUGIN_ABI_MISMATCH), "PLUGIN_ABI_MISMATCH") == 0);
-    for (tallyport_status status = 0; status <= TALLYPORT_INTERNAL; status++)
+    for (tallyport_status status = 0; status <= TALLYPORT_UNAVAILABLE; status++)
         CHECK(strcmp(tallyport_status_name(status), "UNKNOWN") != 0);
     CHECK(strcmp(tallyport_status_name(-1), "UNKNOWN") == 0);
 }

@@ -18,7 +18,7 @@ use crate::{
     event::Bus,
     metrics::Metrics,
     model::{Clock, Error, SystemClock},
-    plugin::{Loader, Outcome, Plugin, Plugins, Table},
+    plugin::{Loader, Outcome, Plugin, Plugins, Runtime, Table},
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
@@ -109,7 +109,7 @@ impl EngineBuilder {
             (&config.limits).into(),
             config.recording.cells.into(),
             &config.histogram.default_bounds,
-            clock,
+            Arc::clone(&clock),
         )?;
         let mut tables = Vec::new();
         for set in linked {
@@ -118,7 +118,7 @@ impl EngineBuilder {
         let mut inner = Inner {
             metrics,
             snapshots: Snapshots::default(),
-            plugins: Plugins::new(&events),
+            plugins: Plugins::new(&events, Runtime::new(Arc::clone(&clock))),
             events,
             linked: tables,
             loader: config.loader(),

@@ -18,7 +18,7 @@ use crate::{
         Error, ErrorKind,
         schema::{Schema, Violation},
     },
-    plugin::{Table, filtered},
+    plugin::{self, Limits, Table, filtered},
 };
 
 /// Whether a name must be free or must be in use.
@@ -67,11 +67,14 @@ pub(super) fn load(
 ) -> Result<Vec<String>, Error> {
     let (chosen, options) =
         choose(inner, name, plugin).inspect_err(|error| inner.plugins.refused(name, error))?;
+    let limits = Limits::from(&plugin.run);
     let names = chosen.iter().map(|(name, _)| name.clone()).collect();
+    let chosen = chosen.into_iter().map(|(name, table)| (name, table as Arc<dyn plugin::Source>));
+    let chosen: Vec<_> = chosen.collect();
     match mode {
-        Mode::Register => inner.plugins.register_all(chosen, &options)?,
+        Mode::Register => inner.plugins.register_sources(chosen, &options, &limits)?,
         Mode::Replace => match <[_; 1]>::try_from(chosen) {
-            Ok([(_, table)]) => inner.plugins.replace(name, table, &options)?,
+            Ok([(_, source)]) => inner.plugins.replace_source(name, source, &options, &limits)?,
             Err(several) => {
                 let ids: Vec<_> = several.iter().map(|(id, _)| id.as_str()).collect();
                 let message = format!(

@@ -51,10 +51,12 @@ pub enum ErrorKind {
     Closed,
     /// A bug in Tallyport.
     Internal,
+    /// It is left alone for a while after earlier failures; try again later.
+    Unavailable,
 }
 
 impl ErrorKind {
-    const STATUSES: [(Self, abi::tallyport_status); 21] = [
+    const STATUSES: [(Self, abi::tallyport_status); 22] = [
         (Self::InvalidArgument, abi::TALLYPORT_INVALID_ARGUMENT),
         (Self::InvalidUtf8, abi::TALLYPORT_INVALID_UTF8),
         (Self::NullArgument, abi::TALLYPORT_NULL_ARGUMENT),
@@ -76,6 +78,7 @@ impl ErrorKind {
         (Self::Damaged, abi::TALLYPORT_DAMAGED),
         (Self::Closed, abi::TALLYPORT_CLOSED),
         (Self::Internal, abi::TALLYPORT_INTERNAL),
+        (Self::Unavailable, abi::TALLYPORT_UNAVAILABLE),
     ];
 
     /// The status number of the C interfaces.

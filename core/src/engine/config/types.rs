@@ -14,7 +14,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Source;
+use super::{RunConfig, Source};
 use crate::{
     metrics::{self, DEFAULT_BOUNDS},
     plugin,
@@ -325,6 +325,8 @@ pub struct PluginConfig {
     pub libraries: BTreeMap<String, LibraryConfig>,
     /// When its file is tried in the helper program first. Absent: as `loading.probe` says.
     pub probe: Option<ProbeConfig>,
+    /// How it is called, and what happens after it failed.
+    pub run: RunConfig,
     /// What the exporter is told, as JSON; its own schema says what is allowed.
     pub options: Map<String, Value>,
     /// The line of the plugin's table in the file; 0: filled in by code.
@@ -353,6 +355,7 @@ impl Default for PluginConfig {
             sha256: None,
             libraries: BTreeMap::new(),
             probe: None,
+            run: RunConfig::default(),
             options: Map::new(),
             line: 0,
         }
