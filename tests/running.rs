@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::PathBuf,
     sync::{
@@ -18,12 +19,12 @@ use serde_json::{Value, json};
 use tallyport_core::{
     engine::{
         Engine,
-        config::{PluginConfig, ProbeConfig, RunConfig},
+        config::{Config, PluginConfig, ProbeConfig, RunConfig},
     },
     model::{Clock, Error, ErrorKind},
     plugin::{Health, PluginInfo},
 };
-use tallyport_tests::{cargo_artifact, plugin};
+use tallyport_tests::{cargo_artifact, plugin, repo_root};
 
 /// How long a test waits for what must happen: long, because it only matters when it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -328,4 +329,69 @@ fn outputs_run_on_the_calling_thread_and_end_the_export() {
     let panicked = engine.export("bad", &mut |_| panic!("in the output"));
     assert_eq!(panicked.unwrap_err().kind(), ErrorKind::Panic);
     assert_eq!(info(&engine).health, Health::Ready, "the outputs failed, not the exporter");
+}
+
+/// The engine's own families and samples in an export as Prometheus text.
+fn own_metrics(engine: &Engine) -> (BTreeSet<String>, Vec<String>) {
+    let text = String::from_utf8(engine.export_to_vec("prometheus").unwrap()).unwrap();
+    let own = |line: &&str| line.starts_with("tallyport_plugin_");
+    let samples = text.lines().filter(own).map(str::to_owned).collect();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let families = types.filter(own).filter_map(|line| line.split(' ').next()).map(str::to_owned);
+    (families.collect(), samples)
+}
+
+#[test]
+fn what_exporters_do_is_in_the_next_export() {
+    let (engine, _) = engine();
+    assert_eq!(own_metrics(&engine).1.len(), 0, "nothing is said of who did nothing");
+    let mine = PluginConfig { path: Some(plugin("good_minimal.c")), ..untried() };
+    engine.load_plugin("mine", &mine).unwrap();
+    load(&engine, rust_panics(), json!({}), RunConfig::default()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(engine.export_to_vec("mine").unwrap(), b"good\n");
+        assert!(engine.export_to_vec("bad").is_err());
+    }
+    let (families, samples) = own_metrics(&engine);
+    for line in [
+        "tallyport_plugin_exports_total{plugin=\"mine\"} 3",
+        "tallyport_plugin_exports_total{plugin=\"bad\"} 3",
+        "tallyport_plugin_failures_total{code=\"panic\",plugin=\"bad\"} 1",
+        "tallyport_plugin_failures_total{code=\"poisoned\",plugin=\"bad\"} 2",
+        "tallyport_plugin_duration_seconds_count{plugin=\"mine\"} 3",
+        "tallyport_plugin_duration_seconds_count{plugin=\"bad\"} 1",
+        "tallyport_plugin_bytes_total{plugin=\"mine\"} 15",
+        "tallyport_plugin_bytes_total{plugin=\"bad\"} 0",
+        "tallyport_plugin_queue_length{plugin=\"mine\"} 0",
+        "tallyport_plugin_zombies{plugin=\"mine\"} 0",
+        "tallyport_plugin_state{plugin=\"mine\",state=\"ready\"} 1",
+        "tallyport_plugin_state{plugin=\"bad\",state=\"ready\"} 0",
+        "tallyport_plugin_state{plugin=\"bad\",state=\"poisoned\"} 1",
+    ] {
+        assert!(samples.iter().any(|sample| sample == line), "{line} is not in {samples:#?}");
+    }
+    // The documentation's table has these and no others.
+    let documentation = fs::read_to_string(repo_root().join("docs/OPERATING-PLUGINS.md")).unwrap();
+    let rows = documentation.lines().filter_map(|line| line.strip_prefix("| `tallyport_plugin_"));
+    let names = rows.filter_map(|row| row.split(['`', '{']).next());
+    let documented: BTreeSet<_> = names.map(|name| format!("tallyport_plugin_{name}")).collect();
+    assert_eq!(families, documented);
+    // Of who is gone the counts are left.
+    engine.plugins().unregister("bad").unwrap();
+    let (_, samples) = own_metrics(&engine);
+    let of_bad = samples.iter().filter(|sample| sample.contains("plugin=\"bad\""));
+    let now = of_bad.filter(|sample| sample.contains("_state") || sample.contains("_queue"));
+    assert_eq!(now.count(), 0);
+    assert!(samples.iter().any(|sample| sample.contains("_exports_total{plugin=\"bad\"} 3")));
+}
+
+#[test]
+fn nothing_is_recorded_of_exporters_where_that_is_off() {
+    let mut config = Config::default();
+    config.recording.self_metrics = false;
+    let engine = Engine::builder().linked(&tallyport_builtin_exporters::EXPORTERS);
+    let engine = engine.config(config).build().unwrap();
+    let _ = engine.export_to_vec("csv").unwrap();
+    assert_eq!(own_metrics(&engine), Default::default());
+    assert_eq!(own_metrics(&engine), Default::default());
 }

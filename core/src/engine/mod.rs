@@ -30,7 +30,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     events: Bus,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     snapshots: Snapshots,
     plugins: Plugins,
     linked: Vec<Arc<Table>>,
@@ -111,6 +111,8 @@ impl EngineBuilder {
             &config.histogram.default_bounds,
             Arc::clone(&clock),
         )?;
+        let metrics = Arc::new(metrics);
+        let own = Some(Arc::clone(&metrics)).filter(|_| config.recording.self_metrics);
         let mut tables = Vec::new();
         for set in linked {
             tables.extend(Table::linked(set)?);
@@ -118,7 +120,7 @@ impl EngineBuilder {
         let mut inner = Inner {
             metrics,
             snapshots: Snapshots::default(),
-            plugins: Plugins::new(&events, Runtime::new(Arc::clone(&clock))),
+            plugins: Plugins::new(&events, Runtime::new(Arc::clone(&clock), own)),
             events,
             linked: tables,
             loader: config.loader(),
@@ -176,6 +178,7 @@ impl Engine {
     /// # Errors
     /// As [`Snapshots::take`].
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.0.plugins.observe();
         self.0.snapshots.take(&self.0.metrics)
     }
 

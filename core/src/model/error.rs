@@ -88,6 +88,35 @@ impl ErrorKind {
         found.map_or(abi::TALLYPORT_INTERNAL, |(_, status)| *status)
     }
 
+    /// Its name in metrics and reports: that of the status, in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::NullArgument => "null_argument",
+            Self::BadHandle => "bad_handle",
+            Self::Conflict => "conflict",
+            Self::Limit => "limit",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Config => "config",
+            Self::Io => "io",
+            Self::PluginRefused => "plugin_refused",
+            Self::PluginAbi => "plugin_abi_mismatch",
+            Self::PluginFailed => "plugin_failed",
+            Self::Panic => "panic",
+            Self::Poisoned => "poisoned",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Unsupported => "unsupported",
+            Self::Damaged => "damaged",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// The kind of a status that a plugin returned; an unknown number is its own failure.
     #[must_use]
     pub fn from_status(status: abi::tallyport_status) -> Self {

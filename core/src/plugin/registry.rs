@@ -6,6 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+
 use super::{
     host::Output,
     run::{Health, Limits, Outcome, Runner, Runtime, Source},
@@ -73,6 +75,8 @@ pub struct PluginInfo {
 pub struct Plugins {
     registry: Registry<Plugin>,
     runtime: Runtime,
+    /// Held while gauges are set, so that none is set for an exporter that is gone.
+    observing: Mutex<()>,
 }
 
 /// Most exporters of an engine.
@@ -196,7 +200,11 @@ impl Default for Plugins {
 impl Plugins {
     /// No exporters yet; changes are published on `bus`.
     pub(crate) fn new(bus: &Bus, runtime: Runtime) -> Self {
-        Self { registry: Registry::new("plugin", MAX_PLUGINS, bus.watch(&PLUGIN)), runtime }
+        Self {
+            registry: Registry::new("plugin", MAX_PLUGINS, bus.watch(&PLUGIN)),
+            runtime,
+            observing: Mutex::new(()),
+        }
     }
 
     /// Makes an exporter from `options` (a JSON object, or empty) and registers it.
@@ -275,9 +283,18 @@ impl Plugins {
     /// NotFound when nothing has that name.
     pub fn unregister(&self, name: &str) -> Result<(), Error> {
         let old = self.registry.unregister(name)?;
+        let observing = self.observing.lock();
+        old.runner.forget();
+        drop(observing);
         tracing::info!(plugin = name, "unregistered");
         drop(old);
         Ok(())
+    }
+
+    /// Brings what the metrics say of the exporters up to date.
+    pub(crate) fn observe(&self) {
+        let _observing = self.observing.lock();
+        self.registry.list().iter().for_each(|plugin| plugin.runner.observe());
     }
 
     /// Takes every exporter out, in the reverse order of registration.
@@ -348,6 +365,7 @@ impl Plugins {
         options: &str,
         limits: &Limits,
     ) -> Result<Arc<Plugin>, Error> {
-        Plugin::create(name, source, options, limits, &self.runtime).inspect_err(|error| self.refused(name, error))
+        Plugin::create(name, source, options, limits, &self.runtime)
+            .inspect_err(|error| self.refused(name, error))
     }
 }

@@ -146,11 +146,19 @@ impl From<&Limits> for metrics::Limits {
 }
 
 /// How values are recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordingConfig {
     /// Where counters and histograms keep their values.
     pub cells: CellsConfig,
+    /// Whether what exporters do is recorded too, as `tallyport_plugin_*`.
+    pub self_metrics: bool,
+}
+
+impl Default for RecordingConfig {
+    fn default() -> Self {
+        Self { cells: CellsConfig::default(), self_metrics: true }
+    }
 }
 
 /// Where counters and histograms keep their values.

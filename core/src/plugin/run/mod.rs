@@ -15,6 +15,7 @@ mod direct;
 mod health;
 mod limits;
 mod mailbox;
+mod meter;
 mod runner;
 mod worker;
 

@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 use super::{
     About, Backend, Blame, Export, Failed, Health, Limits, Source, Wanted, Zombies,
     health::{Pass, Refused, Rules},
+    meter::{Meter, Seen},
 };
 use crate::{
+    metrics::Metrics,
     model::{Clock, Error, ErrorKind, SystemClock},
     plugin::host::Output,
     snapshot::Snapshot,
@@ -38,18 +40,20 @@ pub struct Outcome {
 #[derive(Debug, Clone)]
 pub(crate) struct Runtime {
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where exporters are counted; `None`: nowhere.
+    pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) zombies: Arc<Zombies>,
 }
 
 impl Runtime {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, zombies: Arc::default() }
+    pub(crate) fn new(clock: Arc<dyn Clock>, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { clock, metrics, zombies: Arc::default() }
     }
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self::new(Arc::new(SystemClock::default()))
+        Self::new(Arc::new(SystemClock::default()), None)
     }
 }
 
@@ -62,6 +66,7 @@ pub(in crate::plugin) struct Runner {
     options: String,
     limits: Limits,
     runtime: Runtime,
+    meter: Meter,
     state: Mutex<State>,
     /// Held while an instance is made, so that no two are.
     starting: Mutex<()>,
@@ -111,6 +116,7 @@ impl Runner {
             source,
             options: options.to_owned(),
             limits,
+            meter: Meter::new(name, runtime.metrics.clone()),
             runtime,
             state: Mutex::new(State { rules: Rules::new(), backend: Some(live) }),
             starting: Mutex::new(()),
@@ -150,36 +156,41 @@ impl Runner {
             let message = format!("exporter `{}` does not write `{format}`", self.name);
             return Err(Error::new(ErrorKind::Unsupported, message).with_field("format"));
         };
+        let admitted = self.admit().inspect_err(|refused| self.meter.refused(refused))?;
         let start = Instant::now();
         let export = Export { snapshot, format: &format.name };
-        let bytes = self.call(Ok(()), |backend| backend.export(&export, out))?;
+        let done = admitted.run(Ok(()), |backend| backend.export(&export, out));
+        let duration = start.elapsed();
+        self.meter.made(done.as_ref().copied(), duration);
+        let bytes = done?;
         Ok(Outcome {
             exporter: self.name.clone(),
             format: format.name.clone(),
             content_type: format.content_type.clone(),
             series: snapshot.series_count(),
             bytes,
-            duration: start.elapsed(),
+            duration,
         })
     }
 
     /// Has the exporter deliver what it buffered.
     pub(in crate::plugin) fn flush(&self) -> Result<(), Error> {
         // An exporter without a flush always succeeds in it: that says nothing about its health.
-        self.call(Err(Blame::Caller), |backend| backend.flush())
+        self.admit()?.run(Err(Blame::Caller), |backend| backend.flush())
     }
 
-    /// Makes one call; `success` is what its success says.
-    fn call<R>(
-        &self,
-        success: Result<(), Blame>,
-        body: impl FnOnce(&dyn Backend) -> Result<R, Failed>,
-    ) -> Result<R, Error> {
-        let mut admitted = self.admit()?;
-        let done = admitted.backend().and_then(|backend| body(&*backend));
-        admitted.ended = done.as_ref().map_or_else(|failed| Err(failed.blame), |_| success);
-        drop(admitted);
-        done.map_err(|failed| failed.error)
+    /// Brings what the metrics say of it up to date.
+    pub(in crate::plugin) fn observe(&self) {
+        self.meter.observe(|| Seen {
+            health: self.health(),
+            queue_length: self.queue_length(),
+            zombies: self.zombies(),
+        });
+    }
+
+    /// Takes what the metrics say of it now out; what they counted stays.
+    pub(in crate::plugin) fn forget(&self) {
+        self.meter.forget();
     }
 
     fn admit(&self) -> Result<Admitted<'_>, Error> {
@@ -270,6 +281,18 @@ impl Runner {
 }
 
 impl Admitted<'_> {
+    /// Makes the call; `success` is what its success says.
+    fn run<R>(
+        mut self,
+        success: Result<(), Blame>,
+        body: impl FnOnce(&dyn Backend) -> Result<R, Failed>,
+    ) -> Result<R, Error> {
+        let done = self.backend().and_then(|backend| body(&*backend));
+        self.ended = done.as_ref().map_or_else(|failed| Err(failed.blame), |_| success);
+        drop(self);
+        done.map_err(|failed| failed.error)
+    }
+
     fn backend(&mut self) -> Result<Arc<dyn Backend>, Failed> {
         let backend = self.runner.backend()?;
         self.on = Some(Arc::clone(&backend));
