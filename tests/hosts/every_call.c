@@ -118,7 +118,9 @@ static tallyport_engine *opened(const char *folder) {
 
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
-    options.config_toml = TALLYPORT_STR("schema = 1\nservice_name = \"shop\"\n");
+    options.config_toml = TALLYPORT_STR("schema = 1\nservice_name = \"shop\"\n"
+                                        /* Two exports in a row are to be the same. */
+                                        "recording = { self_metrics = false }\n");
     options.base_dir = str(folder);
     options.service_name = TALLYPORT_STR("till");
     options.log_fn = on_log;

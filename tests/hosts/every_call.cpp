@@ -133,6 +133,8 @@ int main(int argc, char **argv) {
         throw std::runtime_error("dropped");
     };
     options.log_level = TALLYPORT_LOG_DEBUG;
+    // Two exports in a row are to be the same.
+    options.config_toml = "schema = 1\nrecording = { self_metrics = false }\n";
     options.service_name = "shop";
     options.default_bounds = {1, 2};
     tallyport::engine engine(options);

@@ -18,7 +18,7 @@ use super::{
     job::{Job, Task},
 };
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, platform::SignalsBlocked},
     plugin::exporter::Exporter,
 };
 
@@ -84,7 +84,7 @@ impl Lane {
         self: &Arc<Self>,
         body: impl FnOnce(&Self) + Send + 'static,
     ) -> io::Result<()> {
-        self.spawn("tallyport-export", |lane| {
+        self.spawn("tallyport-run", |lane| {
             lane.state.lock().own = Some(thread::current().id());
             body(lane);
         })
@@ -96,6 +96,8 @@ impl Lane {
         body: impl FnOnce(&Self) + Send + 'static,
     ) -> io::Result<()> {
         self.state.lock().threads += 1;
+        // Handlers of the host run on the host's threads.
+        let _blocked = SignalsBlocked::new();
         let counted = Counted(Arc::clone(self));
         // Not started: the closure is dropped, and the count with it.
         thread::Builder::new().name(name.to_owned()).spawn(move || body(&counted.0)).map(drop)
@@ -200,7 +202,7 @@ impl Lane {
         };
         state.cancelling = true;
         drop(state);
-        let started = self.spawn("tallyport-cancel", move |lane| {
+        let started = self.spawn("tallyport-stop", move |lane| {
             exporter.cancel();
             // Before the lane's thread goes on, so that it is the one that shuts it down.
             drop(exporter);
