@@ -1088,6 +1088,21 @@ tallyport_status tallyport_plugin_replace(const tallyport_engine *engine,
                                           tallyport_error **err);
 
 /**
+ * Loads the file of an exporter anew, as it is now, in the place of what was loaded from it.
+ *
+ * Options and limits stay. The old one serves until the new one does, and exports that run on it end
+ * on it. Replace the file by a rename; one that is overwritten in place damages the one that runs.
+ *
+ * Threads: any thread. Ownership: borrows `name`; returns owned `err`. Errors: as
+ * tallyport_plugin_load, the old one then goes on serving; NOT_FOUND when nothing has that name,
+ * UNSUPPORTED for an exporter that came from no file, LIMIT when `loading.max_images` versions are
+ * mapped. Since: 0.1.
+ */
+tallyport_status tallyport_plugin_reload(const tallyport_engine *engine,
+                                         tallyport_str name,
+                                         tallyport_error **err);
+
+/**
  * Registers an exporter of the host program: no file is involved.
  *
  * Threads: any thread; the exporter's functions are called as tallyport_plugin.h says. Ownership:

@@ -58,6 +58,27 @@ pub unsafe extern "C" fn tallyport_plugin_replace(
     })
 }
 
+/// Loads the file of an exporter anew, as it is now, in the place of what was loaded from it.
+///
+/// Options and limits stay. The old one serves until the new one does, and exports that run on it end
+/// on it. Replace the file by a rename; one that is overwritten in place damages the one that runs.
+///
+/// Threads: any thread. Ownership: borrows `name`; returns owned `err`. Errors: as
+/// tallyport_plugin_load, the old one then goes on serving; NOT_FOUND when nothing has that name,
+/// UNSUPPORTED for an exporter that came from no file, LIMIT when `loading.max_images` versions are
+/// mapped. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_plugin_reload(
+    engine: *const tallyport_engine,
+    name: tallyport_str,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let entered = call.engine(engine)?;
+        entered.engine.reload_plugin(call.text("name", name)?)
+    })
+}
+
 /// Registers an exporter of the host program: no file is involved.
 ///
 /// Threads: any thread; the exporter's functions are called as tallyport_plugin.h says. Ownership:

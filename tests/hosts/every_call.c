@@ -287,6 +287,9 @@ static void plugins(tallyport_engine *engine, const char *file) {
     OK(tallyport_plugin_load(engine, &options, &err));
     FAILS(TALLYPORT_ALREADY_EXISTS, "name", tallyport_plugin_load(engine, &options, &err));
     OK(tallyport_plugin_replace(engine, &options, &err));
+    OK(tallyport_plugin_reload(engine, options.name, &err));
+    FAILS(TALLYPORT_UNSUPPORTED, "name",
+          tallyport_plugin_reload(engine, TALLYPORT_STR("csv"), &err));
     options.path = TALLYPORT_STR("/nowhere.so");
     FAILS(TALLYPORT_PLUGIN_REFUSED, "path", tallyport_plugin_replace(engine, &options, &err));
     OK(tallyport_plugin_register(engine, TALLYPORT_STR("mine"), &table,

@@ -110,6 +110,7 @@ void plugins(const tallyport::engine &engine, const std::string &file) {
     options.path = file;
     engine.load_plugin(options);
     engine.replace_plugin(options);
+    engine.reload_plugin("vendor");
     CHECK(contains(engine.plugins(), "\"vendor\""));
     CHECK(!engine.export_to_string("vendor").empty());
     engine.flush_plugins();

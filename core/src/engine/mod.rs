@@ -10,8 +10,9 @@ mod plugins;
 mod secrets;
 mod source;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
+use parking_lot::Mutex;
 use tallyport_plugin_api::PluginSet;
 
 use crate::{
@@ -37,6 +38,8 @@ struct Inner {
     loader: Loader,
     config: Config,
     failures: Vec<LoadFailure>,
+    /// What was loaded from files, by the name it is registered under.
+    files: Mutex<BTreeMap<String, plugins::FromFile>>,
 }
 
 impl fmt::Debug for Inner {
@@ -126,6 +129,7 @@ impl EngineBuilder {
             loader: config.loader(),
             config,
             failures: Vec::new(),
+            files: Mutex::default(),
         };
         plugins::start(&mut inner)?;
         Ok(Engine(Arc::new(inner)))
@@ -271,5 +275,20 @@ impl Engine {
         plugin: &config::PluginConfig,
     ) -> Result<Vec<String>, Error> {
         plugins::load(&self.0, name, plugin, plugins::Mode::Replace)
+    }
+
+    /// Loads the file of an exporter anew, as it is now, in the place of what was loaded from it, with
+    /// the same options and limits.
+    ///
+    /// The old one serves until the new one does; exports that run on it end on it. The file may have
+    /// been replaced by a rename, as package managers do; one that is overwritten in place is mapped
+    /// memory of this process, which it damages.
+    ///
+    /// # Errors
+    /// As [`Engine::load_plugin`]; the old one then goes on serving. NotFound when nothing has that
+    /// name, Unsupported for an exporter that came from no file, Limit when as many versions are
+    /// mapped as `loading.max_images` allows.
+    pub fn reload_plugin(&self, name: &str) -> Result<(), Error> {
+        plugins::reload(&self.0, name)
     }
 }

@@ -33,7 +33,7 @@ mod table;
 mod verify;
 
 pub use helper::{HELPER_NAME, check_helper, enter_helper, find_helper, litter_stack};
-pub use load::{LoadedFile, Loader, Policy, Request, load_file};
+pub use load::{Known, LoadedFile, Loader, Policy, Request, load_file};
 pub use manifest::{MANIFEST_SUFFIX, Manifest, platform};
 pub use pin::{PinnedLibrary, Sha256};
 pub use policy::Trust;

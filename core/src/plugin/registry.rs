@@ -225,7 +225,7 @@ impl Plugins {
         options: &str,
     ) -> Result<(), Error> {
         let sources = named.into_iter().map(|(name, table)| (name, table as Arc<dyn Source>));
-        self.register_sources(sources.collect(), options, &Limits::default())
+        self.register_sources(sources.collect(), options, &Limits::default()).map(drop)
     }
 
     /// As [`Plugins::register_all`] for whatever makes exporters.
@@ -234,7 +234,7 @@ impl Plugins {
         named: Vec<(String, Arc<dyn Source>)>,
         options: &str,
         limits: &Limits,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Arc<Plugin>>, Error> {
         // Asked before any is made, and again when they are.
         self.registry.admit(&named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())?;
         let mut made = Vec::new();
@@ -242,11 +242,11 @@ impl Plugins {
             made.push(self.create(&name, source, options, limits)?);
         }
         let names: Vec<String> = made.iter().map(|plugin| plugin.name.clone()).collect();
-        self.registry.register(made)?;
+        self.registry.register(made.clone())?;
         for name in names {
             tracing::info!(plugin = name, "registered");
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Makes an exporter and puts it in the place of the one of that name; it keeps serving until
@@ -255,7 +255,7 @@ impl Plugins {
     /// # Errors
     /// NotFound when nothing has that name; what the plugin's `create` answered.
     pub fn replace(&self, name: &str, table: Arc<Table>, options: &str) -> Result<(), Error> {
-        self.replace_source(name, table, options, &Limits::default())
+        self.replace_source(name, table, options, &Limits::default()).map(drop)
     }
 
     /// As [`Plugins::replace`] for whatever makes exporters.
@@ -265,16 +265,17 @@ impl Plugins {
         source: Arc<dyn Source>,
         options: &str,
         limits: &Limits,
-    ) -> Result<(), Error> {
+    ) -> Result<Arc<Plugin>, Error> {
         if self.by_name(name).is_none() {
-            let error = self.registry.unknown("plugin", name);
+            let error = self.unknown(name);
             self.refused(name, &error);
             return Err(error);
         }
-        let old = self.registry.replace(self.create(name, source, options, limits)?)?;
+        let new = self.create(name, source, options, limits)?;
+        let old = self.registry.replace(Arc::clone(&new))?;
         tracing::info!(plugin = name, "replaced");
         drop(old);
-        Ok(())
+        Ok(new)
     }
 
     /// Takes an exporter out. It is shut down here, or by the last export that still runs.
@@ -300,6 +301,11 @@ impl Plugins {
     /// Takes every exporter out, in the reverse order of registration.
     pub fn clear(&self) {
         self.registry.clear();
+    }
+
+    /// The error for a name that nothing has.
+    pub(crate) fn unknown(&self, name: &str) -> Error {
+        self.registry.unknown("plugin", name)
     }
 
     /// Tells that a plugin was refused before it came here: its file, or its options.

@@ -255,6 +255,9 @@ pub struct LoadingConfig {
     /// beside the library and where it was installed.
     #[schemars(length(min = 1))]
     pub plugin_host: Option<PathBuf>,
+    /// Copies of plugin files that the process may map: of pinned ones, and of those that were
+    /// reloaded. They are never unmapped.
+    pub max_images: usize,
 }
 
 impl Default for LoadingConfig {
@@ -265,6 +268,7 @@ impl Default for LoadingConfig {
             probe: ProbeConfig::default(),
             probe_timeout_ms: 10_000,
             plugin_host: None,
+            max_images: plugin::Policy::default().max_images,
         }
     }
 }
@@ -279,6 +283,7 @@ impl Config {
             probe: loading.probe.into(),
             probe_timeout: Duration::from_millis(loading.probe_timeout_ms),
             plugin_host: loading.plugin_host.as_ref().map(|path| self.base_dir.join(path)),
+            max_images: loading.max_images,
         }
     }
 }
