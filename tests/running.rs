@@ -57,9 +57,14 @@ fn engine() -> (Engine, Arc<Hands>) {
     (engine, hands)
 }
 
-/// A deadline that passes soon.
+/// A deadline that passes soon, but not before an exporter is created on a busy machine.
 fn hasty() -> RunConfig {
-    RunConfig { deadline_ms: Some(100), grace_ms: 100, drain_ms: 100, ..RunConfig::default() }
+    RunConfig { deadline_ms: Some(700), grace_ms: 50, drain_ms: 100, ..RunConfig::default() }
+}
+
+/// The same for exporters that return when they are cancelled, however long that takes.
+fn polite() -> RunConfig {
+    RunConfig { grace_ms: patient().grace_ms, drain_ms: patient().drain_ms, ..hasty() }
 }
 
 /// A deadline that is only there so that there is one.
@@ -107,7 +112,8 @@ enum At {
 #[test]
 fn misbehaving_plugins_have_their_status() {
     use At::*;
-    let (on_caller, on_worker, late) = (RunConfig::default(), patient(), hasty());
+    let (on_caller, on_worker) = (RunConfig::default(), patient());
+    let (late, cancelled) = (hasty(), polite());
     let small = RunConfig { max_output_bytes: 1_000_000, ..RunConfig::default() };
     let small_late = RunConfig { max_output_bytes: 1_000_000, ..patient() };
     let hangs = |place: &str| plugin(&format!("hangs_in_{place}.c"));
@@ -124,11 +130,11 @@ fn misbehaving_plugins_have_their_status() {
         ((hangs("cancel"), none()), &late, Export, timeout, open, 1),
         ((hangs("flush"), none()), &late, Flush, timeout, open, 1),
         ((hangs("shutdown"), none()), &late, Stop, None, ready, 1),
-        ((plugin("honours_cancel.c"), none()), &late, Export, timeout, ready, 0),
+        ((plugin("honours_cancel.c"), none()), &cancelled, Export, timeout, ready, 0),
         ((plugin("floods.c"), none()), &small, Export, limit, ready, 0),
         ((plugin("floods.c"), none()), &small_late, Export, limit, ready, 0),
-        (panics("cancel"), &late, Export, timeout, ready, 0),
-        (throws("cancel"), &late, Export, timeout, ready, 0),
+        (panics("cancel"), &cancelled, Export, timeout, ready, 0),
+        (throws("cancel"), &cancelled, Export, timeout, ready, 0),
     ];
     for run in [&on_caller, &on_worker] {
         for (misbehaves, last) in
@@ -176,8 +182,7 @@ fn misbehaving_plugins_have_their_status() {
 #[test]
 fn a_call_is_told_that_it_was_cancelled() {
     let (engine, _) = engine();
-    let run = RunConfig { grace_ms: patient().grace_ms, ..hasty() };
-    load(&engine, plugin("honours_cancel.c"), json!({}), run).unwrap();
+    load(&engine, plugin("honours_cancel.c"), json!({}), polite()).unwrap();
     for (format, cancels) in [("asks", 0..=1), ("told", 1..=2)] {
         let error = engine.export_to_vec(&format!("bad/{format}")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -394,4 +399,31 @@ fn nothing_is_recorded_of_exporters_where_that_is_off() {
     let _ = engine.export_to_vec("csv").unwrap();
     assert_eq!(own_metrics(&engine), Default::default());
     assert_eq!(own_metrics(&engine), Default::default());
+}
+
+#[test]
+fn an_exporter_that_keeps_failing_is_left_alone() {
+    for run in [RunConfig::default(), patient()] {
+        let (engine, hands) = engine();
+        let run = RunConfig { breaker_failures: Some(2), backoff_ms: 1000, ..run };
+        load(&engine, plugin("export_fails.c"), json!({}), run).unwrap();
+        let export = || engine.export_to_vec("bad").unwrap_err();
+        for wait in [1, 2, 4] {
+            // One call shows whether it works again; two when nothing was known of it.
+            for _ in 0..if wait == 1 { 2 } else { 1 } {
+                assert_eq!(export().kind(), ErrorKind::PluginFailed);
+            }
+            let error = export();
+            assert_eq!(
+                (error.kind(), info(&engine).health),
+                (ErrorKind::Unavailable, Health::Open)
+            );
+            assert!(error.to_string().contains(&format!("tried again in {wait}.0s")), "{error}");
+            assert_eq!(engine.plugins().flush().unwrap_err().kind(), ErrorKind::Unavailable);
+            hands.pass(Duration::from_secs(wait));
+        }
+        let good = PluginConfig { path: Some(plugin("good_minimal.c")), ..untried() };
+        engine.replace_plugin("bad", &good).unwrap();
+        assert_eq!(engine.export_to_vec("bad").unwrap(), b"good\n");
+    }
 }
