@@ -113,7 +113,8 @@ int main(int argc, char **argv) {
         toml, sizeof toml,
         "schema = 1\n"
         "[plugins.stuck]\npath = \"%s\"\noptions = { until = \"%s\" }\nrequired = true\nprobe = \"never\"\n"
-        "run = { deadline_ms = 1000, grace_ms = 50, drain_ms = 100 }\n"
+        "run = { deadline_ms = 1000, grace_ms = 50, drain_ms = 100, backoff_ms = 3_600_000, "
+        "max_backoff_ms = 3_600_000 }\n"
         "[plugins.good]\npath = \"%s\"\nrequired = true\nprobe = \"never\"\nrun = { deadline_ms = 60_000 }\n",
         argv[1], go, argv[2]);
     CHECK(len > 0 && (size_t)len < sizeof toml);
