@@ -122,6 +122,9 @@ extern "C" {
 /** A bug in Tallyport; please report it. */
 #define TALLYPORT_INTERNAL 21
 
+/** It is left alone for a while after earlier failures; try again later. */
+#define TALLYPORT_UNAVAILABLE 22
+
 /** Log level: the operation failed. */
 #define TALLYPORT_LOG_ERROR 1
 
@@ -505,7 +508,7 @@ typedef struct tallyport_engine tallyport_engine;
  *
  * The exporters `prometheus`, `json` and `csv` are linked in. A plugin of the configuration that
  * cannot be loaded is listed by tallyport_engine_status, unless it is `required`. No thread is
- * started.
+ * started, unless the configuration gives a plugin a deadline.
  *
  * Threads: any thread. Ownership: borrows `config_path`; returns owned `engine` (free with
  * tallyport_engine_close) and `err` (free with tallyport_error_free). Errors: CONFIG with every
@@ -1078,11 +1081,13 @@ void tallyport_snapshot_free(struct tallyport_snapshot_handle *snapshot);
  * Takes a snapshot and writes it to a buffer.
  *
  * `selector` is an exporter's name (`prometheus`), a format (`openmetrics`), or `name/format`. It
- * runs on this thread, while others go on recording.
+ * runs on this thread, or on the exporter's own where it has a deadline, while others go on
+ * recording.
  *
  * Threads: any thread. Ownership: borrows `selector`; returns owned `buf` (free with
  * tallyport_buf_free) and `err`. Errors: NOT_FOUND with what is registered, UNSUPPORTED for a
- * format of another exporter, what the exporter answers, NULL_ARGUMENT, BAD_HANDLE, POISONED.
+ * format of another exporter, what the exporter answers, TIMEOUT and LIMIT by its configuration,
+ * UNAVAILABLE and POISONED for a while after it failed, NULL_ARGUMENT, BAD_HANDLE, POISONED.
  * Since: 0.1.
  */
 tallyport_status tallyport_export(const tallyport_engine *engine,
@@ -1170,6 +1175,21 @@ tallyport_status tallyport_plugin_load(const tallyport_engine *engine,
 tallyport_status tallyport_plugin_replace(const tallyport_engine *engine,
                                           const tallyport_plugin_options *options,
                                           tallyport_error **err);
+
+/**
+ * Loads the file of an exporter anew, as it is now, in the place of what was loaded from it.
+ *
+ * Options and limits stay. The old one serves until the new one does, and exports that run on it end
+ * on it. Replace the file by a rename; one that is overwritten in place damages the one that runs.
+ *
+ * Threads: any thread. Ownership: borrows `name`; returns owned `err`. Errors: as
+ * tallyport_plugin_load, the old one then goes on serving; NOT_FOUND when nothing has that name,
+ * UNSUPPORTED for an exporter that came from no file, LIMIT when `loading.max_images` versions are
+ * mapped. Since: 0.1.
+ */
+tallyport_status tallyport_plugin_reload(const tallyport_engine *engine,
+                                         tallyport_str name,
+                                         tallyport_error **err);
 
 /**
  * Registers an exporter of the host program: no file is involved.

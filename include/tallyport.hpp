@@ -347,6 +347,11 @@ public:
         tallyport_error *err = nullptr;
         return detail::done(tallyport_plugin_replace(get(), &raw, &err), err);
     }
+    /// Loads the file of an exporter anew; the old one serves until the new one does.
+    returned<void> reload_plugin(std::string_view name) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_plugin_reload(get(), detail::str(name), &err), err);
+    }
     returned<void> unregister_plugin(std::string_view name) const {
         tallyport_error *err = nullptr;
         return detail::done(tallyport_plugin_unregister(get(), detail::str(name), &err), err);

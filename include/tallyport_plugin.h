@@ -113,6 +113,9 @@ extern "C" {
 /** A bug in Tallyport; please report it. */
 #define TALLYPORT_INTERNAL 21
 
+/** It is left alone for a while after earlier failures; try again later. */
+#define TALLYPORT_UNAVAILABLE 22
+
 /** Log level: the operation failed. */
 #define TALLYPORT_LOG_ERROR 1
 

@@ -167,6 +167,17 @@ fn a_signal_handler_and_a_forked_child_record() {
 }
 
 #[test]
+fn an_exporter_with_a_deadline_keeps_away_from_its_host() {
+    let program = build(&host("deadlines.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let (waits, good) = (plugin("waits.c"), plugin("good_minimal.c"));
+    let folder = tempfile::tempdir().unwrap();
+    let _ = run_plainly(&program, &[&waits, &good, folder.path()]);
+    // What a forked child leaves alone is lost there, so that is not looked for leaks.
+    let folder = tempfile::tempdir().unwrap();
+    let _ = run_twice(&program, &[&waits, &good, folder.path(), Path::new("no fork")]);
+}
+
+#[test]
 fn a_descriptor_that_would_block_is_waited_for() {
     let program = build(&host("nonblocking_fd.c"), Compiler::Gcc, "c99", Link::Shared, &[]);
     let _ = run_twice(&program, &[]);

@@ -36,6 +36,10 @@ kit() {
     target/release/libtallyport_builtin_exporters_loadable.so
 }
 
+reloads() {
+  TALLYPORT_RELOADS=1000 cargo test --release --quiet -p tallyport-tests --test reload notice
+}
+
 damage() {
   TALLYPORT_CORRUPTIONS=2000 cargo test --quiet -p tallyport-tests --test damage
 }
@@ -44,6 +48,7 @@ swaps() {
   TALLYPORT_SWAPS=10000 cargo test --quiet -p tallyport-tests --test pins
 }
 
+step "1,000 reloads of two exporters under load: no failed export, images and memory bounded" reloads
 step "storm: 16 threads, $adds adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
 step "stress: 4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
 step "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds of each random case" kit

@@ -174,7 +174,7 @@ fn c_sees_the_layout_and_the_numbers_that_rust_has() {
         ("TALLYPORT_FILE_MAGIC", abi::TALLYPORT_FILE_MAGIC),
         ("TALLYPORT_CAP_WRITES_SINK", abi::TALLYPORT_CAP_WRITES_SINK),
         ("TALLYPORT_COLUMN_HIST_BUCKETS", u64::from(abi::TALLYPORT_COLUMN_HIST_BUCKETS)),
-        ("TALLYPORT_INTERNAL", abi::TALLYPORT_INTERNAL.unsigned_abs().into()),
+        ("TALLYPORT_UNAVAILABLE", abi::TALLYPORT_UNAVAILABLE.unsigned_abs().into()),
     ];
     for (name, value) in numbers {
         let _ = writeln!(program, "printf(\"{name} %llu\\n\", (unsigned long long){name});");

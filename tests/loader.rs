@@ -15,7 +15,7 @@ use tallyport_core::{
         config::{Config, PluginConfig},
     },
     model::{Error, ErrorKind},
-    plugin::{inspect_file, load_file},
+    plugin::{Health, inspect_file, load_file},
 };
 use tallyport_tests::{Compiler, PLUGIN_LINK, cargo_artifact, compile, plugin, repo_root, run};
 
@@ -95,7 +95,13 @@ fn a_panic_poisons_the_exporter_until_it_is_replaced() {
     engine.load_plugin("panics", &entry(&path)).unwrap();
     assert_eq!(engine.export_to_vec("panics").unwrap_err().kind(), ErrorKind::Panic);
     assert_eq!(engine.export_to_vec("panics").unwrap_err().kind(), ErrorKind::Poisoned);
-    assert!(engine.plugins().list().iter().any(|info| info.name == "panics" && info.poisoned));
+    assert!(
+        engine
+            .plugins()
+            .list()
+            .iter()
+            .any(|info| info.name == "panics" && info.health == Health::Poisoned)
+    );
     let good = plugin("good_minimal.c");
     engine.replace_plugin("panics", &entry(&good)).unwrap();
     assert!(!engine.export_to_vec("panics").unwrap().is_empty());

@@ -9,6 +9,7 @@ use std::{
     io::{self, Write as _},
 };
 
+use tallyport_core::plugin::LOG_TARGET;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -17,9 +18,6 @@ use tracing::{
 };
 
 use crate::exit::{Exit, Failure};
-
-/// Where the engine passes on what plugins log; they are heard without `-v` too.
-const PLUGINS_SPEAK: &str = "tallyport_core::plugin::host";
 
 /// The way to stderr.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +103,8 @@ struct Log {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let speaks = self.everything || metadata.target() == PLUGINS_SPEAK;
+        // What plugins log is heard without `-v` too.
+        let speaks = self.everything || metadata.target() == LOG_TARGET;
         speaks && *metadata.level() <= self.level
     }
 

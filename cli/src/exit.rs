@@ -107,7 +107,7 @@ impl Failure {
     pub(crate) fn export(error: &Error) -> Self {
         let exit = match error.kind() {
             ErrorKind::Unsupported => Exit::Usage,
-            ErrorKind::Io | ErrorKind::Cancelled => Exit::Retry,
+            ErrorKind::Io | ErrorKind::Cancelled | ErrorKind::Unavailable => Exit::Retry,
             ErrorKind::Damaged => Exit::State,
             ErrorKind::Timeout => Exit::Timeout,
             ErrorKind::Internal => Exit::Unexpected,

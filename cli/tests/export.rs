@@ -7,6 +7,7 @@ mod common;
 use common::{Place, plugin};
 use tallyport_plugin_api::abi::{
     TALLYPORT_INTERNAL, TALLYPORT_IO, TALLYPORT_LIMIT, TALLYPORT_PLUGIN_FAILED, TALLYPORT_TIMEOUT,
+    TALLYPORT_UNAVAILABLE,
 };
 
 const FROM: &str = "export --from app.snap --format";
@@ -87,6 +88,7 @@ fn what_a_plugin_answers_decides_the_exit_code() {
         (TALLYPORT_IO, 5),
         (TALLYPORT_TIMEOUT, 8),
         (TALLYPORT_INTERNAL, 1),
+        (TALLYPORT_UNAVAILABLE, 5),
     ] {
         place.config("mine", &format!("fail = {status}"));
         let run = place.run(&format!("{FROM} mine -c tallyport.toml")).exits(code);

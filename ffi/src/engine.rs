@@ -79,7 +79,7 @@ impl Call {
 ///
 /// The exporters `prometheus`, `json` and `csv` are linked in. A plugin of the configuration that
 /// cannot be loaded is listed by tallyport_engine_status, unless it is `required`. No thread is
-/// started.
+/// started, unless the configuration gives a plugin a deadline.
 ///
 /// Threads: any thread. Ownership: borrows `config_path`; returns owned `engine` (free with
 /// tallyport_engine_close) and `err` (free with tallyport_error_free). Errors: CONFIG with every

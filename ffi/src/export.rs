@@ -14,11 +14,13 @@ use crate::{
 /// Takes a snapshot and writes it to a buffer.
 ///
 /// `selector` is an exporter's name (`prometheus`), a format (`openmetrics`), or `name/format`. It
-/// runs on this thread, while others go on recording.
+/// runs on this thread, or on the exporter's own where it has a deadline, while others go on
+/// recording.
 ///
 /// Threads: any thread. Ownership: borrows `selector`; returns owned `buf` (free with
 /// tallyport_buf_free) and `err`. Errors: NOT_FOUND with what is registered, UNSUPPORTED for a
-/// format of another exporter, what the exporter answers, NULL_ARGUMENT, BAD_HANDLE, POISONED.
+/// format of another exporter, what the exporter answers, TIMEOUT and LIMIT by its configuration,
+/// UNAVAILABLE and POISONED for a while after it failed, NULL_ARGUMENT, BAD_HANDLE, POISONED.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_export(

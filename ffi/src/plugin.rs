@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tallyport_core::{
     engine::{Engine, config::PluginConfig},
     model::Error,
-    plugin::Plugin,
+    plugin::{Health, Plugin},
 };
 use tallyport_plugin_api::abi::{
     tallyport_error, tallyport_plugin_v1, tallyport_status, tallyport_str,
@@ -55,6 +55,27 @@ pub unsafe extern "C" fn tallyport_plugin_replace(
         let entered = call.engine(engine)?;
         let (name, plugin) = request(call, options)?;
         entered.engine.replace_plugin(name, &plugin).map(drop)
+    })
+}
+
+/// Loads the file of an exporter anew, as it is now, in the place of what was loaded from it.
+///
+/// Options and limits stay. The old one serves until the new one does, and exports that run on it end
+/// on it. Replace the file by a rename; one that is overwritten in place damages the one that runs.
+///
+/// Threads: any thread. Ownership: borrows `name`; returns owned `err`. Errors: as
+/// tallyport_plugin_load, the old one then goes on serving; NOT_FOUND when nothing has that name,
+/// UNSUPPORTED for an exporter that came from no file, LIMIT when `loading.max_images` versions are
+/// mapped. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_plugin_reload(
+    engine: *const tallyport_engine,
+    name: tallyport_str,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        let entered = call.engine(engine)?;
+        entered.engine.reload_plugin(call.text("name", name)?)
     })
 }
 
@@ -149,7 +170,10 @@ fn describe(plugin: &Plugin) -> Value {
         "vendor": about.vendor,
         "description": about.description,
         "origin": about.origin,
-        "poisoned": about.poisoned,
+        "state": about.health.name(),
+        "queue_length": about.queue_length,
+        "zombies": about.zombies,
+        "poisoned": matches!(about.health, Health::Poisoned | Health::GivenUp),
         "formats": formats,
         "exports": did.exports,
         "failures": did.failures,

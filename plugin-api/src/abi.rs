@@ -81,6 +81,8 @@ pub const TALLYPORT_DAMAGED: i32 = 19;
 pub const TALLYPORT_CLOSED: i32 = 20;
 /// A bug in Tallyport; please report it.
 pub const TALLYPORT_INTERNAL: i32 = 21;
+/// It is left alone for a while after earlier failures; try again later.
+pub const TALLYPORT_UNAVAILABLE: i32 = 22;
 
 /// Borrowed UTF-8 text: `len` bytes at `ptr`, not NUL-terminated. FROZEN.
 #[repr(C)]

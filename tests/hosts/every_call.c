@@ -62,7 +62,7 @@ static void versions(void) {
     CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION + 1) == TALLYPORT_UNSUPPORTED);
     CHECK(strcmp(tallyport_status_name(TALLYPORT_OK), "OK") == 0);
     CHECK(strcmp(tallyport_status_name(TALLYPORT_PLUGIN_ABI_MISMATCH), "PLUGIN_ABI_MISMATCH") == 0);
-    for (tallyport_status status = 0; status <= TALLYPORT_INTERNAL; status++)
+    for (tallyport_status status = 0; status <= TALLYPORT_UNAVAILABLE; status++)
         CHECK(strcmp(tallyport_status_name(status), "UNKNOWN") != 0);
     CHECK(strcmp(tallyport_status_name(-1), "UNKNOWN") == 0);
 }
@@ -118,7 +118,9 @@ static tallyport_engine *opened(const char *folder) {
 
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
-    options.config_toml = TALLYPORT_STR("schema = 1\nservice_name = \"shop\"\n");
+    options.config_toml = TALLYPORT_STR("schema = 1\nservice_name = \"shop\"\n"
+                                        /* Two exports in a row are to be the same. */
+                                        "recording = { self_metrics = false }\n");
     options.base_dir = str(folder);
     options.service_name = TALLYPORT_STR("till");
     options.log_fn = on_log;
@@ -285,6 +287,9 @@ static void plugins(tallyport_engine *engine, const char *file) {
     OK(tallyport_plugin_load(engine, &options, &err));
     FAILS(TALLYPORT_ALREADY_EXISTS, "name", tallyport_plugin_load(engine, &options, &err));
     OK(tallyport_plugin_replace(engine, &options, &err));
+    OK(tallyport_plugin_reload(engine, options.name, &err));
+    FAILS(TALLYPORT_UNSUPPORTED, "name",
+          tallyport_plugin_reload(engine, TALLYPORT_STR("csv"), &err));
     options.path = TALLYPORT_STR("/nowhere.so");
     FAILS(TALLYPORT_PLUGIN_REFUSED, "path", tallyport_plugin_replace(engine, &options, &err));
     OK(tallyport_plugin_register(engine, TALLYPORT_STR("mine"), &table,

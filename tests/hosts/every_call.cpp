@@ -110,6 +110,7 @@ void plugins(const tallyport::engine &engine, const std::string &file) {
     options.path = file;
     engine.load_plugin(options);
     engine.replace_plugin(options);
+    engine.reload_plugin("vendor");
     CHECK(contains(engine.plugins(), "\"vendor\""));
     CHECK(!engine.export_to_string("vendor").empty());
     engine.flush_plugins();
@@ -208,6 +209,8 @@ int main(int argc, char **argv) {
         throw std::runtime_error("dropped");
     };
     options.log_level = TALLYPORT_LOG_DEBUG;
+    // Two exports in a row are to be the same.
+    options.config_toml = "schema = 1\nrecording = { self_metrics = false }\n";
     options.service_name = "shop";
     options.default_bounds = {1, 2};
     tallyport::engine engine(options);

@@ -9,7 +9,10 @@ int main() {
     auto lost = tallyport::engine::open("/nowhere.toml");
     if (lost || lost.failure().code() != TALLYPORT_CONFIG) return 2;
 
-    auto engine = tallyport::engine::open(tallyport::engine_options());
+    tallyport::engine_options options;
+    // Two exports in a row are to be the same.
+    options.config_toml = "schema = 1\nrecording = { self_metrics = false }\n";
+    auto engine = tallyport::engine::open(options);
     if (!engine) return 3;
     auto hits = engine->counter("hits_total", {{"a", "1"}});
     if (!hits) return 4;

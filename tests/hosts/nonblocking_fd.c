@@ -19,12 +19,17 @@ static void *reader(void *unused) {
 }
 
 int main(void) {
+    tallyport_engine_options options;
     tallyport_engine *engine;
     tallyport_buf buf;
     pthread_t thread;
     char value[16];
 
-    OK(tallyport_engine_open_z(NULL, &engine, &err));
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    /* Two exports in a row are to be the same. */
+    options.config_toml = TALLYPORT_STR("schema = 1\nrecording = { self_metrics = false }\n");
+    OK(tallyport_engine_open_with(&options, &engine, &err));
     for (int i = 0; i < 3000; i++) {
         const char *const labels[] = {"i", value, NULL};
         tallyport_counter *counter;

@@ -25,7 +25,7 @@ use std::{
 use tallyport_core::{
     engine::{
         Engine,
-        config::{CellsConfig, Config, PluginConfig},
+        config::{CellsConfig, Config, PluginConfig, RunConfig},
     },
     event::{Listen, QueueLimits, Subscription},
     model::{Error, ErrorKind, Value},
@@ -60,6 +60,11 @@ fn options() -> Result<Options, String> {
             other => return Err(format!("unknown argument {other}")),
         }
     }
+    // Each once on its callers' threads and once on a thread of its own.
+    let run = RunConfig { deadline_ms: Some(600_000), queue: 64, ..RunConfig::default() };
+    let on_worker = |plugin: &PluginConfig| PluginConfig { run: run.clone(), ..plugin.clone() };
+    let on_workers: Vec<_> = options.plugins.iter().map(on_worker).collect();
+    options.plugins.extend(on_workers);
     if options.plugins.is_empty() && !options.planted_race {
         return Err("--plugin FILE is needed".into());
     }

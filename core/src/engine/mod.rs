@@ -10,15 +10,16 @@ mod registries;
 mod secrets;
 mod source;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
+use parking_lot::Mutex;
 use tallyport_plugin_api::PluginSet;
 
 use crate::{
     event::Bus,
     metrics::Metrics,
     model::{Clock, Error, SystemClock},
-    plugin::{Loader, Outcome, Plugin, Plugins, Table},
+    plugin::{Loader, Outcome, Plugin, Plugins, Runtime, Table},
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
@@ -31,13 +32,15 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     events: Bus,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     snapshots: Snapshots,
     plugins: Plugins,
     linked: Vec<Arc<Table>>,
     loader: Loader,
     config: Config,
     failures: Vec<LoadFailure>,
+    /// What was loaded from files, by the name it is registered under.
+    files: Mutex<BTreeMap<String, plugins::FromFile>>,
 }
 
 impl fmt::Debug for Inner {
@@ -110,7 +113,7 @@ impl EngineBuilder {
             (&config.limits).into(),
             config.recording.cells.into(),
             &config.histogram.default_bounds,
-            clock,
+            Arc::clone(&clock),
         )?;
         let bus = events.clone();
         metrics.on_overflow(Box::new(move |family| {
@@ -119,6 +122,8 @@ impl EngineBuilder {
                 tracing::error!("metrics.series_overflow was not published: {error}");
             }
         }));
+        let metrics = Arc::new(metrics);
+        let own = Some(Arc::clone(&metrics)).filter(|_| config.recording.self_metrics);
         let mut tables = Vec::new();
         for set in linked {
             tables.extend(Table::linked(set)?);
@@ -126,12 +131,13 @@ impl EngineBuilder {
         let mut inner = Inner {
             metrics,
             snapshots: Snapshots::default(),
-            plugins: Plugins::new(&events),
+            plugins: Plugins::new(&events, Runtime::new(Arc::clone(&clock), own)),
             events,
             linked: tables,
             loader: config.loader(),
             config,
             failures: Vec::new(),
+            files: Mutex::default(),
         };
         plugins::start(&mut inner)?;
         Ok(Engine(Arc::new(inner)))
@@ -184,6 +190,7 @@ impl Engine {
     /// # Errors
     /// As [`Snapshots::take`].
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.0.plugins.observe();
         self.0.snapshots.take(&self.0.metrics)
     }
 
@@ -276,5 +283,20 @@ impl Engine {
         plugin: &config::PluginConfig,
     ) -> Result<Vec<String>, Error> {
         plugins::load(&self.0, name, plugin, plugins::Mode::Replace)
+    }
+
+    /// Loads the file of an exporter anew, as it is now, in the place of what was loaded from it, with
+    /// the same options and limits.
+    ///
+    /// The old one serves until the new one does; exports that run on it end on it. The file may have
+    /// been replaced by a rename, as package managers do; one that is overwritten in place is mapped
+    /// memory of this process, which it damages.
+    ///
+    /// # Errors
+    /// As [`Engine::load_plugin`]; the old one then goes on serving. NotFound when nothing has that
+    /// name, Unsupported for an exporter that came from no file, Limit when as many versions are
+    /// mapped as `loading.max_images` allows.
+    pub fn reload_plugin(&self, name: &str) -> Result<(), Error> {
+        plugins::reload(&self.0, name)
     }
 }

@@ -3,7 +3,10 @@
 //! Deny by default: only what the configuration or the program names is loaded. A file that holds
 //! several exporters registers each under its own id, unless `exporter` picks one.
 
-use std::{ptr, sync::Arc};
+use std::{
+    ptr,
+    sync::{Arc, Weak},
+};
 
 use serde_json::{Map, Value};
 
@@ -18,7 +21,7 @@ use crate::{
         Error, ErrorKind,
         schema::{Schema, Violation},
     },
-    plugin::{Table, filtered},
+    plugin::{self, Known, Limits, Plugin, Table, filtered},
 };
 
 /// Whether a name must be free or must be in use.
@@ -65,13 +68,19 @@ pub(super) fn load(
     plugin: &PluginConfig,
     mode: Mode,
 ) -> Result<Vec<String>, Error> {
-    let (chosen, options) =
-        choose(inner, name, plugin).inspect_err(|error| inner.plugins.refused(name, error))?;
-    let names = chosen.iter().map(|(name, _)| name.clone()).collect();
-    match mode {
-        Mode::Register => inner.plugins.register_all(chosen, &options)?,
+    let Chosen { named: chosen, options, origin } = choose(inner, name, plugin, Known::Refused)
+        .inspect_err(|error| inner.plugins.refused(name, error))?;
+    let ids: Vec<_> = chosen.iter().map(|(_, table)| table.id.clone()).collect();
+    let limits = Limits::from(&plugin.run);
+    let names: Vec<_> = chosen.iter().map(|(name, _)| name.clone()).collect();
+    let chosen = chosen.into_iter().map(|(name, table)| (name, table as Arc<dyn plugin::Source>));
+    let chosen: Vec<_> = chosen.collect();
+    let made = match mode {
+        Mode::Register => inner.plugins.register_sources(chosen, &options, &limits)?,
         Mode::Replace => match <[_; 1]>::try_from(chosen) {
-            Ok([(_, table)]) => inner.plugins.replace(name, table, &options)?,
+            Ok([(_, source)]) => {
+                vec![inner.plugins.replace_source(name, source, &options, &limits)?]
+            }
             Err(several) => {
                 let ids: Vec<_> = several.iter().map(|(id, _)| id.as_str()).collect();
                 let message = format!(
@@ -84,25 +93,88 @@ pub(super) fn load(
                 return Err(error);
             }
         },
+    };
+    if origin == Origin::File {
+        let mut files = inner.files.lock();
+        for ((registered, id), made) in names.iter().zip(ids).zip(&made) {
+            let entry = PluginConfig { exporter: Some(id), ..plugin.clone() };
+            let file = FromFile { name: name.to_owned(), entry, plugin: Arc::downgrade(made) };
+            files.insert(registered.clone(), file);
+        }
     }
     Ok(names)
+}
+
+/// What was loaded from a file, and how it is loaded anew.
+#[derive(Debug)]
+pub(super) struct FromFile {
+    /// The name that its entry has.
+    name: String,
+    entry: PluginConfig,
+    /// What was made of it, which something else may have replaced.
+    plugin: Weak<Plugin>,
+}
+
+/// Where exporters came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    File,
+    Program,
+}
+
+/// Puts what a file is now in the place of what was loaded from it.
+pub(super) fn reload(inner: &Inner, name: &str) -> Result<(), Error> {
+    let Some(current) = inner.plugins.by_name(name) else {
+        return Err(inner.plugins.unknown(name));
+    };
+    let file = inner
+        .files
+        .lock()
+        .get(name)
+        .filter(|file| ptr::eq(file.plugin.as_ptr(), Arc::as_ptr(&current)))
+        .map(|file| (file.name.clone(), file.entry.clone()));
+    // Else the old one would be shut down by whoever reloads, after the new one was made, only when
+    // this function ends.
+    drop(current);
+    let Some((searched, entry)) = file else {
+        let message = format!("plugin `{name}` came from no file, so there is none to load anew");
+        return Err(Error::new(ErrorKind::Unsupported, message).with_field("name"));
+    };
+    let latest = choose(inner, &searched, &entry, Known::Beside);
+    let chosen = latest.inspect_err(|error| inner.plugins.refused(name, error))?;
+    for (_, table) in chosen.named {
+        let limits = Limits::from(&entry.run);
+        let made = inner.plugins.replace_source(name, table, &chosen.options, &limits)?;
+        let plugin = Arc::downgrade(&made);
+        let file = FromFile { name: searched.clone(), entry: entry.clone(), plugin };
+        inner.files.lock().insert(name.to_owned(), file);
+    }
+    Ok(())
 }
 
 /// Exporters, with the names to register them under.
 type Named = Vec<(String, Arc<Table>)>;
 
-/// The exporters that a plugin entry means, and the options that they take, as JSON.
-fn choose(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<(Named, String), Error> {
-    let chosen = match source(inner, name, plugin)? {
-        Source::File(file) => from_file(inner, name, plugin, &file)?,
-        Source::Linked(table) => vec![(name.to_owned(), table)],
+/// What a plugin entry means.
+struct Chosen {
+    named: Named,
+    /// The options that they take, as JSON.
+    options: String,
+    origin: Origin,
+}
+
+/// The exporters that a plugin entry means, and the options that they take.
+fn choose(inner: &Inner, name: &str, plugin: &PluginConfig, known: Known) -> Result<Chosen, Error> {
+    let (named, origin) = match source(inner, name, plugin)? {
+        Source::File(file) => (from_file(inner, name, plugin, &file, known)?, Origin::File),
+        Source::Linked(table) => (vec![(name.to_owned(), table)], Origin::Program),
     };
     // Several exporters have no options.
     let mut options = "{}".to_owned();
-    for (_, table) in &chosen {
+    for (_, table) in &named {
         options = checked_options(inner, name, table, plugin)?;
     }
-    Ok((chosen, options))
+    Ok(Chosen { named, options, origin })
 }
 
 /// Where a plugin's code is.
@@ -132,9 +204,10 @@ fn from_file(
     name: &str,
     plugin: &PluginConfig,
     source: &PluginFile,
+    known: Known,
 ) -> Result<Named, Error> {
     let path = source.path();
-    let file = source.load(&inner.loader)?;
+    let file = source.load_as(&inner.loader, known)?;
     let ids = || file.tables.iter().map(|table| table.id.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = &plugin.exporter {
         let found = file.tables.iter().find(|table| table.id == *wanted).ok_or_else(|| {

@@ -6,8 +6,8 @@ use super::config::{Config, PluginConfig};
 use crate::{
     model::{Error, ErrorKind},
     plugin::{
-        FileInfo, Found, LoadedFile, Loader, Manifest, PinnedLibrary, Probe, Request, SearchPath,
-        Sha256, is_manifest, manifest_beside,
+        FileInfo, Found, Known, LoadedFile, Loader, Manifest, PinnedLibrary, Probe, Request,
+        SearchPath, Sha256, is_manifest, manifest_beside,
     },
 };
 
@@ -100,7 +100,7 @@ impl PluginFile {
     /// # Errors
     /// As [`Loader::check`].
     pub fn check(&self, loader: &Loader) -> Result<FileInfo, Error> {
-        loader.check(&self.request())
+        loader.check(&self.request(Known::Refused))
     }
 
     /// Loads it.
@@ -108,16 +108,22 @@ impl PluginFile {
     /// # Errors
     /// As [`Loader::load`].
     pub fn load(&self, loader: &Loader) -> Result<LoadedFile, Error> {
-        loader.load(&self.request())
+        self.load_as(loader, Known::Refused)
     }
 
-    fn request(&self) -> Request<'_> {
+    /// As [`PluginFile::load`], with what becomes of it when another version is loaded.
+    pub(super) fn load_as(&self, loader: &Loader, known: Known) -> Result<LoadedFile, Error> {
+        loader.load(&self.request(known))
+    }
+
+    fn request(&self, known: Known) -> Request<'_> {
         Request {
             path: &self.path,
             sha256: self.sha256,
             libraries: &self.libraries,
             manifest: self.manifest.as_ref(),
             probe: self.probe,
+            known,
         }
     }
 }

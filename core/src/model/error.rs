@@ -51,10 +51,12 @@ pub enum ErrorKind {
     Closed,
     /// A bug in Tallyport.
     Internal,
+    /// It is left alone for a while after earlier failures; try again later.
+    Unavailable,
 }
 
 impl ErrorKind {
-    const STATUSES: [(Self, abi::tallyport_status); 21] = [
+    const STATUSES: [(Self, abi::tallyport_status); 22] = [
         (Self::InvalidArgument, abi::TALLYPORT_INVALID_ARGUMENT),
         (Self::InvalidUtf8, abi::TALLYPORT_INVALID_UTF8),
         (Self::NullArgument, abi::TALLYPORT_NULL_ARGUMENT),
@@ -76,6 +78,7 @@ impl ErrorKind {
         (Self::Damaged, abi::TALLYPORT_DAMAGED),
         (Self::Closed, abi::TALLYPORT_CLOSED),
         (Self::Internal, abi::TALLYPORT_INTERNAL),
+        (Self::Unavailable, abi::TALLYPORT_UNAVAILABLE),
     ];
 
     /// The status number of the C interfaces.
@@ -83,6 +86,35 @@ impl ErrorKind {
     pub fn status(self) -> abi::tallyport_status {
         let found = Self::STATUSES.iter().find(|(kind, _)| *kind == self);
         found.map_or(abi::TALLYPORT_INTERNAL, |(_, status)| *status)
+    }
+
+    /// Its name in metrics and reports: that of the status, in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::NullArgument => "null_argument",
+            Self::BadHandle => "bad_handle",
+            Self::Conflict => "conflict",
+            Self::Limit => "limit",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Config => "config",
+            Self::Io => "io",
+            Self::PluginRefused => "plugin_refused",
+            Self::PluginAbi => "plugin_abi_mismatch",
+            Self::PluginFailed => "plugin_failed",
+            Self::Panic => "panic",
+            Self::Poisoned => "poisoned",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Unsupported => "unsupported",
+            Self::Damaged => "damaged",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+        }
     }
 
     /// The kind of a status that a plugin returned; an unknown number is its own failure.

@@ -1,7 +1,8 @@
-//! One configured instance of an exporter, and the calls on it.
+//! One instance of an exporter, and the calls on it: the only place that calls into a plugin.
 //!
-//! Calls run on the caller's thread. Without CONCURRENT they take turns per instance. A plugin
-//! that reports a panic is poisoned: later calls are refused until it is replaced.
+//! Calls run on whichever thread makes them. Without CONCURRENT they take turns. An instance that
+//! reports a panic is poisoned: later calls are refused, and it is destroyed without a shutdown. Who
+//! calls, for how long, and what follows a failure is decided in `run/`.
 
 use std::{
     ptr,
@@ -12,20 +13,21 @@ use std::{
             Ordering::{Acquire, Relaxed, Release},
         },
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use tallyport_plugin_api::{
     abi::{
-        TALLYPORT_OK, TALLYPORT_PANIC, tallyport_call, tallyport_export_result, tallyport_exporter,
-        tallyport_status, tallyport_str,
+        TALLYPORT_LOG_ERROR, TALLYPORT_OK, TALLYPORT_PANIC, TALLYPORT_POISONED, tallyport_call,
+        tallyport_error, tallyport_export_result, tallyport_exporter, tallyport_status,
     },
     text,
 };
 
 use super::{
-    host::{Context, ErrorSlot, Output, SinkSlot, is_cancelled},
+    host::{Context, Control, ErrorSlot, Output, SinkSlot, is_cancelled},
+    run::{Blame, Export, Failed},
     table::Table,
 };
 use crate::{
@@ -36,18 +38,22 @@ use crate::{
 /// Numbers of calls, unique in the process.
 static NEXT_CALL: AtomicU64 = AtomicU64::new(1);
 
-/// A live exporter. Dropping it shuts it down and destroys it.
+/// A live exporter. Dropping it shuts it down and destroys it, on the thread that does.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    pub(super) table: Arc<Table>,
-    name: String,
+    table: Arc<Table>,
     raw: *mut tallyport_exporter,
     /// Its services; the plugin holds a pointer to them until `destroy` returned.
-    _context: Arc<Context>,
+    context: Arc<Context>,
     turn: Mutex<()>,
     /// Who has the turn: the address of a thread-local, 0 for nobody.
     holder: AtomicUsize,
+    waiting: AtomicUsize,
     poisoned: AtomicBool,
+    /// By when to have shut down; see [`Control::deadline_ns`].
+    stop_by_ns: AtomicU64,
+    /// The process that made it: a forked child has a copy that it must not touch.
+    process: u32,
 }
 
 // SAFETY: the ABI lets every thread call an exporter, one at a time unless CONCURRENT, which
@@ -55,23 +61,6 @@ pub(super) struct Exporter {
 unsafe impl Send for Exporter {}
 // SAFETY: as above.
 unsafe impl Sync for Exporter {}
-
-/// What one successful export did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// Name of the exporter.
-    pub exporter: String,
-    /// Format that was written.
-    pub format: String,
-    /// Media type of the format.
-    pub content_type: String,
-    /// Series in the snapshot.
-    pub series: u64,
-    /// Bytes written to the output.
-    pub bytes: u64,
-    /// How long it took.
-    pub duration: Duration,
-}
 
 struct Turn<'a> {
     exporter: &'a Exporter,
@@ -86,63 +75,57 @@ impl Drop for Turn<'_> {
 
 impl Exporter {
     /// Makes an instance from its options (a JSON object, or empty).
-    pub(super) fn create(table: Arc<Table>, name: &str, options: &str) -> Result<Self, Error> {
-        let context = Context::new(name);
+    pub(super) fn create(
+        table: Arc<Table>,
+        context: Arc<Context>,
+        options: &str,
+    ) -> Result<Self, Failed> {
         let mut raw = ptr::null_mut();
         let mut error = ErrorSlot::default();
-        let what = format!("plugin `{name}` could not be created");
+        let what = format!("plugin `{}` could not be created", context.plugin);
+        let failed = |kind, what| Blame::Exporter.of(Error::new(kind, what));
         let Some(create) = table.raw.create else {
-            return Err(Error::new(ErrorKind::Internal, what));
+            return Err(failed(ErrorKind::Internal, what));
         };
         // SAFETY: the plugin's function; all arguments live until it returns, the context until
         // `destroy` did. Test: plugin_defects_have_their_status.
         let status =
             unsafe { create(&raw const context.table, text(options), &raw mut raw, error.lend()) };
         if status != TALLYPORT_OK {
-            return Err(error.into_error(&what, status));
+            return Err(blame(status).of(error.into_error(&what, status)));
         }
         if raw.is_null() {
             let message = format!("{what}: it answered OK and gave no exporter");
-            return Err(Error::new(ErrorKind::PluginAbi, message));
+            return Err(failed(ErrorKind::PluginAbi, message));
         }
         Ok(Self {
             table,
-            name: name.to_owned(),
             raw,
-            _context: context,
+            context,
             turn: Mutex::new(()),
             holder: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             poisoned: AtomicBool::new(false),
+            stop_by_ns: AtomicU64::new(0),
+            process: std::process::id(),
         })
     }
 
-    /// Writes a snapshot in a format of the exporter to `out`, on this thread.
+    /// Writes a snapshot to `out`, at most `budget` bytes, on this thread. Returns how many.
     pub(super) fn export(
         &self,
-        snapshot: &Snapshot,
-        format: &str,
+        export: &Export<'_>,
         out: Output<'_>,
-    ) -> Result<Outcome, Error> {
-        let known = self.table.formats.iter().find(|known| known.name == format);
-        let Some(format) = known else {
-            let message = format!("exporter `{}` does not write `{format}`", self.name);
-            return Err(Error::new(ErrorKind::Unsupported, message).with_field("format"));
-        };
+        budget: u64,
+        control: &Control,
+    ) -> Result<u64, Failed> {
         let _turn = self.take_turn()?;
         let start = Instant::now();
-        let call = self.call(text(&format.name));
-        let mut sink = SinkSlot::new(out);
-        let done = self.run(&call, snapshot, &mut sink);
-        let duration = start.elapsed();
-        self.complete(&call, &done, sink.written, duration);
-        done.map(|()| Outcome {
-            exporter: self.name.clone(),
-            format: format.name.clone(),
-            content_type: format.content_type.clone(),
-            series: snapshot.series_count(),
-            bytes: sink.written,
-            duration,
-        })
+        let call = call(control, export.format);
+        let mut sink = SinkSlot::new(out, budget);
+        let done = self.run(&call, export.snapshot, &mut sink);
+        self.complete(&call, &done, sink.written, start);
+        done.map(|()| sink.written)
     }
 
     fn run(
@@ -150,7 +133,7 @@ impl Exporter {
         call: &tallyport_call,
         snapshot: &Snapshot,
         sink: &mut SinkSlot<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failed> {
         let refused = "refused the export";
         let request = self.table.lifecycle.and_then(|lifecycle| lifecycle.on_export_request);
         if let Some(request) = request {
@@ -159,7 +142,7 @@ impl Exporter {
             self.checked(refused, |error| unsafe { request(self.raw, call, error) })?;
         }
         let Some(export) = self.table.raw.export_snapshot else {
-            return Err(Error::new(ErrorKind::Internal, "no export function"));
+            return Err(Blame::Exporter.of(Error::new(ErrorKind::Internal, "no export function")));
         };
         let done = snapshot.lend(|raw| {
             let sink = sink.lend();
@@ -169,76 +152,90 @@ impl Exporter {
                 export(self.raw, call, raw, sink, error)
             })
         });
-        // What the output said explains more than what the plugin made of it.
-        match sink.failed.take() {
-            Some(failed) => Err(failed.context(format_args!("plugin `{}`", self.name))),
-            None => done,
-        }
+        // What the sink said explains more than what the plugin made of it.
+        let Some(failed) = sink.failed.take() else { return done };
+        let blame = if self.is_poisoned() { Blame::Panic } else { failed.blame };
+        Err(blame.of(failed.error.context(format_args!("plugin `{}`", self.context.plugin))))
     }
 
     fn complete(
         &self,
         call: &tallyport_call,
-        done: &Result<(), Error>,
+        done: &Result<(), Failed>,
         bytes: u64,
-        duration: Duration,
+        start: Instant,
     ) {
         let complete = self.table.lifecycle.and_then(|lifecycle| lifecycle.on_export_complete);
         let Some(complete) = complete.filter(|_| !self.is_poisoned()) else { return };
+        let status =
+            done.as_ref().err().map_or(TALLYPORT_OK, |failed| failed.error.kind().status());
         let result = tallyport_export_result {
             struct_size: size_of::<tallyport_export_result>() as u32,
-            status: done.as_ref().err().map_or(TALLYPORT_OK, |error| error.kind().status()),
+            status,
             bytes,
-            duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+            duration_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
         };
         // SAFETY: the plugin's function on its own live exporter; both structs outlive the call.
         unsafe { complete(self.raw, call, &raw const result) };
     }
 
     /// Has the exporter deliver what it buffered.
-    pub(super) fn flush(&self) -> Result<(), Error> {
+    pub(super) fn flush(&self, control: &Control) -> Result<(), Failed> {
         let Some(flush) = self.table.raw.flush else { return Ok(()) };
         let _turn = self.take_turn()?;
-        let call = self.call(text(""));
+        let call = call(control, "");
         // SAFETY: the plugin's function on its own live exporter.
         self.checked("flush failed", |error| unsafe { flush(self.raw, &raw const call, error) })
     }
 
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Acquire)
+    /// Whether [`Exporter::cancel`] does anything.
+    pub(super) fn can_cancel(&self) -> bool {
+        self.table.raw.cancel.is_some()
     }
 
-    fn call(&self, format: tallyport_str) -> tallyport_call {
-        tallyport_call {
-            struct_size: size_of::<tallyport_call>() as u32,
-            flags: 0,
-            call_id: NEXT_CALL.fetch_add(1, Relaxed),
-            deadline_ns: 0,
-            host_data: ptr::null_mut(),
-            is_cancelled: Some(is_cancelled),
-            format,
-            traceparent: text(""),
+    /// Has running calls return early. Any thread, while a call runs.
+    pub(super) fn cancel(&self) {
+        if let Some(cancel) = self.table.raw.cancel {
+            // SAFETY: the plugin's function on its own live exporter, [any thread, during a call],
+            // which the caller sees to. Test: misbehaving_plugins_have_their_status.
+            unsafe { cancel(self.raw) };
         }
+    }
+
+    /// By when to have shut down when it is dropped, in nanoseconds of the plugin's clock.
+    pub(super) fn stop_by(&self, deadline_ns: u64) {
+        self.stop_by_ns.store(deadline_ns, Relaxed);
+    }
+
+    /// Calls that wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Acquire)
     }
 
     fn checked(
         &self,
         what: &str,
-        call: impl FnOnce(*mut tallyport_plugin_api::abi::tallyport_error) -> tallyport_status,
-    ) -> Result<(), Error> {
+        call: impl FnOnce(*mut tallyport_error) -> tallyport_status,
+    ) -> Result<(), Failed> {
         let mut error = ErrorSlot::default();
         let status = call(error.lend());
         if status == TALLYPORT_OK {
             return Ok(());
         }
-        if status == TALLYPORT_PANIC {
+        let blame = blame(status);
+        if blame == Blame::Panic {
             self.poisoned.store(true, Release);
         }
-        Err(error.into_error(&format!("plugin `{}`: {what}", self.name), status))
+        Err(blame
+            .of(error.into_error(&format!("plugin `{}`: {what}", self.context.plugin), status)))
     }
 
     /// Waits for the turn, unless this very thread has it: that would wait for ever.
-    fn take_turn(&self) -> Result<Option<Turn<'_>>, Error> {
+    fn take_turn(&self) -> Result<Option<Turn<'_>>, Failed> {
         self.check_poison()?;
         if self.table.is_concurrent() {
             return Ok(None);
@@ -246,10 +243,11 @@ impl Exporter {
         thread_local!(static HERE: u8 = const { 0 });
         let here = HERE.with(|here| ptr::from_ref(here).addr());
         if self.holder.load(Acquire) == here {
-            let message = format!("plugin `{}` is exporting on this very thread", self.name);
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
+            return Err(Blame::Caller.of(reentered(&self.context.plugin)));
         }
+        self.waiting.fetch_add(1, Relaxed);
         let guard = self.turn.lock();
+        self.waiting.fetch_sub(1, Relaxed);
         self.holder.store(here, Release);
         let turn = Turn { exporter: self, _guard: guard };
         // Whoever had the turn before may have panicked.
@@ -257,25 +255,58 @@ impl Exporter {
         Ok(Some(turn))
     }
 
-    fn check_poison(&self) -> Result<(), Error> {
+    fn check_poison(&self) -> Result<(), Failed> {
         if !self.is_poisoned() {
             return Ok(());
         }
-        let message = format!("plugin `{}` panicked before; replace it", self.name);
-        Err(Error::new(ErrorKind::Poisoned, message))
+        let message = format!("plugin `{}` panicked in an earlier call", self.context.plugin);
+        Err(Blame::Caller.of(Error::new(ErrorKind::Poisoned, message)))
+    }
+}
+
+/// The error of a call on an exporter from inside a call on it.
+pub(super) fn reentered(plugin: &str) -> Error {
+    let message = format!("plugin `{plugin}` is exporting on this very thread");
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+/// Who is to blame for a status that a plugin answered.
+fn blame(status: tallyport_status) -> Blame {
+    match status {
+        // The SDKs poison an instance by themselves where a call without a status panics.
+        TALLYPORT_PANIC | TALLYPORT_POISONED => Blame::Panic,
+        _ => Blame::Exporter,
+    }
+}
+
+fn call(control: &Control, format: &str) -> tallyport_call {
+    tallyport_call {
+        struct_size: size_of::<tallyport_call>() as u32,
+        flags: 0,
+        call_id: NEXT_CALL.fetch_add(1, Relaxed),
+        deadline_ns: control.deadline_ns,
+        host_data: ptr::from_ref(control).cast_mut().cast(),
+        is_cancelled: Some(is_cancelled),
+        format: text(format),
+        traceparent: text(""),
     }
 }
 
 impl Drop for Exporter {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // The copy of a forked child: locks and threads of its own are not there.
+            return;
+        }
         if let Some(shutdown) = self.table.raw.shutdown.filter(|_| !self.is_poisoned()) {
-            let call = self.call(text(""));
+            let control = Control::with_deadline(self.stop_by_ns.load(Relaxed));
+            let call = call(&control, "");
             // SAFETY: the plugin's function on its own exporter, which nobody else holds.
             let done = self.checked("shutdown failed", |error| unsafe {
                 shutdown(self.raw, &raw const call, error)
             });
-            if let Err(error) = done {
-                tracing::error!(plugin = self.name, "{error}");
+            if let Err(failed) = done {
+                self.context.say(TALLYPORT_LOG_ERROR, failed.error.to_string());
             }
         }
         if let Some(destroy) = self.table.raw.destroy {
@@ -290,11 +321,12 @@ mod tests {
     use std::{
         sync::{Barrier, atomic::AtomicU32},
         thread,
+        time::Duration,
     };
 
     use tallyport_plugin_api::abi::{
-        TALLYPORT_PLUGIN_ABI, tallyport_error, tallyport_format, tallyport_host,
-        tallyport_plugin_v1, tallyport_sink, tallyport_snapshot,
+        TALLYPORT_PLUGIN_ABI, tallyport_format, tallyport_host, tallyport_plugin_v1,
+        tallyport_sink, tallyport_snapshot, tallyport_str,
     };
 
     use super::*;
@@ -401,7 +433,12 @@ mod tests {
         };
         // SAFETY: a whole table; what it points to is read before this returns.
         let table = unsafe { Table::read(&raw const table, size_of_val(&table), "test") };
-        Exporter::create(Arc::new(table.unwrap()), "test", "").unwrap()
+        Exporter::create(Arc::new(table.unwrap()), Context::to_current_log("test"), "").unwrap()
+    }
+
+    fn run(exporter: &Exporter, snapshot: &Snapshot, out: Output<'_>) -> Result<u64, Failed> {
+        let export = Export { snapshot, format: "x" };
+        exporter.export(&export, out, u64::MAX, &Control::default())
     }
 
     fn snapshot() -> Snapshot {
@@ -415,7 +452,7 @@ mod tests {
         let mut kinds: Vec<_> = thread::scope(|scope| {
             let export = || {
                 barrier.wait();
-                exporter.export(&snapshot, "x", &mut |_| Ok(())).unwrap_err().kind()
+                run(&exporter, &snapshot, &mut |_| Ok(())).unwrap_err().error.kind()
             };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(export)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -429,12 +466,12 @@ mod tests {
     #[test]
     fn what_a_sink_lends_is_committed_once() {
         let mut written = Vec::new();
-        let done = exporter(commits_twice).export(&snapshot(), "x", &mut |bytes| {
+        let done = run(&exporter(commits_twice), &snapshot(), &mut |bytes| {
             assert!(!bytes.is_empty(), "an output is not called for nothing");
             written.extend_from_slice(bytes);
             Ok(())
         });
-        assert_eq!((done.unwrap().bytes, written.as_slice()), (2, &b"ab"[..]));
+        assert_eq!((done.unwrap(), written.as_slice()), (2, &b"ab"[..]));
     }
 
     /// A payload whose drop panics too.
@@ -462,8 +499,8 @@ mod tests {
 
     #[test]
     fn an_output_that_panics_twice_is_contained() {
-        let done =
-            exporter(writes).export(&snapshot(), "x", &mut |_| std::panic::panic_any(Grenade));
-        assert_eq!(done.unwrap_err().kind(), ErrorKind::Panic);
+        let mut grenade = |_: &[u8]| std::panic::panic_any(Grenade);
+        let failed = run(&exporter(writes), &snapshot(), &mut grenade).unwrap_err();
+        assert_eq!((failed.error.kind(), failed.blame), (ErrorKind::Panic, Blame::Caller));
     }
 }

@@ -1,25 +1,34 @@
 //! What the host lends to plugins: its services, an error to fill, a sink to write to.
 //!
 //! Plugins hand these pointers back, so every function checks them for NULL, bounds what it
-//! copies, and contains panics of the host's own callbacks. All objects live on the caller's side
-//! of the call that lends them.
+//! copies, and contains panics of the host's own callbacks. Error, sink and call lie on the stack of
+//! the thread that calls the plugin, which is not always the one that asked for the call: they live
+//! until the call really returns, however long its caller waits.
 
 use std::{
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
     slice,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 use tallyport_plugin_api::abi::{
-    TALLYPORT_INTERNAL, TALLYPORT_LOG_DEBUG, TALLYPORT_LOG_ERROR, TALLYPORT_LOG_INFO,
-    TALLYPORT_LOG_WARN, TALLYPORT_NULL_ARGUMENT, TALLYPORT_OK, TALLYPORT_PLUGIN_ABI,
+    TALLYPORT_INTERNAL, TALLYPORT_NULL_ARGUMENT, TALLYPORT_OK, TALLYPORT_PLUGIN_ABI,
     tallyport_call, tallyport_error, tallyport_host, tallyport_sink, tallyport_status,
     tallyport_str,
 };
 use tracing::Dispatch;
 
-use super::secrets::filtered;
+use super::{
+    run::{Blame, Failed, Mailbox, emit},
+    secrets::filtered,
+};
 use crate::model::{Error, ErrorKind};
 
 /// Longest text that is copied from a plugin; the rest is cut.
@@ -38,19 +47,40 @@ pub(crate) type Output<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) table: tallyport_host,
-    plugin: String,
-    dispatch: Dispatch,
+    /// Name under which the exporter is registered.
+    pub(super) plugin: String,
+    log: Log,
+}
+
+/// Where an exporter's log lines go.
+#[derive(Debug)]
+enum Log {
+    /// At once to where the engine logged when the exporter was made: the exporter may log from
+    /// threads of its own.
+    Engine(Dispatch),
+    /// To whoever calls it next.
+    Mailbox(Arc<Mailbox>),
 }
 
 impl Context {
+    /// Services of an exporter that runs on its callers' threads.
+    pub(super) fn to_current_log(plugin: &str) -> Arc<Self> {
+        Self::new(plugin, Log::Engine(tracing::dispatcher::get_default(Clone::clone)))
+    }
+
+    /// Services of an exporter that runs on a thread of ours.
+    pub(super) fn to_mailbox(plugin: &str, mailbox: Arc<Mailbox>) -> Arc<Self> {
+        Self::new(plugin, Log::Mailbox(mailbox))
+    }
+
     /// Shared, because the table points to its context, and so does the plugin.
-    pub(super) fn new(plugin: &str) -> Arc<Self> {
+    fn new(plugin: &str, log: Log) -> Arc<Self> {
         Arc::new_cyclic(|own: &Weak<Self>| Self {
             table: tallyport_host {
                 struct_size: size_of::<tallyport_host>() as u32,
                 abi: TALLYPORT_PLUGIN_ABI,
                 host_data: own.as_ptr().cast_mut().cast::<c_void>(),
-                log: Some(log),
+                log: Some(log_line),
                 error_set: Some(error_set),
                 error_detail: Some(error_detail),
                 sink_write: Some(sink_write),
@@ -60,9 +90,44 @@ impl Context {
                 get_service: Some(get_service),
             },
             plugin: plugin.to_owned(),
-            // Plugins may log from threads of their own: they log to where the engine logs.
-            dispatch: tracing::dispatcher::get_default(Clone::clone),
+            log,
         })
+    }
+
+    /// Logs a line about the exporter, or one of its own.
+    pub(super) fn say(&self, level: i32, line: String) {
+        match &self.log {
+            // A subscriber of the host that panics must not unwind into the plugin.
+            Log::Engine(dispatch) => {
+                let emit = || emit(&self.plugin, level, &line);
+                let _ = contained(|| tracing::dispatcher::with_default(dispatch, emit));
+            }
+            Log::Mailbox(mailbox) => mailbox.put(level, line),
+        }
+    }
+}
+
+/// How a running call is withdrawn, from any thread.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    cancelled: AtomicBool,
+    /// [`monotonic_ns`] by which to return; 0: none.
+    pub(super) deadline_ns: u64,
+}
+
+impl Control {
+    pub(super) fn with_deadline(deadline_ns: u64) -> Self {
+        Self { cancelled: AtomicBool::new(false), deadline_ns }
+    }
+
+    /// The plugin is told so when it asks.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Release);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let late = || self.deadline_ns != 0 && monotonic_ns() >= self.deadline_ns;
+        self.cancelled.load(Acquire) || late()
     }
 }
 
@@ -99,21 +164,23 @@ impl ErrorSlot {
     }
 }
 
-/// A sink during one export, on the thread that asked for it.
+/// A sink during one export, on the thread that runs it.
 pub(super) struct SinkSlot<'a> {
     out: Output<'a>,
+    /// Most bytes that it takes.
+    budget: u64,
     /// Bytes that reached the output.
     pub(super) written: u64,
     /// Why the output refused; nothing is written after that.
-    pub(super) failed: Option<Error>,
+    pub(super) failed: Option<Failed>,
     reserved: Vec<u8>,
     /// Bytes of `reserved` that the plugin may write to and commit; `None`: nothing is lent.
     lent: Option<usize>,
 }
 
 impl<'a> SinkSlot<'a> {
-    pub(super) fn new(out: Output<'a>) -> Self {
-        Self { out, written: 0, failed: None, reserved: Vec::new(), lent: None }
+    pub(super) fn new(out: Output<'a>, budget: u64) -> Self {
+        Self { out, budget, written: 0, failed: None, reserved: Vec::new(), lent: None }
     }
 
     pub(super) fn lend(&mut self) -> *mut tallyport_sink {
@@ -121,29 +188,47 @@ impl<'a> SinkSlot<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> tallyport_status {
-        if let Some(failed) = &self.failed {
-            return failed.kind().status();
+        if let Some(status) = self.refusal() {
+            return status;
         }
         if bytes.is_empty() {
             return TALLYPORT_OK;
         }
-        let out = &mut self.out;
-        let failed = match contained(|| out(bytes)) {
-            Some(Ok(())) => {
-                self.written += bytes.len() as u64;
-                return TALLYPORT_OK;
+        let failed = if bytes.len() as u64 > self.budget - self.written {
+            let message = format!("it wrote more than {} bytes (`max_output_bytes`)", self.budget);
+            Blame::Exporter.of(Error::new(ErrorKind::Limit, message))
+        } else {
+            let out = &mut self.out;
+            match contained(|| out(bytes)) {
+                Some(Ok(())) => {
+                    self.written += bytes.len() as u64;
+                    return TALLYPORT_OK;
+                }
+                Some(Err(error)) => Blame::Caller.of(error),
+                None => Blame::Caller.of(output_panicked()),
             }
-            Some(Err(error)) => error,
-            None => Error::new(ErrorKind::Panic, "the destination of an export panicked"),
         };
-        let status = failed.kind().status();
         self.failed = Some(failed);
-        status
+        self.refusal().unwrap_or(TALLYPORT_INTERNAL)
+    }
+
+    /// The status of a sink that takes nothing more. A plugin returns it as its own, so a panic of
+    /// the output's is not passed on: it would count as the plugin's.
+    fn refusal(&self) -> Option<tallyport_status> {
+        self.failed.as_ref().map(|failed| match failed.error.kind() {
+            ErrorKind::Panic | ErrorKind::Poisoned => ErrorKind::Cancelled.status(),
+            kind => kind.status(),
+        })
     }
 }
 
+/// What an output that panicked answers.
+pub(super) fn output_panicked() -> Error {
+    Error::new(ErrorKind::Panic, "the destination of an export panicked")
+}
+
 /// Runs code of the host's that must not unwind into a plugin; `None`: it panicked.
-fn contained<R>(body: impl FnOnce() -> R) -> Option<R> {
+pub(super) fn contained<R>(body: impl FnOnce() -> R) -> Option<R> {
     // A payload whose drop panics would unwind from here after all: it is forgotten.
     catch_unwind(AssertUnwindSafe(body)).map_err(std::mem::forget).ok()
 }
@@ -173,22 +258,11 @@ unsafe fn copy(text: tallyport_str) -> String {
     filtered(String::from_utf8_lossy(bytes).into_owned())
 }
 
-unsafe extern "C" fn log(host: *const tallyport_host, level: i32, message: tallyport_str) {
+unsafe extern "C" fn log_line(host: *const tallyport_host, level: i32, message: tallyport_str) {
     // SAFETY: the ABI: plugins pass the table that they were lent.
     let Some(context) = (unsafe { context(host) }) else { return };
     // SAFETY: the ABI.
-    let message = unsafe { copy(message) };
-    let plugin = context.plugin.as_str();
-    // A subscriber of the host that panics must not unwind into the plugin.
-    let _ = contained(|| {
-        tracing::dispatcher::with_default(&context.dispatch, || match level {
-            TALLYPORT_LOG_ERROR => tracing::error!(plugin, "{message}"),
-            TALLYPORT_LOG_WARN => tracing::warn!(plugin, "{message}"),
-            TALLYPORT_LOG_INFO => tracing::info!(plugin, "{message}"),
-            TALLYPORT_LOG_DEBUG => tracing::debug!(plugin, "{message}"),
-            _ => tracing::trace!(plugin, "{message}"),
-        });
-    });
+    context.say(level, unsafe { copy(message) });
 }
 
 unsafe extern "C" fn error_set(
@@ -256,8 +330,8 @@ unsafe extern "C" fn sink_reserve(
     let (Some(bytes), Some(len)) = (unsafe { bytes.as_mut() }, unsafe { len.as_mut() }) else {
         return TALLYPORT_NULL_ARGUMENT;
     };
-    if let Some(failed) = &slot.failed {
-        return failed.kind().status();
+    if let Some(status) = slot.refusal() {
+        return status;
     }
     if min_len > MAX_RESERVE_BYTES {
         return ErrorKind::Limit.status();
@@ -316,12 +390,14 @@ unsafe extern "C" fn get_service(
     std::ptr::null()
 }
 
-/// `tallyport_call.is_cancelled`: calls run on their caller's thread and are not withdrawn yet.
+/// `tallyport_call.is_cancelled`.
 pub(super) unsafe extern "C" fn is_cancelled(call: *const tallyport_call) -> i32 {
     // SAFETY: the ABI: plugins pass the call that they were lent.
-    match unsafe { call.as_ref() } {
-        Some(call) if call.deadline_ns != 0 => i32::from(monotonic_ns() >= call.deadline_ns),
-        Some(_) => 0,
+    let Some(call) = (unsafe { call.as_ref() }) else { return TALLYPORT_INTERNAL };
+    // SAFETY: every call has its `Control` there, which lives as long.
+    // Test: a_call_is_told_that_it_was_cancelled.
+    match unsafe { call.host_data.cast::<Control>().as_ref() } {
+        Some(control) => i32::from(control.is_cancelled()),
         None => TALLYPORT_INTERNAL,
     }
 }

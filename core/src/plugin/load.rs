@@ -24,7 +24,7 @@ use super::{
     pin::{PinnedLibrary, Sha256},
     policy::{Trust, open_pinned},
     probe::{self, Failed, Probe, ProbeJob},
-    stage::open_bytes,
+    stage::{is_other_version, note_path, open_bytes, staged_without},
     table::Table,
     verify::{FileInfo, read, refused, verify},
 };
@@ -52,6 +52,9 @@ pub struct Policy {
     pub probe_timeout: Duration,
     /// The helper program; `None`: it is looked for, see [`find_helper`].
     pub plugin_host: Option<PathBuf>,
+    /// Copies of files that this process may map: of pinned ones, and of what was reloaded. They are
+    /// never unmapped.
+    pub max_images: usize,
 }
 
 impl Default for Policy {
@@ -62,6 +65,7 @@ impl Default for Policy {
             probe: Probe::Never,
             probe_timeout: Duration::from_secs(10),
             plugin_host: None,
+            max_images: 64,
         }
     }
 }
@@ -79,13 +83,31 @@ pub struct Request<'a> {
     pub manifest: Option<&'a Manifest>,
     /// Comes before the policy's.
     pub probe: Option<Probe>,
+    /// What if the process has another version of the file loaded.
+    pub known: Known,
+}
+
+/// What becomes of a file of which the process has another version loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It is refused: by its path the system's loader would give the other one.
+    Refused,
+    /// It is loaded beside the other one, from a copy.
+    Beside,
 }
 
 impl<'a> Request<'a> {
     /// A file without a pin and without a manifest.
     #[must_use]
     pub fn new(path: &'a Path) -> Self {
-        Self { path, sha256: None, libraries: &[], manifest: None, probe: None }
+        Self {
+            path,
+            sha256: None,
+            libraries: &[],
+            manifest: None,
+            probe: None,
+            known: Known::Refused,
+        }
     }
 }
 
@@ -133,7 +155,13 @@ impl Loader {
         if probe != Probe::Never {
             self.probe(&checked, probe)?;
         }
-        let loaded = checked.load(self.host)?;
+        let beside = request.known == Known::Beside
+            && is_other_version(&checked.job.file, checked.job.sha256);
+        let copied = beside || checked.job.pinned;
+        if copied {
+            self.check_room(&checked)?;
+        }
+        let loaded = checked.load(self.host, copied)?;
         match request.manifest {
             Some(manifest) => loaded.can_what_the_manifest_says(manifest),
             None => Ok(loaded),
@@ -169,6 +197,21 @@ impl Loader {
             checked.is_what_the_manifest_says(manifest)?;
         }
         Ok(checked)
+    }
+
+    /// Checks that one more copy may be mapped.
+    fn check_room(&self, checked: &Checked) -> Result<(), Error> {
+        match staged_without(checked.job.sha256) {
+            Some(count) if count >= self.policy.max_images => {
+                let message = format!(
+                    "plugin file `{}`: {count} copies of plugin files are mapped, and they are never \
+                     unmapped (`loading.max_images`); restart the process to load further ones",
+                    checked.path.display()
+                );
+                Err(Error::new(ErrorKind::Limit, message).with_field("path"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Tries the file in the helper, unless these bytes were before.
@@ -231,10 +274,10 @@ impl Checked {
         Ok(())
     }
 
-    /// Has the system's loader open it, and negotiates.
-    fn load(self, host: Abi) -> Result<LoadedFile, Error> {
+    /// Has the system's loader open it, or a copy of the bytes, and negotiates.
+    fn load(self, host: Abi, copied: bool) -> Result<LoadedFile, Error> {
         let Self { path, bytes, info, job } = self;
-        let (library, code) = if job.pinned {
+        let (library, code) = if copied {
             load_needed(&path, &bytes, &job.libraries)?;
             open_bytes(&path, &bytes, job.sha256)?
         } else {
@@ -242,6 +285,9 @@ impl Checked {
         };
         let query = entry(&path, &library)?;
         same_as_checked(&path, query as *const libc::c_void, &bytes, code)?;
+        if !copied {
+            note_path(&job.file, job.sha256);
+        }
         // SAFETY: the entry point of a Tallyport plugin (its descriptor says so), with our ABI.
         // Test: plugin_defects_have_their_status.
         let set = unsafe { query(host.0) };
@@ -287,7 +333,8 @@ impl ProbeJob {
         }
         let info = verify(&path, &bytes, Abi::OURS)?;
         let checked = Checked { path, bytes, info, job: self };
-        checked.load(Abi::OURS)
+        let copied = checked.job.pinned;
+        checked.load(Abi::OURS, copied)
     }
 }
 

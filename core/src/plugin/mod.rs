@@ -4,8 +4,13 @@
 //! (what it is) → `verify` (bounds and descriptor, before any of its code runs) → `probe` (tried in
 //! a `helper` process) → `load` (dlopen by `image`, of a pinned file by `stage` and `needed`; entry,
 //! negotiation) → `table` (what the exporter says of itself) → `exporter` (one configured instance
-//! and its calls) → [`Plugins`] (found by name and format, counted). Linked-in exporters enter at
-//! `table`. It knows no format, no configuration file, no destination.
+//! and its calls) → `run` (who calls it, for how long, what follows a failure) → [`Plugins`] (found by
+//! name and format, counted). Linked-in exporters enter at `table`. It knows no format, no
+//! configuration file, no destination.
+//!
+//! **Another way to run an exporter** (a helper process, say) is a `run::Source`, which makes
+//! `run::Backend`s, and takes the place of a [`Table`] where exporters are registered: see
+//! `run/mod.rs`. Nothing above it changes.
 
 mod elf;
 mod exporter;
@@ -21,6 +26,7 @@ mod policy;
 mod probe;
 mod registry;
 mod resolve;
+mod run;
 mod secrets;
 mod stage;
 mod table;
@@ -30,7 +36,7 @@ pub use exporter::Outcome;
 pub use helper::{
     HELPER_NAME, check_helper, drop_inherited, enter_helper, find_helper, litter_stack,
 };
-pub use load::{LoadedFile, Loader, Policy, Request, load_file};
+pub use load::{Known, LoadedFile, Loader, Policy, Request, load_file};
 pub use manifest::{MANIFEST_SUFFIX, Manifest, platform};
 pub use pin::{PinnedLibrary, Sha256};
 pub use policy::Trust;
@@ -38,6 +44,8 @@ pub use probe::{PROBE_LINE, Probe, ProbeJob};
 pub use registry::{Plugin, PluginInfo, Plugins, Statistics};
 pub use resolve::{Discovered, Folder, Found, PATH_VARIABLE, SearchPath};
 pub(crate) use resolve::{is_manifest, manifest_beside};
+pub use run::{About, Health, LOG_TARGET, Limits, Outcome};
+pub(crate) use run::{Runtime, Source};
 pub(crate) use secrets::{filtered, remember};
 pub use table::{Format, Table};
 pub use verify::{FileInfo, inspect_file};

@@ -43,8 +43,9 @@ mod tests {
         engine::Engine,
         model::{Error, ErrorKind},
         plugin::{
-            exporter::Exporter,
             load::{LoadedFile, load_for},
+            run::{Export, Limits, Runtime, Source, Wanted},
+            table::Table,
         },
     };
 
@@ -74,14 +75,18 @@ mod tests {
 
     fn exports(file: &LoadedFile) -> Vec<String> {
         let snapshot = Engine::builder().build().unwrap().snapshot().unwrap();
-        let text = |table| {
-            let exporter = Exporter::create(Arc::clone(table), "versions", "").unwrap();
+        let export = Export { snapshot: &snapshot, format: "versions" };
+        let (limits, runtime) = (Limits::default(), Runtime::default());
+        let zombies = &runtime.zombies;
+        let wanted = Wanted { name: "versions", options: "", limits: &limits, zombies };
+        let text = |table: &Arc<Table>| {
+            let exporter = Arc::clone(table).start(&wanted).unwrap();
             let mut bytes = Vec::new();
             let mut out = |more: &[u8]| {
                 bytes.extend_from_slice(more);
                 Ok(())
             };
-            let _ = exporter.export(&snapshot, "versions", &mut out).unwrap();
+            let _ = exporter.export(&export, &mut out).unwrap();
             String::from_utf8(bytes).unwrap()
         };
         file.tables.iter().map(text).collect()

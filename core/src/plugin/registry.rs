@@ -6,9 +6,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+
 use super::{
-    exporter::{Exporter, Outcome},
     host::Output,
+    run::{Health, Limits, Outcome, Runner, Runtime, Source},
     table::{Format, Table},
 };
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Plugin {
     name: String,
-    exporter: Exporter,
+    runner: Runner,
     statistics: registry::Statistics,
 }
 
@@ -60,24 +62,37 @@ pub struct PluginInfo {
     pub formats: Vec<Format>,
     /// File, or "linked in".
     pub origin: String,
-    /// Whether a panic made it unusable.
-    pub poisoned: bool,
+    /// Whether it is called, and if not, why.
+    pub health: Health,
+    /// Calls that wait for their turn.
+    pub queue_length: usize,
+    /// Calls that never returned and were given up; each keeps a thread.
+    pub zombies: usize,
 }
 
 /// The exporters of an engine. Any thread.
 #[derive(Debug)]
 pub struct Plugins {
     registry: Registry<Plugin>,
+    runtime: Runtime,
+    /// Held while gauges are set, so that none is set for an exporter that is gone.
+    observing: Mutex<()>,
 }
 
 /// Most exporters of an engine.
 const MAX_PLUGINS: usize = 1024;
 
 impl Plugin {
-    fn create(name: &str, table: Arc<Table>, options: &str) -> Result<Arc<Self>, Error> {
-        let exporter = Exporter::create(table, name, options)?;
+    fn create(
+        name: &str,
+        source: Arc<dyn Source>,
+        options: &str,
+        limits: &Limits,
+        runtime: &Runtime,
+    ) -> Result<Arc<Self>, Error> {
+        let runner = Runner::start(name, source, options, limits.clone(), runtime.clone())?;
         let statistics = registry::Statistics::default();
-        Ok(Arc::new(Self { name: name.to_owned(), exporter, statistics }))
+        Ok(Arc::new(Self { name: name.to_owned(), runner, statistics }))
     }
 
     /// The name that it is registered under.
@@ -89,31 +104,35 @@ impl Plugin {
     /// What it is.
     #[must_use]
     pub fn info(&self) -> PluginInfo {
-        let table = &self.exporter.table;
+        let about = self.runner.about().clone();
         PluginInfo {
             name: self.name.clone(),
-            id: table.id.clone(),
-            version: table.version.clone(),
-            vendor: table.vendor.clone(),
-            description: table.description.clone(),
-            formats: table.formats.clone(),
-            origin: table.origin.clone(),
-            poisoned: self.exporter.is_poisoned(),
+            id: about.id,
+            version: about.version,
+            vendor: about.vendor,
+            description: about.description,
+            formats: about.formats,
+            origin: about.origin,
+            health: self.runner.health(),
+            queue_length: self.runner.queue_length(),
+            zombies: self.runner.zombies(),
         }
     }
 
-    /// Writes `snapshot` to `out` on this thread; `format` `None` means the default one.
+    /// Writes `snapshot` to `out`, which is called on this thread; `format` `None` means the
+    /// default one.
     ///
     /// # Errors
-    /// Unsupported for another's format; what the plugin or `out` answered.
+    /// Unsupported for another's format; what the plugin or `out` answered; Timeout, Limit or
+    /// Unavailable by its [`Limits`], Poisoned after a panic.
     pub fn export(
         &self,
         snapshot: &Snapshot,
         format: Option<&str>,
         out: Output<'_>,
     ) -> Result<Outcome, Error> {
-        let default = self.exporter.table.formats.first().map_or("", |format| &format.name);
-        let done = self.exporter.export(snapshot, format.unwrap_or(default), out);
+        let default = self.runner.about().formats.first().map_or("", |format| &format.name);
+        let done = self.runner.export(snapshot, format.unwrap_or(default), out);
         match &done {
             Ok(outcome) => self.statistics.succeeded(outcome.duration, outcome.bytes),
             Err(error) => {
@@ -139,7 +158,7 @@ impl Plugin {
     }
 
     fn writes(&self, format: &str) -> bool {
-        self.exporter.table.formats.iter().any(|known| known.name == format)
+        self.runner.about().formats.iter().any(|known| known.name == format)
     }
 }
 
@@ -153,11 +172,11 @@ impl Entry for Plugin {
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
-        let table = &self.exporter.table;
+        let about = self.runner.about();
         let mut details = vec![
-            ("id", table.id.clone()),
-            ("version", table.version.clone()),
-            ("origin", table.origin.clone()),
+            ("id", about.id.clone()),
+            ("version", about.version.clone()),
+            ("origin", about.origin.clone()),
         ];
         details.extend(self.summary().map(|formats| ("formats", formats)));
         details
@@ -166,7 +185,7 @@ impl Entry for Plugin {
     /// Its formats.
     fn summary(&self) -> Option<String> {
         let formats: Vec<_> =
-            self.exporter.table.formats.iter().map(|format| format.name.as_str()).collect();
+            self.runner.about().formats.iter().map(|format| format.name.as_str()).collect();
         Some(formats.join(", "))
     }
 }
@@ -174,15 +193,18 @@ impl Entry for Plugin {
 impl Default for Plugins {
     /// Exporters whose changes nobody is told of.
     fn default() -> Self {
-        Self::new(&Bus::default())
+        Self::new(&Bus::default(), Runtime::default())
     }
 }
 
 impl Plugins {
     /// No exporters yet; changes are published on `bus`.
-    #[must_use]
-    pub fn new(bus: &Bus) -> Self {
-        Self { registry: Registry::new("plugin", MAX_PLUGINS, bus.watch(&PLUGIN)) }
+    pub(crate) fn new(bus: &Bus, runtime: Runtime) -> Self {
+        Self {
+            registry: Registry::new("plugin", MAX_PLUGINS, bus.watch(&PLUGIN)),
+            runtime,
+            observing: Mutex::new(()),
+        }
     }
 
     /// Makes an exporter from `options` (a JSON object, or empty) and registers it.
@@ -202,18 +224,29 @@ impl Plugins {
         named: Vec<(String, Arc<Table>)>,
         options: &str,
     ) -> Result<(), Error> {
+        let sources = named.into_iter().map(|(name, table)| (name, table as Arc<dyn Source>));
+        self.register_sources(sources.collect(), options, &Limits::default()).map(drop)
+    }
+
+    /// As [`Plugins::register_all`] for whatever makes exporters.
+    pub(crate) fn register_sources(
+        &self,
+        named: Vec<(String, Arc<dyn Source>)>,
+        options: &str,
+        limits: &Limits,
+    ) -> Result<Vec<Arc<Plugin>>, Error> {
         // Asked before any is made, and again when they are.
         self.registry.admit(&named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())?;
         let mut made = Vec::new();
-        for (name, table) in named {
-            made.push(self.create(&name, table, options)?);
+        for (name, source) in named {
+            made.push(self.create(&name, source, options, limits)?);
         }
         let names: Vec<String> = made.iter().map(|plugin| plugin.name.clone()).collect();
-        self.registry.register(made)?;
+        self.registry.register(made.clone())?;
         for name in names {
             tracing::info!(plugin = name, "registered");
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Makes an exporter and puts it in the place of the one of that name; it keeps serving until
@@ -222,15 +255,27 @@ impl Plugins {
     /// # Errors
     /// NotFound when nothing has that name; what the plugin's `create` answered.
     pub fn replace(&self, name: &str, table: Arc<Table>, options: &str) -> Result<(), Error> {
+        self.replace_source(name, table, options, &Limits::default()).map(drop)
+    }
+
+    /// As [`Plugins::replace`] for whatever makes exporters.
+    pub(crate) fn replace_source(
+        &self,
+        name: &str,
+        source: Arc<dyn Source>,
+        options: &str,
+        limits: &Limits,
+    ) -> Result<Arc<Plugin>, Error> {
         if self.by_name(name).is_none() {
-            let error = self.registry.unknown("plugin", name);
+            let error = self.unknown(name);
             self.refused(name, &error);
             return Err(error);
         }
-        let old = self.registry.replace(self.create(name, table, options)?)?;
+        let new = self.create(name, source, options, limits)?;
+        let old = self.registry.replace(Arc::clone(&new))?;
         tracing::info!(plugin = name, "replaced");
         drop(old);
-        Ok(())
+        Ok(new)
     }
 
     /// Takes an exporter out. It is shut down here, or by the last export that still runs.
@@ -239,14 +284,28 @@ impl Plugins {
     /// NotFound when nothing has that name.
     pub fn unregister(&self, name: &str) -> Result<(), Error> {
         let old = self.registry.unregister(name)?;
+        let observing = self.observing.lock();
+        old.runner.forget();
+        drop(observing);
         tracing::info!(plugin = name, "unregistered");
         drop(old);
         Ok(())
     }
 
+    /// Brings what the metrics say of the exporters up to date.
+    pub(crate) fn observe(&self) {
+        let _observing = self.observing.lock();
+        self.registry.list().iter().for_each(|plugin| plugin.runner.observe());
+    }
+
     /// Takes every exporter out, in the reverse order of registration.
     pub fn clear(&self) {
         self.registry.clear();
+    }
+
+    /// The error for a name that nothing has.
+    pub(crate) fn unknown(&self, name: &str) -> Error {
+        self.registry.unknown("plugin", name)
     }
 
     /// Tells that a plugin was refused before it came here: its file, or its options.
@@ -301,11 +360,18 @@ impl Plugins {
     /// The first failure; all are asked.
     pub fn flush(&self) -> Result<(), Error> {
         let failures: Vec<Error> =
-            self.registry.list().iter().filter_map(|p| p.exporter.flush().err()).collect();
+            self.registry.list().iter().filter_map(|p| p.runner.flush().err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn create(&self, name: &str, table: Arc<Table>, options: &str) -> Result<Arc<Plugin>, Error> {
-        Plugin::create(name, table, options).inspect_err(|error| self.refused(name, error))
+    fn create(
+        &self,
+        name: &str,
+        source: Arc<dyn Source>,
+        options: &str,
+        limits: &Limits,
+    ) -> Result<Arc<Plugin>, Error> {
+        Plugin::create(name, source, options, limits, &self.runtime)
+            .inspect_err(|error| self.refused(name, error))
     }
 }

@@ -38,8 +38,12 @@ const MAX_SHOWN: usize = 60;
 const PRIVATE_FOLDERS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// The process's staged images. The one place that knows which descriptors are plugins.
-static STAGED: Mutex<Staged> =
-    Mutex::new(Staged { next: FIRST_DESCRIPTOR, names: BTreeMap::new(), images: BTreeMap::new() });
+static STAGED: Mutex<Staged> = Mutex::new(Staged {
+    next: FIRST_DESCRIPTOR,
+    names: BTreeMap::new(),
+    images: BTreeMap::new(),
+    paths: BTreeMap::new(),
+});
 
 struct Staged {
     /// No plugin had this descriptor, nor one above it.
@@ -48,6 +52,25 @@ struct Staged {
     names: BTreeMap<Sha256, PathBuf>,
     /// What an image holds, by the address of its link map.
     images: BTreeMap<usize, Sha256>,
+    /// What files held that were opened by their path: the system's loader gives the same image for
+    /// that path ever after.
+    paths: BTreeMap<PathBuf, Sha256>,
+}
+
+/// Notes what a file held that the system's loader opened by its path.
+pub(super) fn note_path(path: &Path, sha256: Sha256) {
+    STAGED.lock().paths.entry(path.to_owned()).or_insert(sha256);
+}
+
+/// Whether the system's loader has another version under this path.
+pub(super) fn is_other_version(path: &Path, sha256: Sha256) -> bool {
+    STAGED.lock().paths.get(path).is_some_and(|known| *known != sha256)
+}
+
+/// How many files are staged, if this one is not: one more would be mapped for it.
+pub(super) fn staged_without(sha256: Sha256) -> Option<usize> {
+    let staged = STAGED.lock();
+    (!staged.names.contains_key(&sha256)).then_some(staged.names.len())
 }
 
 /// A file that holds the bytes, until it is dropped.

@@ -11,7 +11,10 @@ use tallyport_plugin_api::{
     text,
 };
 
-use super::negotiate::Abi;
+use super::{
+    negotiate::Abi,
+    run::{About, Backend, Direct, Failed, Source, Wanted, Worker},
+};
 use crate::model::{Error, ErrorKind};
 
 /// Most exporters of one file, and most formats of one exporter.
@@ -253,6 +256,26 @@ impl Table {
     #[must_use]
     pub fn is_concurrent(&self) -> bool {
         self.raw.caps & TALLYPORT_CAP_CONCURRENT != 0
+    }
+}
+
+impl Source for Table {
+    fn about(&self) -> About {
+        About {
+            id: self.id.clone(),
+            version: self.version.clone(),
+            vendor: self.vendor.clone(),
+            description: self.description.clone(),
+            formats: self.formats.clone(),
+            origin: self.origin.clone(),
+        }
+    }
+
+    fn start(self: Arc<Self>, wanted: &Wanted<'_>) -> Result<Arc<dyn Backend>, Failed> {
+        Ok(match wanted.limits.deadline {
+            Some(deadline) => Arc::new(Worker::start(self, wanted, deadline)?),
+            None => Arc::new(Direct::start(self, wanted)?),
+        })
     }
 }
 

@@ -17,12 +17,14 @@
 
 mod read;
 mod rules;
+mod run;
 #[cfg(test)]
 mod tests;
 mod types;
 
 pub use self::{
     read::Source,
+    run::RunConfig,
     types::{
         CellsConfig, Config, ConfigVersion, HistogramConfig, LibraryConfig, Limits, LoadingConfig,
         LogConfig, LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig,

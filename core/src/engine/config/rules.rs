@@ -41,6 +41,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
             let message = format!("a plugin's name {NAME_RULE}");
             violations.push(Violation::new(table.clone(), ViolationKind::NotAllowed, message));
         }
+        plugin.run.check(&table, &mut violations);
         let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
         let exporter = plugin.exporter.as_ref().map(String::as_bytes);
         for (key, text) in [("path", path), ("exporter", exporter)] {

@@ -368,11 +368,13 @@ fn every_default_equals_the_one_in_the_schema() {
     assert_eq!(compare(&schema, actual.clone()), 7);
     let definitions = &schema["$defs"];
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 5);
+    assert_eq!(compare(&definitions["RecordingConfig"], actual["recording"].clone()), 2);
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);
-    assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 5);
+    assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 6);
     assert_eq!(compare(&definitions["LogConfig"], actual["log"].clone()), 1);
     let plugin = serde_json::to_value(PluginConfig::default()).unwrap();
-    assert_eq!(compare(&definitions["PluginConfig"], plugin), 8);
+    assert_eq!(compare(&definitions["PluginConfig"], plugin.clone()), 9);
+    assert_eq!(compare(&definitions["RunConfig"], plugin["run"].clone()), 10);
     let schema = Schema::compile(&schema).expect("the own schema compiles");
     assert_eq!(schema.check(&actual), []);
 }

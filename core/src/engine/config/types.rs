@@ -14,7 +14,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Source;
+use super::{RunConfig, Source};
 use crate::{
     metrics::{self, DEFAULT_BOUNDS},
     plugin,
@@ -167,11 +167,19 @@ impl From<&Limits> for metrics::Limits {
 }
 
 /// How values are recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordingConfig {
     /// Where counters and histograms keep their values.
     pub cells: CellsConfig,
+    /// Whether what exporters do is recorded too, as `tallyport_plugin_*`.
+    pub self_metrics: bool,
+}
+
+impl Default for RecordingConfig {
+    fn default() -> Self {
+        Self { cells: CellsConfig::default(), self_metrics: true }
+    }
 }
 
 /// Where counters and histograms keep their values.
@@ -268,6 +276,9 @@ pub struct LoadingConfig {
     /// beside the library and where it was installed.
     #[schemars(length(min = 1))]
     pub plugin_host: Option<PathBuf>,
+    /// Copies of plugin files that the process may map: of pinned ones, and of those that were
+    /// reloaded. They are never unmapped.
+    pub max_images: usize,
 }
 
 impl Default for LoadingConfig {
@@ -278,6 +289,7 @@ impl Default for LoadingConfig {
             probe: ProbeConfig::default(),
             probe_timeout_ms: 10_000,
             plugin_host: None,
+            max_images: plugin::Policy::default().max_images,
         }
     }
 }
@@ -292,6 +304,7 @@ impl Config {
             probe: loading.probe.into(),
             probe_timeout: Duration::from_millis(loading.probe_timeout_ms),
             plugin_host: loading.plugin_host.as_ref().map(|path| self.base_dir.join(path)),
+            max_images: loading.max_images,
         }
     }
 }
@@ -346,6 +359,8 @@ pub struct PluginConfig {
     pub libraries: BTreeMap<String, LibraryConfig>,
     /// When its file is tried in the helper program first. Absent: as `loading.probe` says.
     pub probe: Option<ProbeConfig>,
+    /// How it is called, and what happens after it failed.
+    pub run: RunConfig,
     /// What the exporter is told, as JSON; its own schema says what is allowed.
     pub options: Map<String, Value>,
     /// The line of the plugin's table in the file; 0: filled in by code.
@@ -374,6 +389,7 @@ impl Default for PluginConfig {
             sha256: None,
             libraries: BTreeMap::new(),
             probe: None,
+            run: RunConfig::default(),
             options: Map::new(),
             line: 0,
         }

@@ -7,10 +7,12 @@ mod cpus;
 mod flags;
 mod mapping;
 mod process;
+mod signals;
 mod thread;
 
 pub(crate) use cpus::possible_cpus;
 pub(crate) use flags::{fill_new_memory, reset_direction};
 pub(crate) use mapping::Mapping;
 pub(crate) use process::{close_inherited, effective_user, is_secure_execution};
+pub(crate) use signals::SignalsBlocked;
 pub(crate) use thread::this_thread;

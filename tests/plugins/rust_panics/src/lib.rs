@@ -1,29 +1,81 @@
-//! Panics in export; the SDK contains it and poisons the exporter.
+//! Panics where its option says, by default in export; the SDK contains it.
 
-use tallyport_plugin_api::{Call, Error, Exporter, Host, Info, Sink, Snapshot, format};
+use std::time::Duration;
 
-struct Panics;
+use tallyport_plugin_api::{
+    Call, Error, Exporter, Host, Info, Sink, Snapshot, abi::TALLYPORT_CANCELLED, format,
+};
+
+#[derive(Clone, serde::Deserialize)]
+struct Options {
+    panic_in: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { panic_in: "export".to_owned() }
+    }
+}
+
+struct Panics(Options);
+
+impl Options {
+    #[expect(clippy::panic, reason = "the defect under test")]
+    fn enter(&self, place: &str) {
+        if self.panic_in == place {
+            panic!("on purpose in {place}")
+        }
+    }
+}
 
 impl Exporter for Panics {
-    type Options = ();
+    type Options = Options;
 
     const INFO: Info = Info {
         formats: &[format("panics", "text/plain; charset=utf-8")],
         ..Info::new("com.example.rust-panics", "1.0.0")
     };
 
-    fn create(_host: Host, _options: ()) -> Result<Self, Error> {
-        Ok(Self)
+    fn create(_host: Host, options: Options) -> Result<Self, Error> {
+        options.enter("create");
+        Ok(Self(options))
     }
 
-    #[expect(clippy::panic, reason = "the defect under test")]
     fn export(
         &self,
-        _call: &Call<'_>,
+        call: &Call<'_>,
         _snapshot: &Snapshot<'_>,
-        _sink: &mut Sink<'_>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
-        panic!("on purpose")
+        self.0.enter("export");
+        // Only what is cancelled can panic in cancel.
+        if self.0.panic_in == "cancel" {
+            while !call.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            return Err(Error::new(TALLYPORT_CANCELLED, "as told"));
+        }
+        sink.write(b"fine\n")
+    }
+
+    fn flush(&self, _: &Call<'_>) -> Result<(), Error> {
+        self.0.enter("flush");
+        Ok(())
+    }
+
+    fn cancel(&self) {
+        self.0.enter("cancel");
+    }
+
+    fn shutdown(&self, _: &Call<'_>) -> Result<(), Error> {
+        self.0.enter("shutdown");
+        Ok(())
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        self.0.enter("destroy");
     }
 }
 

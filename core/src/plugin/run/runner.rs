@@ -1,0 +1,307 @@
+//! A registered exporter at work: rules before a call, a backend for it, notes after it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    About, Backend, Blame, Export, Failed, Health, Limits, Source, Wanted, Zombies,
+    health::{Pass, Refused, Rules},
+    meter::{Meter, Seen},
+};
+use crate::{
+    metrics::Metrics,
+    model::{Clock, Error, ErrorKind, SystemClock},
+    plugin::host::Output,
+    snapshot::Snapshot,
+};
+
+/// What one successful export did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Name of the exporter.
+    pub exporter: String,
+    /// Format that was written.
+    pub format: String,
+    /// Media type of the format.
+    pub content_type: String,
+    /// Series in the snapshot.
+    pub series: u64,
+    /// Bytes written to the output.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// What the exporters of an engine share.
+#[derive(Debug, Clone)]
+pub(crate) struct Runtime {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where exporters are counted; `None`: nowhere.
+    pub(crate) metrics: Option<Arc<Metrics>>,
+    pub(crate) zombies: Arc<Zombies>,
+}
+
+impl Runtime {
+    pub(crate) fn new(clock: Arc<dyn Clock>, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { clock, metrics, zombies: Arc::default() }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock::default()), None)
+    }
+}
+
+/// An exporter with its limits and its health. Any thread.
+#[derive(Debug)]
+pub(in crate::plugin) struct Runner {
+    name: String,
+    about: About,
+    source: Arc<dyn Source>,
+    options: String,
+    limits: Limits,
+    runtime: Runtime,
+    meter: Meter,
+    state: Mutex<State>,
+    /// Held while an instance is made, so that no two are.
+    starting: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    rules: Rules,
+    backend: Option<Live>,
+}
+
+/// An instance, and the process that made it: a forked child makes its own.
+#[derive(Debug, Clone)]
+struct Live {
+    backend: Arc<dyn Backend>,
+    process: u32,
+}
+
+/// A call that was let through: it is settled when it is dropped, as one that showed nothing unless
+/// it was told otherwise.
+struct Admitted<'a> {
+    runner: &'a Runner,
+    pass: Pass,
+    /// What the call ran on; `None`: it could not be made.
+    on: Option<Arc<dyn Backend>>,
+    ended: Result<(), Blame>,
+}
+
+impl Runner {
+    /// Makes the first instance.
+    ///
+    /// # Errors
+    /// What [`Source::start`] answers.
+    pub(in crate::plugin) fn start(
+        name: &str,
+        source: Arc<dyn Source>,
+        options: &str,
+        limits: Limits,
+        runtime: Runtime,
+    ) -> Result<Self, Error> {
+        let wanted = Wanted { name, options, limits: &limits, zombies: &runtime.zombies };
+        let backend = Arc::clone(&source).start(&wanted).map_err(|failed| failed.error)?;
+        let live = Live { backend, process: std::process::id() };
+        Ok(Self {
+            name: name.to_owned(),
+            about: source.about(),
+            source,
+            options: options.to_owned(),
+            limits,
+            meter: Meter::new(name, runtime.metrics.clone()),
+            runtime,
+            state: Mutex::new(State { rules: Rules::new(), backend: Some(live) }),
+            starting: Mutex::new(()),
+        })
+    }
+
+    /// What the exporter says of itself.
+    pub(in crate::plugin) fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Whether it is called, and if not, why.
+    pub(in crate::plugin) fn health(&self) -> Health {
+        self.state.lock().rules.health()
+    }
+
+    /// Calls of it that hang and were given up.
+    pub(in crate::plugin) fn zombies(&self) -> usize {
+        self.runtime.zombies.of(&self.name)
+    }
+
+    /// Calls that wait for their turn.
+    pub(in crate::plugin) fn queue_length(&self) -> usize {
+        let live = self.state.lock().backend.clone();
+        live.map_or(0, |live| live.backend.queue_length())
+    }
+
+    /// Writes a snapshot in a format of the exporter to `out`, which is called on this thread.
+    pub(in crate::plugin) fn export(
+        &self,
+        snapshot: &Snapshot,
+        format: &str,
+        out: Output<'_>,
+    ) -> Result<Outcome, Error> {
+        let known = self.about.formats.iter().find(|known| known.name == format);
+        let Some(format) = known else {
+            let message = format!("exporter `{}` does not write `{format}`", self.name);
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("format"));
+        };
+        let admitted = self.admit().inspect_err(|refused| self.meter.refused(refused))?;
+        let start = Instant::now();
+        let export = Export { snapshot, format: &format.name };
+        let done = admitted.run(Ok(()), |backend| backend.export(&export, out));
+        let duration = start.elapsed();
+        self.meter.made(done.as_ref().copied(), duration);
+        let bytes = done?;
+        Ok(Outcome {
+            exporter: self.name.clone(),
+            format: format.name.clone(),
+            content_type: format.content_type.clone(),
+            series: snapshot.series_count(),
+            bytes,
+            duration,
+        })
+    }
+
+    /// Has the exporter deliver what it buffered.
+    pub(in crate::plugin) fn flush(&self) -> Result<(), Error> {
+        // An exporter without a flush always succeeds in it: that says nothing about its health.
+        self.admit()?.run(Err(Blame::Caller), |backend| backend.flush())
+    }
+
+    /// Brings what the metrics say of it up to date.
+    pub(in crate::plugin) fn observe(&self) {
+        self.meter.observe(|| Seen {
+            health: self.health(),
+            queue_length: self.queue_length(),
+            zombies: self.zombies(),
+        });
+    }
+
+    /// Takes what the metrics say of it now out; what they counted stays.
+    pub(in crate::plugin) fn forget(&self) {
+        self.meter.forget();
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, Error> {
+        let now = self.runtime.clock.monotonic();
+        let mut state = self.state.lock();
+        let pass = state.rules.pass(now);
+        let failures = state.rules.failures();
+        drop(state);
+        let pass = pass.map_err(|refused| self.refused(refused, failures))?;
+        Ok(Admitted { runner: self, pass, on: None, ended: Err(Blame::Caller) })
+    }
+
+    fn refused(&self, refused: Refused, failures: u32) -> Error {
+        let Refused { health, wait } = refused;
+        let name = &self.name;
+        let (kind, why) = match health {
+            Health::GivenUp => {
+                let message = format!(
+                    "plugin `{name}` panicked, also after it was made anew {} times; replace or \
+                     reload it",
+                    self.limits.max_restarts
+                );
+                return Error::new(ErrorKind::Poisoned, message);
+            }
+            Health::Poisoned => (ErrorKind::Poisoned, "panicked in an earlier call".to_owned()),
+            _ if failures > 0 => {
+                (ErrorKind::Unavailable, format!("failed {failures} times in a row"))
+            }
+            _ => (ErrorKind::Unavailable, "did not return from an earlier call".to_owned()),
+        };
+        let message = if wait.is_zero() {
+            format!("plugin `{name}` {why}; another call is trying it again")
+        } else {
+            format!("plugin `{name}` {why}; it is tried again in {wait:.1?}")
+        };
+        Error::new(kind, message)
+    }
+
+    /// The live instance, made if there is none.
+    fn backend(&self) -> Result<Arc<dyn Backend>, Failed> {
+        if let Some(backend) = self.live() {
+            return Ok(backend);
+        }
+        let _only = self.starting.lock();
+        if let Some(backend) = self.live() {
+            return Ok(backend);
+        }
+        let wanted = Wanted {
+            name: &self.name,
+            options: &self.options,
+            limits: &self.limits,
+            zombies: &self.runtime.zombies,
+        };
+        let backend = Arc::clone(&self.source).start(&wanted)?;
+        let live = Live { backend: Arc::clone(&backend), process: std::process::id() };
+        let inherited = self.state.lock().backend.replace(live);
+        // What a forked child inherited is leaked: its threads and locks are not there.
+        std::mem::forget(inherited);
+        tracing::info!(plugin = self.name, "made anew");
+        Ok(backend)
+    }
+
+    fn live(&self) -> Option<Arc<dyn Backend>> {
+        let state = self.state.lock();
+        let live = state.backend.as_ref().filter(|live| live.process == std::process::id());
+        live.map(|live| Arc::clone(&live.backend))
+    }
+
+    fn settle(&self, pass: Pass, on: Option<&Arc<dyn Backend>>, ended: Result<(), Blame>) {
+        let now = self.runtime.clock.monotonic();
+        let mut state = self.state.lock();
+        let same = |live: &Live| on.is_some_and(|on| Arc::ptr_eq(on, &live.backend));
+        let current = state.backend.as_ref().is_some_and(same);
+        // What an instance did that was replaced meanwhile says nothing about this one.
+        let ended = if current || on.is_none() { ended } else { ended.and(Err(Blame::Caller)) };
+        let before = state.rules.health();
+        state.rules.settle(pass, ended, &self.limits, now);
+        let after = state.rules.health();
+        let useless = matches!(ended, Err(Blame::Panic | Blame::Lost)) && current;
+        let useless = if useless { state.backend.take() } else { None };
+        drop(state);
+        // Shuts the instance down, unless other calls still run on it.
+        drop(useless);
+        if before != after && !matches!((before, after), (Health::HalfOpen, Health::Open)) {
+            tracing::warn!(plugin = self.name, "is {after} now, was {before}");
+        }
+    }
+}
+
+impl Admitted<'_> {
+    /// Makes the call; `success` is what its success says.
+    fn run<R>(
+        mut self,
+        success: Result<(), Blame>,
+        body: impl FnOnce(&dyn Backend) -> Result<R, Failed>,
+    ) -> Result<R, Error> {
+        let done = self.backend().and_then(|backend| body(&*backend));
+        self.ended = done.as_ref().map_or_else(|failed| Err(failed.blame), |_| success);
+        drop(self);
+        done.map_err(|failed| failed.error)
+    }
+
+    fn backend(&mut self) -> Result<Arc<dyn Backend>, Failed> {
+        let backend = self.runner.backend()?;
+        self.on = Some(Arc::clone(&backend));
+        Ok(backend)
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.runner.settle(self.pass, self.on.as_ref(), self.ended);
+    }
+}
