@@ -4,6 +4,7 @@
 //! export.
 //! It starts no thread; everything runs on the caller's. Formats and C types are above it.
 
+mod choice;
 pub mod config;
 mod exports;
 mod plugins;
