@@ -26,7 +26,7 @@ pub fn engine(cells: CellsConfig) -> Result<Engine, String> {
             max_series_per_family: 2_000_000,
             max_cell_bytes: 1 << 32,
         },
-        recording: RecordingConfig { cells },
+        recording: RecordingConfig { cells, ..RecordingConfig::default() },
         ..Config::default()
     };
     Engine::builder().config(config).linked(&EXPORTERS).build().map_err(|e| e.to_string())
