@@ -49,6 +49,15 @@ pub fn loadable_exporters() -> Result<PathBuf, String> {
     Ok(folder.join("libtallyport_builtin_exporters_loadable.so"))
 }
 
+/// The helper program that runs isolated plugins.
+///
+/// # Errors
+/// That it does not build.
+pub fn plugin_host() -> Result<PathBuf, String> {
+    let folder = cargo("../Cargo.toml", &target()?.join("shipped"), &["tallyport-cli"])?;
+    Ok(folder.join("tallyport-plugin-host"))
+}
+
 /// The plugin that only walks.
 ///
 /// # Errors

@@ -90,6 +90,9 @@ pub const TARGETS: &[Target] = &[
     at_most("load", "engine ready without plugins", OURS, 5.0, None),
     at_most("load", "engine ready without plugins", "Tallyport, dlopen + engine, C ABI", 5.0, None),
     at_most("load", "libtallyport.so", "Tallyport, stripped", 4.0, None),
+    at_most("isolation", "prometheus: in a helper process ÷ in this one", OURS, 2.0, None),
+    at_most("isolation", "json: in a helper process ÷ in this one", OURS, 2.0, None),
+    at_most("isolation", "csv: in a helper process ÷ in this one", OURS, 2.0, None),
     at_most("overhead", "10 µs of work, 1 counter and 1 histogram", OURS, 1.0, None),
 ];
 

@@ -44,7 +44,8 @@ static const tallyport_format good_format = {TALLYPORT_STR_INIT("good"),
 
 #define GOOD_HEAD(plugin_id)                                                                       \
     .struct_size = sizeof(tallyport_plugin_v1), .abi = TALLYPORT_PLUGIN_ABI,                       \
-    .caps = TALLYPORT_CAP_WRITES_SINK, .id = TALLYPORT_STR_INIT(plugin_id),                        \
+    .caps = TALLYPORT_CAP_WRITES_SINK | TALLYPORT_CAP_OUT_OF_PROC,                                 \
+    .id = TALLYPORT_STR_INIT(plugin_id),                                                           \
     .version = TALLYPORT_STR_INIT("1.0.0"), .formats = &good_format, .format_count = 1,            \
     .signals = TALLYPORT_SIGNAL_METRICS
 

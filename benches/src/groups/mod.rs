@@ -4,6 +4,7 @@ pub mod counter;
 pub mod counter_c;
 pub mod encode;
 pub mod histogram;
+pub mod isolation;
 pub mod load;
 pub mod lookup;
 pub mod lookup_limit;
@@ -42,6 +43,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "memory", about: "resident bytes per series", run: memory::run },
     Group { name: "snapshot", about: "1M series, also beside writers", run: snapshot::run },
     Group { name: "load", about: "start-up, plugin boundary, size", run: load::run },
+    Group { name: "isolation", about: "the cost of a helper process", run: isolation::run },
     Group { name: "overhead", about: "a share of a program's time", run: overhead::run },
 ];
 

@@ -27,7 +27,7 @@ pub fn engine(cells: CellsConfig) -> Result<Engine, String> {
             max_cell_bytes: 1 << 32,
             ..Limits::default()
         },
-        recording: RecordingConfig { cells },
+        recording: RecordingConfig { cells, ..RecordingConfig::default() },
         ..Config::default()
     };
     Engine::builder().config(config).linked(&EXPORTERS).build().map_err(|e| e.to_string())

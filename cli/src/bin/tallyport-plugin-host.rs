@@ -1,6 +1,7 @@
 //! The helper program: runs plugin code that must not take a host down with it.
 //!
-//! `probe` loads a file and runs an empty export, and says on stdout how far it came; hosts start
+//! `serve` runs an exporter for a host with `isolation = "process"`, over a socket that the host
+//! made. `probe` loads a file and runs an empty export, and says on stdout how far it came; hosts start
 //! it (`loading.probe`), people do not.
 
 #![forbid(unsafe_code)]
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
     let verb = args.next();
     match verb.as_ref().and_then(|verb| verb.to_str()) {
         Some("probe") => probe(args),
+        #[cfg(target_os = "linux")]
+        Some("serve") => serve(),
         Some("--version" | "-V") => {
             let version = format!("{HELPER_NAME} {}\n", env!("CARGO_PKG_VERSION"));
             io::stdout()
@@ -49,6 +52,17 @@ fn usage() -> ExitCode {
     );
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(USAGE)
+}
+
+#[cfg(target_os = "linux")]
+fn serve() -> ExitCode {
+    match tallyport_core::plugin::serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = io::stderr().write_all(format!("{HELPER_NAME} serve {error}\n").as_bytes());
+            ExitCode::from(USAGE)
+        }
+    }
 }
 
 fn probe(args: impl Iterator<Item = OsString>) -> ExitCode {

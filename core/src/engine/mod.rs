@@ -3,6 +3,7 @@
 //! It owns metrics, snapshots, events and plugins, and brings them together: record → snapshot →
 //! export. It starts no thread; everything runs on the caller's. Formats and C types are above it.
 
+mod choice;
 pub mod config;
 mod exports;
 mod plugins;

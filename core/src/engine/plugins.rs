@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Inner, LoadFailure,
-    config::{ConfigErrors, PluginConfig},
+    choice::{Choice, Found, isolated},
+    config::{ConfigErrors, IsolationConfig, PluginConfig},
     secrets::expand,
     source::PluginFile,
 };
@@ -21,7 +22,7 @@ use crate::{
         Error, ErrorKind,
         schema::{Schema, Violation},
     },
-    plugin::{self, Known, Limits, Plugin, Table, filtered},
+    plugin::{Known, Limits, Plugin, Table, filtered},
 };
 
 /// Whether a name must be free or must be in use.
@@ -70,11 +71,10 @@ pub(super) fn load(
 ) -> Result<Vec<String>, Error> {
     let Chosen { named: chosen, options, origin } = choose(inner, name, plugin, Known::Refused)
         .inspect_err(|error| inner.plugins.refused(name, error))?;
-    let ids: Vec<_> = chosen.iter().map(|(_, table)| table.id.clone()).collect();
+    let ids: Vec<_> = chosen.iter().map(|(_, choice)| choice.id.clone()).collect();
     let limits = Limits::from(&plugin.run);
     let names: Vec<_> = chosen.iter().map(|(name, _)| name.clone()).collect();
-    let chosen = chosen.into_iter().map(|(name, table)| (name, table as Arc<dyn plugin::Source>));
-    let chosen: Vec<_> = chosen.collect();
+    let chosen: Vec<_> = chosen.into_iter().map(|(name, choice)| (name, choice.source)).collect();
     let made = match mode {
         Mode::Register => inner.plugins.register_sources(chosen, &options, &limits)?,
         Mode::Replace => match <[_; 1]>::try_from(chosen) {
@@ -142,9 +142,9 @@ pub(super) fn reload(inner: &Inner, name: &str) -> Result<(), Error> {
     };
     let latest = choose(inner, &searched, &entry, Known::Beside);
     let chosen = latest.inspect_err(|error| inner.plugins.refused(name, error))?;
-    for (_, table) in chosen.named {
+    for (_, choice) in chosen.named {
         let limits = Limits::from(&entry.run);
-        let made = inner.plugins.replace_source(name, table, &chosen.options, &limits)?;
+        let made = inner.plugins.replace_source(name, choice.source, &chosen.options, &limits)?;
         let plugin = Arc::downgrade(&made);
         let file = FromFile { name: searched.clone(), entry: entry.clone(), plugin };
         inner.files.lock().insert(name.to_owned(), file);
@@ -153,7 +153,7 @@ pub(super) fn reload(inner: &Inner, name: &str) -> Result<(), Error> {
 }
 
 /// Exporters, with the names to register them under.
-type Named = Vec<(String, Arc<Table>)>;
+type Named = Vec<(String, Choice)>;
 
 /// What a plugin entry means.
 struct Chosen {
@@ -167,12 +167,19 @@ struct Chosen {
 fn choose(inner: &Inner, name: &str, plugin: &PluginConfig, known: Known) -> Result<Chosen, Error> {
     let (named, origin) = match source(inner, name, plugin)? {
         Source::File(file) => (from_file(inner, name, plugin, &file, known)?, Origin::File),
-        Source::Linked(table) => (vec![(name.to_owned(), table)], Origin::Program),
+        Source::Linked(_) if plugin.isolation == IsolationConfig::Process => {
+            let message = format!(
+                "plugin `{name}`: `isolation = \"process\"` needs a file, and this exporter is \
+                 linked in: name one with `path`"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("isolation"));
+        }
+        Source::Linked(table) => (vec![(name.to_owned(), table.into())], Origin::Program),
     };
     // Several exporters have no options.
     let mut options = "{}".to_owned();
-    for (_, table) in &named {
-        options = checked_options(inner, name, table, plugin)?;
+    for (_, choice) in &named {
+        options = checked_options(inner, name, choice, plugin)?;
     }
     Ok(Chosen { named, options, origin })
 }
@@ -206,32 +213,32 @@ fn from_file(
     source: &PluginFile,
     known: Known,
 ) -> Result<Named, Error> {
-    let path = source.path();
-    let file = source.load_as(&inner.loader, known)?;
-    let ids = || file.tables.iter().map(|table| table.id.as_str()).collect::<Vec<_>>().join(", ");
-    if let Some(wanted) = &plugin.exporter {
-        let found = file.tables.iter().find(|table| table.id == *wanted).ok_or_else(|| {
-            let message = format!(
-                "plugin file `{}` has no exporter `{wanted}`; it has {}",
-                path.display(),
-                ids()
-            );
-            Error::new(ErrorKind::NotFound, message).with_field("exporter")
-        })?;
-        return Ok(vec![(name.to_owned(), Arc::clone(found))]);
+    let path = source.path().display();
+    let (choices, ids): Found = match plugin.isolation {
+        IsolationConfig::None => {
+            let file = source.load_as(&inner.loader, known)?;
+            let ids: Vec<_> = file.tables.iter().map(|table| table.id.clone()).collect();
+            let wanted = file.tables.into_iter().filter(|table| plugin.wants(&table.id));
+            (wanted.map(Choice::from).collect(), ids)
+        }
+        IsolationConfig::Process => isolated(&inner.loader, name, plugin, source)?,
+    };
+    let ids = ids.join(", ");
+    if let (Some(wanted), []) = (&plugin.exporter, &*choices) {
+        let message = format!("plugin file `{path}` has no exporter `{wanted}`; it has {ids}");
+        return Err(Error::new(ErrorKind::NotFound, message).with_field("exporter"));
     }
-    if let [only] = &*file.tables {
-        return Ok(vec![(name.to_owned(), Arc::clone(only))]);
+    if let [_] = &*choices {
+        return Ok(choices.into_iter().map(|choice| (name.to_owned(), choice)).collect());
     }
     if !plugin.options.is_empty() {
         let message = format!(
-            "plugin file `{}` has several exporters ({}): name one with `exporter` to give options",
-            path.display(),
-            ids()
+            "plugin file `{path}` has several exporters ({ids}): name one with `exporter` to give \
+             options"
         );
         return Err(Error::new(ErrorKind::Config, message).with_field("exporter"));
     }
-    Ok(file.tables.iter().map(|table| (table.id.clone(), Arc::clone(table))).collect())
+    Ok(choices.into_iter().map(|choice| (choice.id.clone(), choice)).collect())
 }
 
 fn linked(inner: &Inner, name: &str, plugin: &PluginConfig) -> Result<Arc<Table>, Error> {
@@ -254,7 +261,8 @@ pub(super) fn register(
     options: Map<String, Value>,
 ) -> Result<(), Error> {
     let plugin = PluginConfig { options, ..PluginConfig::default() };
-    let options = checked_options(inner, name, &table, &plugin)
+    let choice = Choice::from(Arc::clone(&table));
+    let options = checked_options(inner, name, &choice, &plugin)
         .inspect_err(|error| inner.plugins.refused(name, error))?;
     inner.plugins.register(name, table, &options)
 }
@@ -263,7 +271,7 @@ pub(super) fn register(
 fn checked_options(
     inner: &Inner,
     name: &str,
-    table: &Table,
+    choice: &Choice,
     plugin: &PluginConfig,
 ) -> Result<String, Error> {
     let wrong = |violations: Vec<Violation>| -> Error {
@@ -281,12 +289,12 @@ fn checked_options(
         }
     };
     let (base_dir, trust) = (&inner.config.base_dir, &inner.loader.policy().trust);
-    let schema = table.options_schema.as_ref();
+    let schema = choice.options_schema.as_ref();
     let options = expand(&plugin.options, schema, base_dir, trust).map_err(wrong)?;
     let options = Value::Object(options);
     let Some(schema) = schema else { return Ok(options.to_string()) };
     let (schema, passed_over) = Schema::compile_foreign(schema).map_err(|error| {
-        let error = error.context(format_args!("plugin `{}`: its options schema", table.id));
+        let error = error.context(format_args!("plugin `{}`: its options schema", choice.id));
         error.with_kind(ErrorKind::PluginAbi)
     })?;
     for place in passed_over {

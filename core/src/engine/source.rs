@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, PluginConfig};
+#[cfg(target_os = "linux")]
+use crate::plugin::{ProbeJob, can_what_the_manifest_says};
 use crate::{
     model::{Error, ErrorKind},
     plugin::{
@@ -114,6 +116,28 @@ impl PluginFile {
     /// As [`PluginFile::load`], with what becomes of it when another version is loaded.
     pub(super) fn load_as(&self, loader: &Loader, known: Known) -> Result<LoadedFile, Error> {
         loader.load(&self.request(known))
+    }
+
+    /// Checks it, and finds the helper process's program that loads it instead.
+    ///
+    /// # Errors
+    /// As [`Loader::check`]; PluginRefused without a helper.
+    #[cfg(target_os = "linux")]
+    pub(super) fn for_helper(&self, loader: &Loader) -> Result<(PathBuf, ProbeJob), Error> {
+        loader.for_helper(&self.request(Known::Refused))
+    }
+
+    /// Whether what a helper found in it (ids and capabilities) can what its manifest says.
+    ///
+    /// # Errors
+    /// PluginAbi, naming the exporter that cannot.
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_capabilities<'a>(
+        &self,
+        exporters: impl Iterator<Item = (&'a str, u64)>,
+    ) -> Result<(), Error> {
+        let manifest = self.manifest.as_ref();
+        manifest.map_or(Ok(()), |said| can_what_the_manifest_says(&self.path, exporters, said))
     }
 
     fn request(&self, known: Known) -> Request<'_> {

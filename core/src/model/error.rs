@@ -165,6 +165,13 @@ impl Error {
         self
     }
 
+    /// Gives the operating system's number, of an error that comes from another process.
+    #[must_use]
+    pub(crate) fn with_os_error(mut self, number: Option<i32>) -> Self {
+        self.0.os_error = number;
+        self
+    }
+
     /// The same error under another kind.
     #[must_use]
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {

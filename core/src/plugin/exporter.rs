@@ -119,11 +119,29 @@ impl Exporter {
         budget: u64,
         control: &Control,
     ) -> Result<u64, Failed> {
+        self.export_and_settle(export, out, &mut || Ok(()), budget, control)
+    }
+
+    /// As [`Exporter::export`] to an output that takes bytes before they are where they belong:
+    /// `settle` says how that ended, and the exporter is told of the end after it.
+    pub(super) fn export_and_settle(
+        &self,
+        export: &Export<'_>,
+        out: Output<'_>,
+        settle: &mut dyn FnMut() -> Result<(), Error>,
+        budget: u64,
+        control: &Control,
+    ) -> Result<u64, Failed> {
         let _turn = self.take_turn()?;
         let start = Instant::now();
         let call = call(control, export.format);
         let mut sink = SinkSlot::new(out, budget);
-        let done = self.run(&call, export.snapshot, &mut sink);
+        let mut done = self.run(&call, export.snapshot, &mut sink);
+        if let Err(error) = settle()
+            && done.is_ok()
+        {
+            done = Err(Blame::Caller.of(error));
+        }
         self.complete(&call, &done, sink.written, start);
         done.map(|()| sink.written)
     }

@@ -29,6 +29,17 @@ const INSTALLED: &str = match option_env!("TALLYPORT_PLUGIN_HOST") {
     None => "/usr/libexec/tallyport/tallyport-plugin-host",
 };
 
+/// What a helper process may use that runs an exporter; what is `None` is the host's own limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HelperLimits {
+    /// Bytes of address space: of code, stacks, the snapshot and all that is allocated.
+    pub address_space_bytes: Option<u64>,
+    /// Seconds of CPU time of one call.
+    pub cpu_seconds: Option<u64>,
+    /// Descriptors that are open at the same time.
+    pub open_files: Option<u64>,
+}
+
 /// Finds the helper.
 ///
 /// `configured` is `loading.plugin_host`: nothing else is looked at then.

@@ -176,6 +176,20 @@ impl Loader {
         self.checked(request).map(|checked| checked.info)
     }
 
+    /// Checks a plugin file that a helper is to load, and finds the helper.
+    ///
+    /// # Errors
+    /// As [`Loader::check`]; PluginRefused without a helper.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn for_helper(&self, request: &Request<'_>) -> Result<(PathBuf, ProbeJob), Error> {
+        let Checked { path, job, .. } = self.checked(request)?;
+        let helper = find_helper(self.policy.plugin_host.as_deref(), &self.policy.trust);
+        let helper = helper.map_err(|error| {
+            refused(&path, format!("it cannot run in another process: {error}"))
+        })?;
+        Ok((helper, job))
+    }
+
     fn checked(&self, request: &Request<'_>) -> Result<Checked, Error> {
         // Absolute, because dlopen searches elsewhere for a name without a slash.
         let path = std::path::absolute(request.path).map_err(|e| refused(request.path, e))?;
@@ -306,15 +320,9 @@ impl Checked {
 
 impl LoadedFile {
     fn can_what_the_manifest_says(self, manifest: &Manifest) -> Result<Self, Error> {
-        let lacks =
-            |table: &&Arc<Table>| table.caps & manifest.capabilities != manifest.capabilities;
-        let Some(table) = self.tables.iter().find(lacks) else { return Ok(self) };
-        let reason = format!(
-            "its exporter `{}` lacks a capability that its manifest `{}` names",
-            table.id,
-            manifest.path.display()
-        );
-        Err(refused(&self.path, reason).with_kind(ErrorKind::PluginAbi))
+        let capabilities = self.tables.iter().map(|table| (table.id.as_str(), table.caps));
+        can_what_the_manifest_says(&self.path, capabilities, manifest)?;
+        Ok(self)
     }
 }
 
@@ -336,6 +344,21 @@ impl ProbeJob {
         let copied = checked.job.pinned;
         checked.load(Abi::OURS, copied)
     }
+}
+
+/// Whether each exporter of a file (its id and its capabilities) can what the manifest says.
+pub(crate) fn can_what_the_manifest_says<'a>(
+    file: &Path,
+    mut exporters: impl Iterator<Item = (&'a str, u64)>,
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    let lacking = exporters.find(|(_, caps)| caps & manifest.capabilities != manifest.capabilities);
+    let Some((id, _)) = lacking else { return Ok(()) };
+    let reason = format!(
+        "its exporter `{id}` lacks a capability that its manifest `{}` names",
+        manifest.path.display()
+    );
+    Err(refused(file, reason).with_kind(ErrorKind::PluginAbi))
 }
 
 /// Verifies and loads a plugin file with the default [`Policy`], and negotiates with it.

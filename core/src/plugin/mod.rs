@@ -17,6 +17,8 @@ mod exporter;
 mod helper;
 mod host;
 mod image;
+#[cfg(target_os = "linux")]
+mod isolation;
 mod load;
 mod manifest;
 mod needed;
@@ -32,10 +34,16 @@ mod stage;
 mod table;
 mod verify;
 
-pub use exporter::Outcome;
 pub use helper::{
-    HELPER_NAME, check_helper, drop_inherited, enter_helper, find_helper, litter_stack,
+    HELPER_NAME, HelperLimits, check_helper, drop_inherited, enter_helper, find_helper,
+    litter_stack,
 };
+#[cfg(target_os = "linux")]
+pub use isolation::serve;
+#[cfg(target_os = "linux")]
+pub(crate) use isolation::{Launch, RemoteFile};
+#[cfg(target_os = "linux")]
+pub(crate) use load::can_what_the_manifest_says;
 pub use load::{Known, LoadedFile, Loader, Policy, Request, load_file};
 pub use manifest::{MANIFEST_SUFFIX, Manifest, platform};
 pub use pin::{PinnedLibrary, Sha256};

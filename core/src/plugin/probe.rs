@@ -62,7 +62,8 @@ pub struct ProbeJob {
 const PINNED: &str = "pinned";
 
 impl ProbeJob {
-    fn to_args(&self) -> Vec<OsString> {
+    /// What a helper reads with [`ProbeJob::from_args`].
+    pub(super) fn to_args(&self) -> Vec<OsString> {
         let how = if self.pinned { PINNED } else { "in-place" };
         let mut args = vec![how.into(), self.sha256.to_string().into(), self.file.clone().into()];
         for PinnedLibrary { name, path, sha256 } in &self.libraries {

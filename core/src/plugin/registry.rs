@@ -68,6 +68,8 @@ pub struct PluginInfo {
     pub queue_length: usize,
     /// Calls that never returned and were given up; each keeps a thread.
     pub zombies: usize,
+    /// The helper process that it runs in, with `isolation = "process"` and while one runs.
+    pub process: Option<u32>,
 }
 
 /// The exporters of an engine. Any thread.
@@ -116,6 +118,7 @@ impl Plugin {
             health: self.runner.health(),
             queue_length: self.runner.queue_length(),
             zombies: self.runner.zombies(),
+            process: self.runner.process(),
         }
     }
 

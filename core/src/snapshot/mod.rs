@@ -10,6 +10,7 @@ mod schema;
 mod values;
 
 pub use file::{MAX_FILE_BYTES, load, save};
+pub(crate) use memory::Block;
 pub use memory::Snapshot;
 
 use std::sync::{

@@ -15,6 +15,7 @@
 //! [`Schema`](crate::model::schema::Schema) and `rules.rs` (what a schema cannot say) →
 //! [`Config`], or [`ConfigErrors`].
 
+mod isolation;
 mod read;
 mod rules;
 mod run;
@@ -23,6 +24,7 @@ mod tests;
 mod types;
 
 pub use self::{
+    isolation::{HelperConfig, IsolationConfig},
     read::Source,
     run::RunConfig,
     types::{

@@ -1,7 +1,7 @@
 //! What a schema cannot say: the rules that hold for a configuration from a file and from code.
 
 use super::{
-    Config, LoadingConfig, MAX_SERIES, PluginConfig,
+    Config, LoadingConfig, MAX_SERIES, PluginConfig, isolation,
     types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
@@ -42,6 +42,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
             violations.push(Violation::new(table.clone(), ViolationKind::NotAllowed, message));
         }
         plugin.run.check(&table, &mut violations);
+        isolation::check(plugin, &table, &mut violations);
         let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
         let exporter = plugin.exporter.as_ref().map(String::as_bytes);
         for (key, text) in [("path", path), ("exporter", exporter)] {

@@ -14,7 +14,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{RunConfig, Source};
+use super::{HelperConfig, IsolationConfig, RunConfig, Source};
 use crate::{
     metrics::{self, DEFAULT_BOUNDS},
     plugin,
@@ -359,6 +359,10 @@ pub struct PluginConfig {
     pub libraries: BTreeMap<String, LibraryConfig>,
     /// When its file is tried in the helper program first. Absent: as `loading.probe` says.
     pub probe: Option<ProbeConfig>,
+    /// Where its code runs.
+    pub isolation: IsolationConfig,
+    /// What its helper process may use, with `isolation = "process"`.
+    pub helper: HelperConfig,
     /// How it is called, and what happens after it failed.
     pub run: RunConfig,
     /// What the exporter is told, as JSON; its own schema says what is allowed.
@@ -389,6 +393,8 @@ impl Default for PluginConfig {
             sha256: None,
             libraries: BTreeMap::new(),
             probe: None,
+            isolation: IsolationConfig::default(),
+            helper: HelperConfig::default(),
             run: RunConfig::default(),
             options: Map::new(),
             line: 0,
@@ -397,6 +403,11 @@ impl Default for PluginConfig {
 }
 
 impl PluginConfig {
+    /// Whether an exporter of its file is meant.
+    pub(crate) fn wants(&self, id: &str) -> bool {
+        self.exporter.as_ref().is_none_or(|wanted| wanted == id)
+    }
+
     /// The shared library's path, from the folder that relative paths start from.
     #[must_use]
     pub fn file(&self, base_dir: &Path) -> Option<PathBuf> {

@@ -96,6 +96,11 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Calls that wait for their turn.
     fn queue_length(&self) -> usize;
+
+    /// The helper process that it runs in; `None`: it runs in this one.
+    fn process(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// What is exported.

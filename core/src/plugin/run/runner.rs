@@ -144,6 +144,11 @@ impl Runner {
         live.map_or(0, |live| live.backend.queue_length())
     }
 
+    /// The helper process that it runs in.
+    pub(in crate::plugin) fn process(&self) -> Option<u32> {
+        self.live()?.process()
+    }
+
     /// Writes a snapshot in a format of the exporter to `out`, which is called on this thread.
     pub(in crate::plugin) fn export(
         &self,
