@@ -119,3 +119,8 @@ pub fn cargo_artifact(package: &str, file: &str) -> PathBuf {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The Rust blocks of the vendor's guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PLUGINS.md")]
+struct VendorsGuide;
