@@ -181,6 +181,7 @@ fn the_doctor_tells_every_step_of_a_good_file_with_its_time() {
         "resolve",
         "owner",
         "verify",
+        "hash",
         "needs",
         "run path",
         "system",

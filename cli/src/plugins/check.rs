@@ -73,6 +73,8 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CaseArgs {
     file: PathBuf,
+    // An id may begin with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     exporter: String,
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     case: String,

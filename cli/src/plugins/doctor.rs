@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
-use tallyport_core::plugin::{Trust, inspect_file};
+use tallyport_core::plugin::{Sha256, Trust, inspect_file};
 use tallyport_kit::{Check, probe};
 
 use super::{check, links::Links};
@@ -213,6 +213,11 @@ fn before_code(file: &Path, steps: &mut Steps) -> bool {
             steps.push("verify", start, Verdict::Refused, error.to_string(), None);
             return false;
         }
+    }
+    let start = Instant::now();
+    if let Ok(bytes) = fs::read(file) {
+        let text = format!("sha256 {} of {} bytes", Sha256::of(&bytes), bytes.len());
+        steps.push("hash", start, Verdict::Ok, text, None);
     }
     if env::consts::OS == "linux" {
         linked(file, steps);
