@@ -316,7 +316,8 @@ typedef struct tallyport_sink tallyport_sink;
 /**
  * What the host does for a plugin. Valid from `create` until `destroy` returned.
  *
- * Every function takes this table as its first argument. [thread-safe]
+ * Every function takes this table as its first argument. Up to `sink_write` all of them are there
+ * in every host; what follows may lie past `struct_size` (TALLYPORT_HAS) or be NULL. [thread-safe]
  */
 typedef struct tallyport_host {
     /** Size of this struct as the host was built. */
@@ -365,7 +366,10 @@ typedef struct tallyport_host {
     const void *(*get_service)(const struct tallyport_host *host, tallyport_str id);
 } tallyport_host;
 
-/** What belongs to one call. Borrowed until the call returns. */
+/**
+ * What belongs to one call. Borrowed until the call returns. Up to `format` it is there in every
+ * host; what follows may lie past `struct_size`.
+ */
 typedef struct tallyport_call {
     /** Size of this struct as the host was built. */
     uint32_t struct_size;

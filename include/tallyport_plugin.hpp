@@ -81,14 +81,17 @@ class call {
 public:
     explicit call(const tallyport_call *raw) : raw_(raw) {
         if (raw == nullptr) throw error(TALLYPORT_NULL_ARGUMENT, "the call is NULL");
-        if (!TALLYPORT_HAS(raw, tallyport_call, traceparent))
+        if (!TALLYPORT_HAS(raw, tallyport_call, format))
             throw error(TALLYPORT_PLUGIN_ABI_MISMATCH, "struct_size of the call is too small");
     }
 
     /** The format to write, one of `about().formats`; "" outside exports. */
     std::string_view format() const noexcept { return detail::view(raw_->format); }
     /** W3C trace context of the caller, or "". */
-    std::string_view traceparent() const noexcept { return detail::view(raw_->traceparent); }
+    std::string_view traceparent() const noexcept {
+        return TALLYPORT_HAS(raw_, tallyport_call, traceparent) ? detail::view(raw_->traceparent)
+                                                                : std::string_view();
+    }
     /** Number of the call, unique in the host process. */
     uint64_t id() const noexcept { return raw_->call_id; }
     /** Monotonic nanoseconds (`host::mono_ns`) by which to return; 0: no deadline. */

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     console::printable,
+    descriptors,
     exit::{Exit, Failure},
 };
 
@@ -24,6 +25,9 @@ pub(crate) enum Report {
 
 /// Stdout without a buffer: whatever fails, fails where it is written.
 pub(crate) fn stdout() -> io::Result<File> {
+    if descriptors::stdout_was_closed() {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
     io::stdout().as_fd().try_clone_to_owned().map(File::from)
 }
 

@@ -129,3 +129,18 @@ fn a_full_disk_leaves_the_old_file() {
     assert_eq!(place.read("out"), "old");
     assert_eq!(place.names(), ["app.snap", "out", "tallyport.toml"]);
 }
+
+#[test]
+fn a_closed_stdout_is_an_error() {
+    let place = Place::new();
+    for words in ["plugins list", "export --from app.snap --format json", "config schema", "--help"]
+    {
+        let run = place.shell(&format!("tallyport {words} >&-"));
+        run.exits(10).says(&["stdout: ", "Bad file descriptor"]);
+        place.shell(&format!("tallyport {words} > /dev/null")).exits(0);
+        // Open for reading and writing, as a daemon has it.
+        place.shell(&format!("tallyport {words} 1<> /dev/null")).exits(0);
+    }
+    // Who asks for a file needs no stdout.
+    place.shell("tallyport export --from app.snap --format json --output a.json >&-").exits(0);
+}

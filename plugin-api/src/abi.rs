@@ -122,7 +122,8 @@ pub const TALLYPORT_LOG_TRACE: i32 = 5;
 
 /// What the host does for a plugin. Valid from `create` until `destroy` returned.
 ///
-/// Every function takes this table as its first argument. [thread-safe]
+/// Every function takes this table as its first argument. Up to `sink_write` all of them are there
+/// in every host; what follows may lie past `struct_size` (TALLYPORT_HAS) or be NULL. [thread-safe]
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tallyport_host {
@@ -190,7 +191,8 @@ pub struct tallyport_host {
     >,
 }
 
-/// What belongs to one call. Borrowed until the call returns.
+/// What belongs to one call. Borrowed until the call returns. Up to `format` it is there in every
+/// host; what follows may lie past `struct_size`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tallyport_call {

@@ -124,3 +124,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/EVENTS.md")]
 struct Events;
+
+/// The Rust blocks of the vendor's guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PLUGINS.md")]
+struct VendorsGuide;

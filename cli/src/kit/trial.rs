@@ -127,7 +127,12 @@ impl<'a> Trial<'a> {
         snapshot: &Lent,
         ask: Ask,
     ) -> Result<Exported, Stop> {
-        instance.export(format, snapshot, ask).map_err(Stop::Broken)
+        let done = instance.export(format, snapshot, ask).map_err(Stop::Broken)?;
+        if done.sink.flooded {
+            let text = format!("an export in `{format}` goes on after {}", done.sink.bytes.len());
+            return Stop::fail(format!("{text} bytes, far more than the snapshot is worth"));
+        }
+        Ok(done)
     }
 
     /// Exports and expects OK; the bytes.

@@ -73,6 +73,8 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CaseArgs {
     file: PathBuf,
+    // An id may begin with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     exporter: String,
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     case: String,
@@ -146,15 +148,21 @@ fn split(what: &Path) -> (PathBuf, Option<String>) {
     }
 }
 
+/// The options of the command line: a JSON object, or empty.
+pub(super) fn options(text: &str) -> Result<String, Failure> {
+    let text = text.trim();
+    if !text.is_empty() {
+        let read: Result<serde_json::Map<String, serde_json::Value>, _> =
+            serde_json::from_str(text);
+        read.map_err(|e| Failure::usage(format_args!("--options is no JSON object: {e}")))?;
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks.
 pub(crate) fn run(args: &CheckArgs, console: Console) -> Result<(), Failure> {
     let Some(what) = args.what.as_ref().filter(|_| !args.list) else { return list(args.report) };
-    let options = args.options.trim();
-    if !options.is_empty() {
-        let read: Result<serde_json::Map<String, serde_json::Value>, _> =
-            serde_json::from_str(options);
-        read.map_err(|e| Failure::usage(format_args!("--options is no JSON object: {e}")))?;
-    }
+    let options = options(&args.options)?;
     let (file, exporter) = split(what);
     // Beside the command's own folder a relative path would mean another file in a case's process.
     let file = std::path::absolute(&file).unwrap_or(file);
@@ -166,7 +174,7 @@ pub(crate) fn run(args: &CheckArgs, console: Console) -> Result<(), Failure> {
         seed: args.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32),
         series: args.series,
         rounds: args.rounds,
-        options: options.to_owned(),
+        options,
         limit: Duration::from_secs(args.timeout),
         jobs: args.jobs.map_or(processors.min(4), usize::from),
         program: program()?,

@@ -1,8 +1,11 @@
 //! `tallyport plugins`: which exporters there are, what is in a plugin file, and whether it is fit.
 
 mod check;
+mod doctor;
 mod inspect;
+mod links;
 mod list;
+mod new;
 
 use clap::Subcommand;
 
@@ -20,6 +23,12 @@ pub(crate) enum PluginsVerb {
     /// Check whether a plugin file keeps to the ABI, case by case
     #[command(after_help = check::HELP)]
     Check(check::CheckArgs),
+    /// Examine a plugin file step by step: what a host would make of it, and how it was linked
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::DoctorArgs),
+    /// Write the project of a new plugin
+    #[command(after_help = new::HELP)]
+    New(new::NewArgs),
     #[command(name = check::CASE_VERB, hide = true)]
     RunCase(check::CaseArgs),
 }
@@ -30,6 +39,8 @@ pub(crate) fn run(verb: &PluginsVerb, console: Console) -> Result<(), Failure> {
         PluginsVerb::List(args) => list::run(args),
         PluginsVerb::Inspect(args) => inspect::run(args, console),
         PluginsVerb::Check(args) => check::run(args, console),
+        PluginsVerb::Doctor(args) => doctor::run(args),
+        PluginsVerb::New(args) => new::run(args, console),
         PluginsVerb::RunCase(args) => check::run_case(args),
     }
 }

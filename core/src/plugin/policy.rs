@@ -50,6 +50,15 @@ impl Trust {
         Self { owners: owners.to_vec(), user, privileged }
     }
 
+    /// Whether a file would be believed for who owns it; the path that it really has.
+    ///
+    /// # Errors
+    /// PluginRefused, naming the file and what to do.
+    pub fn admits(&self, path: &Path) -> Result<PathBuf, Error> {
+        let opened = self.open(path).map_err(|reason| reason.of_plugin(path));
+        opened.map(|(_, real)| real)
+    }
+
     /// Opens a file that is believed for who owns it, and returns the path that it really has.
     pub(super) fn open(&self, path: &Path) -> Result<(File, PathBuf), Reason> {
         let real = real_path(path)?;

@@ -6,6 +6,7 @@ use crate::{
     data,
     sys::{
         call::CallShape,
+        desk::Sink,
         instance::{Ask, Instance},
         snapshot::{Layout, Lent},
     },
@@ -47,11 +48,18 @@ fn expect_utf8(format: &str, content_type: &str, bytes: &[u8]) -> Done {
 
 /// Exports data in every format; a failure is named with what the data is.
 fn every_format(trial: &Trial<'_>, frozen: &Frozen, what: &str) -> Done {
+    every_format_up_to(trial, frozen, what, 0)
+}
+
+/// As [`every_format`], of up to so many bytes.
+fn every_format_up_to(trial: &Trial<'_>, frozen: &Frozen, what: &str, most: usize) -> Done {
     trial.needs_metrics()?;
     let instance = trial.create()?;
     let snapshot = lend(frozen)?;
     for format in &trial.exporter.table.formats {
-        let done = trial.ask(&instance, &format.name, &snapshot, Ask::default())?;
+        let sink = Sink { most, ..Sink::default() };
+        let ask = Ask { sink, ..Ask::default() };
+        let done = trial.ask(&instance, &format.name, &snapshot, ask)?;
         if !done.answer.ok() {
             let text = format!("{what}: `{}` answered {}", format.name, done.answer);
             return Stop::fail(text);
@@ -75,7 +83,10 @@ pub(super) fn hostile(trial: &mut Trial<'_>) -> Done {
 }
 
 pub(super) fn many(trial: &mut Trial<'_>) -> Done {
-    every_format(trial, &data::many(trial.series), &format!("with {} series", trial.series))
+    const BYTES_PER_SERIES: usize = 1024;
+    let what = format!("with {} series", trial.series);
+    let most = trial.series as usize * BYTES_PER_SERIES;
+    every_format_up_to(trial, &data::many(trial.series), &what, most)
 }
 
 pub(super) fn unknown(trial: &mut Trial<'_>) -> Done {

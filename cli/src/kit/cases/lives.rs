@@ -222,7 +222,7 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
     let formats: Vec<&str> = trial.formats().collect();
     let mut expected: BTreeMap<(usize, usize), Vec<u8>> = BTreeMap::new();
     let mut alive: Vec<Instance<'_>> = vec![trial.create()?];
-    let mut told = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
     for _ in 0..trial.rounds * 10 {
         let which = trial.rng.below(alive.len() as u64) as usize;
         let (snapshot, format) = (
@@ -234,7 +234,7 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
         };
         let step = trial.rng.below(10);
         let step = Step { step, name, frozen };
-        told.push(step.step);
+        told.extend(STEPS.get(step.step as usize));
         let Some(instance) = alive.get(which) else { continue };
         let bytes = step.run(trial, instance)?;
         if let Some(bytes) = bytes {
@@ -244,7 +244,7 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
                     room.insert(trial.reference(name, frozen)?)
                 }
             };
-            let what = format!("after the steps {told:?}: an export and one by a new exporter");
+            let what = format!("after {}: an export and one by a new exporter", told.join(", "));
             expect_same(&bytes, known, &what)?;
         }
         match step.step {
@@ -260,6 +260,20 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
     }
     Ok(())
 }
+
+/// The steps of a random life, by number, as they are told.
+const STEPS: [&str; 10] = [
+    "export",
+    "export",
+    "export",
+    "export",
+    "export to a sink that is full",
+    "export to a sink that cancels",
+    "withdrawn export",
+    "flush",
+    "shutdown, destroy and create",
+    "create or destroy",
+];
 
 /// A step of a random life.
 struct Step<'a> {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use tallyport_plugin_api::abi::{
-    TALLYPORT_OK, TALLYPORT_PLUGIN_ABI, tallyport_error, tallyport_host, tallyport_sink,
-    tallyport_status,
+    TALLYPORT_LIMIT, TALLYPORT_OK, TALLYPORT_PLUGIN_ABI, tallyport_error, tallyport_host,
+    tallyport_sink, tallyport_status,
 };
 
 use super::{
@@ -57,8 +57,8 @@ pub(crate) enum Refuse {
     AtWrite(usize, tallyport_status),
 }
 
-/// More than any export of the kit's snapshots should need.
-pub(crate) const FLOOD_BYTES: usize = 1 << 30;
+/// More than an export of the kit's smaller snapshots needs.
+const FLOOD_BYTES: usize = 64 << 20;
 
 /// Most windows of the past that are kept.
 const MAX_CLOSED: usize = 64;
@@ -71,6 +71,10 @@ pub(crate) struct Sink {
     pub(crate) late_writes: usize,
     pub(crate) refuse: Refuse,
     pub(crate) refused: Option<tallyport_status>,
+    /// Bytes that may be written where that is more than 64 MiB.
+    pub(crate) most: usize,
+    /// It was refused because of too many bytes.
+    pub(crate) flooded: bool,
     /// How long each write takes.
     pub(crate) pause: Duration,
     /// What `sink_reserve` lent last.
@@ -257,8 +261,9 @@ impl Sink {
         let refused = match self.refuse {
             Refuse::PastByte(most, status) if self.bytes.len() + bytes.len() > most => status,
             Refuse::AtWrite(number, status) if self.writes >= number => status,
-            _ if self.bytes.len() + bytes.len() > FLOOD_BYTES => {
-                tallyport_plugin_api::abi::TALLYPORT_LIMIT
+            _ if self.bytes.len() + bytes.len() > self.most.max(FLOOD_BYTES) => {
+                self.flooded = true;
+                TALLYPORT_LIMIT
             }
             _ => TALLYPORT_OK,
         };

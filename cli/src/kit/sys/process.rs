@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read, Write},
-    os::fd::FromRawFd,
     os::unix::process::CommandExt,
     process::{Child, Command},
     thread,
@@ -111,16 +110,8 @@ pub(crate) fn fork(
     limit: Duration,
     body: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), String> {
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
-        return Err(format!("the kit has no pipe: {}", io::Error::last_os_error()));
-    }
-    let [read, write] = ends;
-    // SAFETY: a descriptor that is ours alone.
-    let mut read = unsafe { std::fs::File::from_raw_fd(read) };
-    // SAFETY: as above.
-    let mut write = unsafe { std::fs::File::from_raw_fd(write) };
+    let pipe = io::pipe().map_err(|error| format!("the kit has no pipe: {error}"))?;
+    let (mut read, mut write) = pipe;
     // SAFETY: the kit has one thread here, so the child is whole on its side; threads of the
     // plugin are missing in it, which is the point. Test: the_kit_fails_what_is_bad_under_the_name_of_the_case.
     let pid = unsafe { libc::fork() };
