@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Engine;
 use crate::{
     event::{Bus, FieldValue, ListenerInfo},
-    plugin::{PluginInfo, Statistics},
+    plugin::{Health, PluginInfo, Statistics},
 };
 
 /// What the entries of an engine's registries did.
@@ -51,20 +51,25 @@ impl Engine {
     /// Looks for what is wrong in the registries, says it in one sentence each, and publishes that
     /// as `registry.health_check`.
     ///
-    /// Wrong is an exporter that a panic made unusable, and a queue that dropped events.
+    /// Wrong is an exporter that is not called, and a queue that dropped events.
     #[must_use]
     pub fn check_registries(&self) -> Vec<String> {
         let statistics = self.read_registries();
-        let poisoned = statistics.plugins.iter().filter(|(plugin, _)| plugin.poisoned);
-        let poisoned = poisoned.map(|(plugin, _)| {
-            format!("plugin `{}` panicked and is not called any more; replace it", plugin.name)
+        let unfit = statistics.plugins.iter().filter_map(|(plugin, _)| {
+            let what = match plugin.health {
+                Health::Ready | Health::HalfOpen => return None,
+                Health::Open => "failed too often or hung, and is left alone for a while",
+                Health::Poisoned => "panicked, and is made anew after a while",
+                Health::GivenUp => "panicked too often, and is not called any more; replace it",
+            };
+            Some(format!("plugin `{}` {what}", plugin.name))
         });
         let lossy = statistics.subscribers.iter().filter(|subscriber| subscriber.dropped > 0);
         let lossy = lossy.map(|subscriber| {
             let ListenerInfo { name, dropped, .. } = subscriber;
             format!("the queue of subscriber `{name}` dropped {dropped} events; drain it faster")
         });
-        let problems: Vec<String> = poisoned.chain(lossy).collect();
+        let problems: Vec<String> = unfit.chain(lossy).collect();
         let list = Value::from(problems.clone());
         let count = |number: usize| FieldValue::U64(number as u64);
         let fields = [
