@@ -13,6 +13,7 @@ mod families;
 mod family;
 mod handle;
 mod levels;
+mod limits;
 mod registry;
 mod sweeper;
 mod table;
@@ -26,5 +27,6 @@ pub use families::{
 pub(crate) use family::Family;
 pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo, OVERFLOW_LABEL};
 pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64};
-pub use registry::{Dropped, Limits, Metrics, OverflowHook};
+pub use limits::{Dropped, Limits};
+pub use registry::{Metrics, OverflowHook};
 pub(crate) use table::{Extent, Shape};

@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use crossbeam::utils::CachePadded;
@@ -22,6 +21,7 @@ use super::{
     directory::Directory,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, OVERFLOW_LABEL, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
+    limits::{Dropped, Limits},
     sweeper::Sweeper,
     table::{Admission, Found, Memory, Shape},
 };
@@ -31,44 +31,6 @@ use crate::model::{
 
 /// Name of the engine's own family that counts what was not recorded.
 const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
-
-/// How much the metrics of one engine may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Series of the engine.
-    pub max_series: usize,
-    /// Series of one family.
-    pub max_series_per_family: usize,
-    /// Bytes of cells, counted over all planes; memory is used as series are.
-    pub max_cell_bytes: usize,
-    /// Bytes of label values, each different one counted once, with 12 bytes more.
-    pub max_label_bytes: usize,
-    /// A series that nobody looked up for so long, and that no handle is kept of, is taken out.
-    /// Between this and an eighth more, and at a snapshot; `None`: never.
-    pub series_idle_timeout: Option<Duration>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_series: 1_000_000,
-            max_series_per_family: 100_000,
-            max_cell_bytes: 1 << 30,
-            max_label_bytes: 256 << 20,
-            series_idle_timeout: None,
-        }
-    }
-}
-
-/// What was not recorded, by reason; also exported as `tallyport_dropped_samples_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    /// NaN observations of histograms.
-    pub nan: u64,
-    /// Series refused past a limit: of gauges, and where not even the series that others fold into
-    /// found memory.
-    pub overflow: u64,
-}
 
 /// Told the name of a family that reached a limit, once per family; no lock is held.
 pub type OverflowHook = Box<dyn Fn(&str) + Send + Sync>;

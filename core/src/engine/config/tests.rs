@@ -373,7 +373,7 @@ fn every_default_equals_the_one_in_the_schema() {
     assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 6);
     assert_eq!(compare(&definitions["LogConfig"], actual["log"].clone()), 1);
     let plugin = serde_json::to_value(PluginConfig::default()).unwrap();
-    assert_eq!(compare(&definitions["PluginConfig"], plugin.clone()), 9);
+    assert_eq!(compare(&definitions["PluginConfig"], plugin.clone()), 11);
     assert_eq!(compare(&definitions["RunConfig"], plugin["run"].clone()), 10);
     assert_eq!(compare(&definitions["HelperConfig"], plugin["helper"].clone()), 3);
     let schema = Schema::compile(&schema).expect("the own schema compiles");

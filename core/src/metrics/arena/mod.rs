@@ -32,7 +32,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 pub(crate) use cells::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
-pub(crate) use heap::{At, Heap, UNIT, View};
+pub(crate) use heap::{At, Heap, View};
 pub(crate) use place::Place;
 
 use crate::model::{Error, ErrorKind, platform};

@@ -12,6 +12,7 @@
 //! labels. Rows lie in segments of doubling size that never move, so a row's number leads to its
 //! words and its cell by arithmetic. It knows no family's name, no limit on their number.
 
+mod layout;
 mod shape;
 mod slots;
 mod state;
@@ -32,7 +33,8 @@ use crossbeam::utils::CachePadded;
 
 use super::arena::{Arena, Cells, Heap};
 use crate::model::{Error, TextHash, grace};
-pub(crate) use shape::{Admission, Extent, Found, Layout, Shape};
+pub(crate) use layout::{Admission, Extent, Layout};
+pub(crate) use shape::{Found, Shape};
 pub(crate) use state::IDLE_SWEEPS;
 use text::Texts;
 

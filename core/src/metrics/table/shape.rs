@@ -12,18 +12,16 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tallyport_plugin_api::{Kind, Number};
 
 use super::{
     Memory,
+    layout::{Admission, Extent, FIRST, Layout, Row, SEGMENTS},
     slots::{self, Inserted, MAX_ROWS},
     state::{self, Swept},
     text,
 };
 use crate::{
-    metrics::arena::{
-        At, Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, Place, Run, U64Cell, UNIT,
-    },
+    metrics::arena::{At, Cells, Place, Run},
     model::{Error, ErrorKind, grace},
 };
 
@@ -32,72 +30,12 @@ const HEAD: usize = 4;
 const STATE: usize = 0;
 const HASH: usize = 1;
 
-/// Rows of the first segment; each further one doubles.
-const FIRST: u32 = 4;
-/// Segments for [`MAX_ROWS`].
-const SEGMENTS: usize = 22;
-/// Segments of a histogram's rows that get per-CPU cells: 1,020 rows. Later ones share theirs,
-/// because a histogram takes 16 bytes a bucket and CPU.
-const PER_CPU_HISTOGRAMS: usize = 8;
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 8;
 /// Up to so many rows there are four slots a row, so that most are found at the first look.
 const SPARSE_ROWS: usize = 1 << 14;
 /// Rows that are gone before somebody asks whether their memory can be used again.
 const BATCH: usize = 64;
-
-/// What the cells of a family are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) kind: Kind,
-    pub(crate) number: Number,
-    /// Of a histogram, the one up to +Inf included; else 0.
-    pub(crate) buckets: usize,
-    /// What the family asked for.
-    pub(crate) cells: Option<Cells>,
-}
-
-impl Layout {
-    /// Bytes of a cell.
-    fn bytes(self) -> usize {
-        match (self.kind, self.number) {
-            (Kind::Histogram, _) => HistogramCell::bytes(self.buckets),
-            (Kind::Gauge, _) => GaugeCell::BYTES,
-            (_, Number::U64) => U64Cell::BYTES,
-            (_, Number::I64) => I64Cell::BYTES,
-            (_, Number::F64) => F64Cell::BYTES,
-        }
-    }
-
-    fn cells(self, segment: usize) -> Cells {
-        match (self.kind, self.cells) {
-            (Kind::Gauge, _) => Cells::Shared,
-            (_, Some(cells)) => cells,
-            (Kind::Histogram, None) if segment >= PER_CPU_HISTOGRAMS => Cells::Shared,
-            (_, None) => Cells::PerCpu,
-        }
-    }
-}
-
-/// Which limits hold for a new series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// All.
-    Limited,
-    /// None but that of memory itself: for the few that exist so that nothing is lost.
-    Always,
-}
-
-/// How far a table is, so that who read it before reads what is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Extent {
-    /// Rows at and past it were never used.
-    pub(crate) used: u32,
-    /// Series taken out so far.
-    pub(crate) removed: u64,
-    /// Rows that became another series so far.
-    pub(crate) reused: u64,
-}
 
 /// The series of one family with one set of label names. Any thread.
 pub(crate) struct Shape {
@@ -617,23 +555,3 @@ impl Shape {
         }
     }
 }
-
-/// Where a row lies: its segment, and its index there.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    number: u32,
-    segment: usize,
-    index: usize,
-}
-
-impl Row {
-    #[inline]
-    fn new(number: u32) -> Self {
-        let place = number.wrapping_add(FIRST) | 1 << FIRST.ilog2();
-        let segment = place.ilog2() - FIRST.ilog2();
-        let index = number.wrapping_add(FIRST).wrapping_sub(FIRST << segment) as usize;
-        Self { number, segment: segment as usize, index }
-    }
-}
-
-const _: () = assert!(UNIT.is_multiple_of(8));
