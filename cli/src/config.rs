@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use tallyport_core::{
     engine::{PluginFile, config::Config},
-    model::ErrorKind,
+    model::{ErrorKind, schema::KeyPath},
 };
 
 use crate::{
@@ -59,7 +59,7 @@ pub(crate) fn run(verb: &ConfigVerb, console: Console) -> Result<(), Failure> {
 }
 
 fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
-    let Some(config) = args.config.load()? else {
+    let Some((config, wrong)) = args.config.load_partly()? else {
         let failure = Failure::usage("config check needs a file: --config FILE");
         return Err(failure.hint(format!("or name it in ${CONFIG_VARIABLE}")));
     };
@@ -69,10 +69,27 @@ fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
 
     let mut found: Vec<(usize, Exit, Vec<String>)> = Vec::new();
     let mut trial = config.clone();
+    if let Some(wrong) = &wrong {
+        let text = wrong.to_string();
+        let problems = wrong.problems.iter().zip(text.lines());
+        found.extend(
+            problems.map(|(problem, line)| (problem.line, Exit::Config, vec![line.to_owned()])),
+        );
+        // Of a plugin whose own keys are wrong it is not known what its options are.
+        trial.plugins.retain(|name, _| {
+            let own = KeyPath::keys(&["plugins", name]).to_string();
+            let of_it = |key: &str| {
+                key.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            !wrong.problems.iter().any(|problem| of_it(&problem.key))
+        });
+        // What else is wrong would stop an engine, and is said already.
+        let Config { plugins, loading, base_dir, source, .. } = trial;
+        trial = Config { plugins, loading, base_dir, source, ..Config::default() };
+    }
     if !args.load {
-        trial.plugins.retain(|name, plugin| is_linked(name, plugin));
         let loader = config.loader();
-        for (name, plugin) in config.plugins.iter().filter(|(_, plugin)| plugin.enabled) {
+        for (name, plugin) in trial.plugins.iter().filter(|(_, plugin)| plugin.enabled) {
             if is_linked(name, plugin) {
                 continue;
             }
@@ -87,6 +104,7 @@ fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
                 found.push((plugin.line, exit, vec![line]));
             }
         }
+        trial.plugins.retain(|name, plugin| is_linked(name, plugin));
     }
     let refused = Opened::new(Some(trial))?.refused;
     found.extend(refused.iter().map(|refused| (refused.line, refused.exit(), refused.lines())));
@@ -103,5 +121,6 @@ fn check(args: &CheckArgs, console: Console) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    Err(Failure { exit, ..problems(&file, lines) })
+    let failure = Failure { exit, ..problems(&file, lines) };
+    Err(if config_is_wrong { args.config.told(failure) } else { failure })
 }

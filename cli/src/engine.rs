@@ -38,13 +38,25 @@ impl ConfigArg {
     /// Reads the file, if there is one.
     pub(crate) fn load(&self) -> Result<Option<Config>, Failure> {
         let Some(path) = self.path() else { return Ok(None) };
-        Config::load(path).map(Some).map_err(|errors| {
-            let failure = invalid(&errors);
-            match self.config {
-                Some(_) => failure,
-                None => failure.hint(format!("the file comes from ${CONFIG_VARIABLE}")),
-            }
-        })
+        Config::load(path).map(Some).map_err(|errors| self.invalid(&errors))
+    }
+
+    /// Reads what is right in the file, if there is one, and what is wrong with it.
+    pub(crate) fn load_partly(&self) -> Result<Option<(Config, Option<ConfigErrors>)>, Failure> {
+        let Some(path) = self.path() else { return Ok(None) };
+        Config::load_partly(path).map(Some).map_err(|errors| self.invalid(&errors))
+    }
+
+    fn invalid(&self, errors: &ConfigErrors) -> Failure {
+        self.told(invalid(errors))
+    }
+
+    /// A failure of the file says where its name comes from, unless it was on the command line.
+    pub(crate) fn told(&self, failure: Failure) -> Failure {
+        match self.config {
+            Some(_) => failure,
+            None => failure.hint(format!("the file comes from ${CONFIG_VARIABLE}")),
+        }
     }
 }
 

@@ -98,3 +98,25 @@ fn the_schema_is_json_that_describes_every_key() {
         assert!(description.is_some_and(|text| !text.is_empty()), "{key}");
     }
 }
+
+#[test]
+fn options_are_checked_although_other_keys_are_wrong() {
+    let place = Place::new();
+    let text = "schema = 1\nservce_name = \"x\"\n[limits]\nmax_series = 0\n\
+                [plugins.csv]\noptions = { seperator = \";\" }\n\
+                [plugins.json]\nrequird = true\noptions = { prety = true }\n";
+    place.write("t.toml", text);
+    let run = place.run(CHECK).fails(3, &["4 problems in `t.toml`"]);
+    let lines: Vec<_> = run.stderr.lines().skip(1).collect();
+    let expected = [
+        ("t.toml:2:1: ", "service_name"),
+        ("t.toml:4:14: ", "limits.max_series"),
+        ("t.toml:6:", "(did you mean `separator`?)"),
+        // What options a plugin has is not known where its own keys are wrong.
+        ("t.toml:8:1: ", "(did you mean `required`?)"),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{run:#?}");
+    for (line, (place, text)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(place) && line.contains(text), "{line}");
+    }
+}

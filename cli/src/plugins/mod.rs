@@ -6,6 +6,7 @@ mod inspect;
 mod links;
 mod list;
 mod new;
+mod paths;
 
 use clap::Subcommand;
 
@@ -26,6 +27,9 @@ pub(crate) enum PluginsVerb {
     /// Examine a plugin file step by step: what a host would make of it, and how it was linked
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::DoctorArgs),
+    /// List the folders that plugins are searched in, and what lies there
+    #[command(after_help = paths::HELP)]
+    Paths(paths::PathsArgs),
     /// Write the project of a new plugin
     #[command(after_help = new::HELP)]
     New(new::NewArgs),
@@ -40,6 +44,7 @@ pub(crate) fn run(verb: &PluginsVerb, console: Console) -> Result<(), Failure> {
         PluginsVerb::Inspect(args) => inspect::run(args, console),
         PluginsVerb::Check(args) => check::run(args, console),
         PluginsVerb::Doctor(args) => doctor::run(args),
+        PluginsVerb::Paths(args) => paths::run(args),
         PluginsVerb::New(args) => new::run(args, console),
         PluginsVerb::RunCase(args) => check::run_case(args),
     }

@@ -45,18 +45,35 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once; of a text that is not TOML, its syntax errors only.
     pub fn parse(text: &str, origin: &str, base_dir: &Path) -> Result<Self, ConfigErrors> {
+        match Self::parse_partly(text, origin, base_dir)? {
+            (config, None) => Ok(config),
+            (_, Some(errors)) => Err(errors),
+        }
+    }
+
+    /// As [`Config::parse`]; a text with problems also gives what is right in it: keys that are
+    /// wrong are left out, so that what they meant can still be checked, and nothing more.
+    ///
+    /// # Errors
+    /// When nothing can be made of it: it is no TOML, or too large.
+    pub fn parse_partly(
+        text: &str,
+        origin: &str,
+        base_dir: &Path,
+    ) -> Result<(Self, Option<ConfigErrors>), ConfigErrors> {
         if text.len() > MAX_BYTES {
             return Err(too_large(origin));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let document = Document::parse(text, origin)?;
-        let mut config = read(&document)?;
+        let (mut config, violations) = read(&document)?;
         for (name, plugin) in &mut config.plugins {
             plugin.line = document.line(&KeyPath::keys(&["plugins", name]));
         }
         config.base_dir = base_dir.to_owned();
         config.source = Source { origin: origin.into(), text: text.into() };
-        Ok(config)
+        let errors = (!violations.is_empty()).then(|| document.errors(&violations));
+        Ok((config, errors))
     }
 
     /// Reads a configuration file.
@@ -67,6 +84,20 @@ impl Config {
     /// As [`Config::parse`]; besides, a file that cannot be read, is larger than 1 MiB or is not
     /// UTF-8.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        match Self::load_partly(file)? {
+            (config, None) => Ok(config),
+            (_, Some(errors)) => Err(errors),
+        }
+    }
+
+    /// As [`Config::load`]; a file with problems also gives what is right in it, as
+    /// [`Config::parse_partly`] does.
+    ///
+    /// # Errors
+    /// When nothing can be made of it: it cannot be read, is no TOML, or too large.
+    pub fn load_partly(
+        file: impl AsRef<Path>,
+    ) -> Result<(Self, Option<ConfigErrors>), ConfigErrors> {
         let file = file.as_ref();
         let origin = file.display().to_string();
         let unreadable =
@@ -78,7 +109,7 @@ impl Config {
         let text = str::from_utf8(&bytes)
             .map_err(|error| not_utf8(&origin, &bytes, error.valid_up_to()))?;
         let absolute = path::absolute(file).map_err(unreadable)?;
-        Self::parse(text, &origin, absolute.parent().unwrap_or(Path::new("")))
+        Self::parse_partly(text, &origin, absolute.parent().unwrap_or(Path::new("")))
     }
 
     /// Checks what types and schema cannot: for a configuration that was filled in by code.
@@ -138,11 +169,11 @@ fn in_options(plugin: &str, violations: Vec<Violation>) -> Vec<Violation> {
     violations.into_iter().map(inside).collect()
 }
 
-/// Checks a document against the schema and the rules.
+/// Checks a document against the schema and the rules; what is wrong comes with what is right.
 ///
 /// The rules need a `Config`, also when the schema was broken; what broke it is then left out, so
 /// that a default, which breaks no rule, stands for it.
-fn read(document: &Document<'_>) -> Result<Config, ConfigErrors> {
+fn read(document: &Document<'_>) -> Result<(Config, Vec<Violation>), ConfigErrors> {
     let (root, mut violations) = document.to_json();
     let mut root = Value::Object(root);
     match Schema::compile(&Config::json_schema()) {
@@ -163,7 +194,7 @@ fn read(document: &Document<'_>) -> Result<Config, ConfigErrors> {
     match Config::deserialize(root) {
         Ok(config) => {
             violations.extend(rules::check(&config));
-            if violations.is_empty() { Ok(config) } else { Err(document.errors(&violations)) }
+            Ok((config, violations))
         }
         Err(error) if violations.is_empty() => Err(bug(document, &error)),
         Err(_) => Err(document.errors(&violations)),
