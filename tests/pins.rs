@@ -16,7 +16,7 @@ use std::{
 use tallyport_core::{
     engine::{
         Engine,
-        config::{LibraryConfig, PluginConfig},
+        config::{Config, LibraryConfig, PluginConfig},
     },
     model::{Error, ErrorKind},
     plugin::Sha256,
@@ -24,8 +24,11 @@ use tallyport_core::{
 use tallyport_tests::{Compiler, PLUGIN_LINK, compile, plugin, repo_root, run};
 use tempfile::TempDir;
 
+/// With room for the copies of every test here.
 fn engine() -> Engine {
-    Engine::builder().build().unwrap()
+    let mut config = Config::default();
+    config.loading.max_images = 1000;
+    Engine::builder().config(config).build().unwrap()
 }
 
 fn hash(path: &Path) -> String {

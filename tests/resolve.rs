@@ -150,7 +150,7 @@ fn a_manifest_must_fit_its_library() {
     let library = "file = 'good.so'";
     place.manifest("good.plugin.toml", library, "capabilities = ['writes_sink']");
     assert!(place.load("good", &at("good.so")).is_ok());
-    place.manifest("good.plugin.toml", library, "capabilities = ['out_of_proc']");
+    place.manifest("good.plugin.toml", library, "capabilities = ['fork_aware']");
     fails(ErrorKind::PluginAbi, &["lacks a capability"]);
     let text = fs::read_to_string(place.path("good.plugin.toml")).unwrap();
     let changed = |from: &str, to: &str| {
