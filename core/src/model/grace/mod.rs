@@ -1,7 +1,7 @@
 //! Grace for the whole process: who looks something up without a lock announces it, and who takes
 //! something out of the tables waits for those who may have found it.
 //!
-//! One set of announcements serves every engine and the handles of the C API. [`enter`] costs a
+//! One set of announcements serves every engine and the handles of the C API. [`within`] costs a
 //! store at its start and one at its end; [`all_passed`] costs a `membarrier`.
 
 mod readers;
