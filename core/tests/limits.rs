@@ -12,7 +12,7 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    sync::{Arc, Barrier, mpsc},
+    sync::{Arc, Barrier, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -28,6 +28,10 @@ use tallyport_core::{
     snapshot::{Snapshot, Snapshots},
 };
 use tracing::{Dispatch, Event, Metadata, Subscriber, span};
+
+/// One test at a time: a thread of another one that was preempted in a lookup keeps what is gone
+/// from making room, for as long.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn metrics_with(limits: Limits) -> Metrics {
     Metrics::new(limits, Cells::Shared, &[], Arc::new(SystemClock::default())).unwrap()
@@ -91,6 +95,7 @@ fn logged(on_event: impl Fn() + Send + Sync + 'static, body: impl FnOnce() + Sen
 
 #[test]
 fn a_subscriber_may_count_lines_in_the_family_that_is_at_its_limit() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits { max_series_per_family: 2, ..Limits::default() };
     let metrics = Arc::new(metrics_with(limits));
     let (inside, outside) = (Arc::clone(&metrics), Arc::clone(&metrics));
@@ -109,6 +114,7 @@ fn a_subscriber_may_count_lines_in_the_family_that_is_at_its_limit() {
 
 #[test]
 fn a_family_at_its_limit_is_an_event_once() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let config = Config {
         limits: config::Limits { max_series_per_family: 2, ..config::Limits::default() },
         ..Config::default()
@@ -133,6 +139,7 @@ fn a_family_at_its_limit_is_an_event_once() {
 
 #[test]
 fn a_subscriber_may_take_a_snapshot_while_one_is_taken() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = Engine::builder().build().unwrap();
     // The engine's own name, taken by something else: each snapshot says so.
     engine.metrics().gauge("tallyport_dropped_samples_total", &[]).unwrap().set(1.0);
@@ -146,6 +153,7 @@ fn a_subscriber_may_take_a_snapshot_while_one_is_taken() {
 
 #[test]
 fn what_was_dropped_is_told_by_reason_past_every_limit() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let metrics = metrics_with(Limits { max_series: 1, ..Limits::default() });
     metrics.histogram("h", &[], &[]).unwrap();
     let folded = metrics.histogram("h", &[], &[("a", "b")]).unwrap();
@@ -165,6 +173,7 @@ fn what_was_dropped_is_told_by_reason_past_every_limit() {
 
 #[test]
 fn without_memory_for_cells_label_sets_fold_too() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits { max_cell_bytes: 4096, ..Limits::default() };
     let metrics = metrics_with(limits);
     let one = |name: &str, id: &str| metrics.counter(name, &[("id", id)]).unwrap().inc();
@@ -198,6 +207,7 @@ fn without_memory_for_cells_label_sets_fold_too() {
 
 #[test]
 fn without_memory_for_label_values_label_sets_fold_too() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits { max_label_bytes: 4096, ..Limits::default() };
     let metrics = metrics_with(limits);
     let long = "x".repeat(1000);
@@ -212,6 +222,7 @@ fn without_memory_for_label_values_label_sets_fold_too() {
 
 #[test]
 fn a_number_type_that_no_handle_has_is_refused() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let metrics = metrics_with(Limits::default());
     for (kind, number) in [
         (Kind::Counter, Number::I64),
@@ -230,6 +241,7 @@ fn a_number_type_that_no_handle_has_is_refused() {
 
 #[test]
 fn who_has_a_handle_finds_its_series_in_the_next_snapshot() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     const ROUNDS: usize = 3000;
     const THREADS: usize = 4;
     let (metrics, snapshots) = (metrics_with(Limits::default()), Snapshots::default());

@@ -30,9 +30,8 @@ const FORMATS: [&str; 3] = ["prometheus", "json", "csv"];
 /// # Errors
 /// What the engine says, or that a library or the helper does not build.
 pub fn run(task: Task) -> Result<Vec<Section>, String> {
-    let family = Ours(engine()?);
-    peers::fill(&family, SERIES);
-    let engine = family.0;
+    let engine = engine()?;
+    peers::fill(&Ours::of(engine.clone())?, SERIES);
     let file = artifacts::loadable_exporters()?;
     for format in FORMATS {
         load(&engine, &format!("near-{format}"), &file, format, IsolationConfig::None)?;
@@ -48,6 +47,7 @@ fn engine() -> Result<Engine, String> {
             max_series: 2 * SERIES,
             max_series_per_family: 2 * SERIES,
             max_cell_bytes: 1 << 32,
+            ..Limits::default()
         },
         ..Config::default()
     };

@@ -43,7 +43,14 @@ impl Ours {
     /// # Errors
     /// What the engine says.
     pub fn new() -> Result<Self, String> {
-        let engine = engine(CellsConfig::PerCpu)?;
+        Self::of(engine(CellsConfig::PerCpu)?)
+    }
+
+    /// Of an engine that is there.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn of(engine: Engine) -> Result<Self, String> {
         let family = engine.metrics().counter_family(NAME, &LABELS).map_err(|e| e.to_string())?;
         Ok(Self(engine, family))
     }
