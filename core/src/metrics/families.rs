@@ -191,6 +191,8 @@ family!(
 impl CounterFamily {
     /// Adds to the series with these values, made if there is none.
     ///
+    /// Past a limit on series it adds to the family's overflow series, whatever the values are.
+    ///
     /// # Errors
     /// InvalidArgument for another number of values than names or a value that is too long; Limit
     /// when not even the series that others fold into finds memory. Nothing is added then.
