@@ -1,13 +1,12 @@
-//! Exporters on threads of their own that call the engine again, or log.
+//! Exporters on threads of their own that call the engine again.
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    sync::{Arc, LazyLock},
-    thread::{self, ThreadId},
+    sync::LazyLock,
+    thread,
 };
 
 use parking_lot::Mutex;
@@ -19,14 +18,7 @@ use tallyport_core::{
     model::ErrorKind,
     plugin::Health,
 };
-use tallyport_plugin_api::{
-    Call, Error, Exporter, Host, Info, LogLevel, Sink, Snapshot, format, plugin_set,
-};
-use tracing::{
-    Dispatch, Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+use tallyport_plugin_api::{Call, Error, Exporter, Host, Info, Sink, Snapshot, format, plugin_set};
 
 /// The engines that exporters call, by the name of a test.
 static ENGINES: LazyLock<Mutex<HashMap<String, Engine>>> = LazyLock::new(Mutex::default);
@@ -62,35 +54,7 @@ impl Exporter for Again {
     }
 }
 
-/// Logs from everywhere.
-struct Logs(Host);
-
-impl Exporter for Logs {
-    type Options = ();
-    const INFO: Info = Info { formats: &[format("logs", "text/plain")], ..Info::new("logs", "1") };
-
-    fn create(host: Host, (): ()) -> Result<Self, Error> {
-        host.log(LogLevel::Info, "in create");
-        Ok(Self(host))
-    }
-
-    fn export(&self, _: &Call<'_>, _: &Snapshot<'_>, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let host = self.0.clone();
-        let own = thread::spawn(move || host.log(LogLevel::Warn, "in a thread of its own"));
-        own.join().unwrap();
-        for line in 0..1000 {
-            self.0.log(LogLevel::Debug, &format!("line {line}"));
-        }
-        sink.write(b"fine")
-    }
-
-    fn shutdown(&self, _: &Call<'_>) -> Result<(), Error> {
-        self.0.log(LogLevel::Info, "in shutdown");
-        Err(Error::failed("as told"))
-    }
-}
-
-plugin_set!(static SET: [Again, Logs]);
+plugin_set!(static SET: [Again]);
 
 /// A deadline that passes, if a test is to end.
 fn run(deadline_ms: u64) -> RunConfig {
@@ -163,64 +127,4 @@ fn many_threads_share_one_worker() {
     });
     let statistics = engine.plugins().by_name("a").unwrap().statistics();
     assert_eq!((statistics.exports, statistics.failures, statistics.bytes), (1600, 0, 1600 * 7));
-}
-
-/// Keeps every message with the thread that it was logged on.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<(ThreadId, String)>>>);
-
-impl Visit for Lines {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "message" {
-            self.0.lock().push((thread::current().id(), format!("{value:?}")));
-        }
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-#[test]
-fn lines_of_an_exporter_are_logged_by_the_threads_that_call_it() {
-    let lines = Lines::default();
-    tracing::dispatcher::with_default(&Dispatch::new(lines.clone()), || {
-        let plugin = PluginConfig {
-            exporter: Some("logs".to_owned()),
-            run: run(60_000),
-            ..PluginConfig::default()
-        };
-        let engine = Engine::builder().linked(&SET).build().unwrap();
-        engine.load_plugin("mine", &plugin).unwrap();
-        assert_eq!(says(&engine, "mine"), "fine");
-        engine.plugins().unregister("mine").unwrap();
-    });
-    let lines = lines.0.lock();
-    let here = thread::current().id();
-    assert!(lines.iter().all(|(thread, _)| *thread == here), "{lines:?}");
-    let said: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
-    for line in ["in create", "in a thread of its own", "line 0", "line 200", "in shutdown"] {
-        assert!(said.contains(&line), "{line}: {said:?}");
-    }
-    // What waits is bounded, and what is dropped is counted.
-    assert!(said.iter().any(|line| line.ends_with("further messages were dropped")), "{said:?}");
-    assert!(said.iter().any(|line| line.contains("shutdown failed: as told")), "{said:?}");
 }
