@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tallyport_plugin_api::{
     Call, Error, Family, Kind, Series, Snapshot,
     abi::{TALLYPORT_CANCELLED, TALLYPORT_CONFLICT},
@@ -154,7 +154,7 @@ impl<T> Cache<T> {
         let made = Arc::new(render()?);
         // The ABI says that 0 is never used: nothing may rely on it.
         if key.schema_id != 0 {
-            let mut slots = self.slots.lock();
+            let mut slots = self.slots();
             let [newest, older] = &mut *slots;
             let replaced = newest.replace((key, Arc::clone(&made)));
             // Another thread may have rendered the same in the meantime.
@@ -165,8 +165,19 @@ impl<T> Cache<T> {
         Ok(made)
     }
 
+    /// Held for some instructions, so nobody sleeps for it: parking_lot's queue of sleepers is the
+    /// process's, and a forked child would find threads in it that are not there.
+    fn slots(&self) -> MutexGuard<'_, [Slot<T>; 2]> {
+        loop {
+            if let Some(slots) = self.slots.try_lock() {
+                return slots;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     fn kept(&self, key: Key) -> Option<Arc<T>> {
-        let mut slots = self.slots.lock();
+        let mut slots = self.slots();
         let [newest, older] = &mut *slots;
         if older.as_ref().is_some_and(|(kept, _)| *kept == key) {
             std::mem::swap(newest, older);

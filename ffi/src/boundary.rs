@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Once},
 };
 
-use tallyport_core::model::{Error, ErrorKind};
+use tallyport_core::model::{Error, ErrorKind, gate::Inside};
 use tallyport_plugin_api::abi::{
     TALLYPORT_OK, TALLYPORT_PANIC, tallyport_error, tallyport_status, tallyport_str,
 };
@@ -352,9 +352,11 @@ thread_local! {
 /// Sees to it that the panics of watched calls are not printed; those of a Rust host still are.
 fn hook() {
     static HOOK: Once = Once::new();
-    if std::thread::panicking() {
+    if HOOK.is_completed() || std::thread::panicking() {
         return; // a host that unwinds: the hook cannot be set now
     }
+    // What std locks for it is not left locked in a forked child.
+    let _inside = Inside::new();
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {

@@ -10,13 +10,12 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tallyport_builtin_exporters::EXPORTERS;
 use tallyport_core::{
-    engine::{Engine, config::Config},
+    engine::{Engine, config::Config, forks},
     metrics::Cells,
-    model::{Error, ErrorKind, Kind, Number},
+    model::{Error, ErrorKind, Kind, Mutex, Number},
 };
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
 use tracing::{Dispatch, dispatcher::DefaultGuard};
@@ -310,6 +309,7 @@ fn status(engine: &Engine) -> Value {
         .collect();
     let dropped = metrics.dropped();
     let (live, waiting) = handles::counts();
+    let forks = forks();
     json!({
         "schema": 1,
         "version": env!("CARGO_PKG_VERSION"),
@@ -332,6 +332,11 @@ fn status(engine: &Engine) -> Value {
             "handles": live,
             "freed_handles_waiting": waiting,
             "misuse": handles::misuse(),
+        },
+        "fork": {
+            "announced": forks.closed,
+            "late": forks.late,
+            "reopened": forks.reopened,
         },
     })
 }

@@ -32,11 +32,10 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
 use tallyport_core::{
     event::Subscription,
     metrics::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
-    model::{Error, ErrorKind, grace},
+    model::{Error, ErrorKind, Mutex, grace},
     snapshot::Snapshot,
 };
 

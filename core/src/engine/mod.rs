@@ -6,6 +6,7 @@
 mod choice;
 pub mod config;
 mod exports;
+mod fork;
 mod plugins;
 mod registries;
 mod secrets;
@@ -13,17 +14,17 @@ mod source;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
-use parking_lot::Mutex;
 use tallyport_plugin_api::PluginSet;
 
 use crate::{
     event::Bus,
     metrics::Metrics,
-    model::{Clock, Error, SystemClock},
+    model::{Clock, Error, Mutex, SystemClock},
     plugin::{Loader, Outcome, Plugin, Plugins, Runtime, Table},
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
+pub use fork::{Forks, after_fork_child, after_fork_parent, before_fork, forks};
 pub use registries::RegistryStatistics;
 pub use source::PluginFile;
 
@@ -191,6 +192,7 @@ impl Engine {
     /// # Errors
     /// As [`Snapshots::take`].
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        fork::tell();
         self.0.plugins.observe();
         self.0.snapshots.take(&self.0.metrics)
     }

@@ -18,7 +18,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::{
     announce::{Announced, HANDLER, Names, Routes, SUBSCRIBER},
@@ -29,7 +28,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
-    model::{Clock, CorrelationId, Error, ErrorKind, SystemClock},
+    model::{Clock, CorrelationId, Error, ErrorKind, Mutex, SystemClock},
     registry::{Entry, Registry, Watch},
 };
 

@@ -9,22 +9,23 @@ use std::{
     cell::Cell,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{
-        AtomicBool, AtomicU64, AtomicUsize,
-        Ordering::{Acquire, Relaxed, Release},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use parking_lot::RwLock;
-
 use super::{
     name::Pattern,
     payload::{Event, OwnedEvent},
+    queue::{Nothing, Queue},
 };
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, LongRwLock, fork},
     registry::{Counts, Entry, Statistics},
 };
 
@@ -46,7 +47,7 @@ impl Default for QueueLimits {
     }
 }
 
-/// Most events of a queue: its places are reserved when it is made.
+/// Most events of a queue.
 const MAX_QUEUED: usize = 1 << 20;
 /// Deepest nesting of events that are published while another is delivered.
 pub(super) const MAX_DEPTH: u32 = 16;
@@ -90,25 +91,18 @@ impl Drop for Delivery {
     }
 }
 
-/// Bytes that wait in a queue, shared by its two ends.
-type Bytes = std::sync::Arc<AtomicUsize>;
-
-/// The sending end of a queue.
-struct Queue {
-    sender: Sender<(OwnedEvent, usize)>,
-    bytes: Bytes,
-    max_bytes: usize,
-}
-
-/// The receiving end of a queue.
-struct Receiving {
-    receiver: Receiver<(OwnedEvent, usize)>,
-    bytes: Bytes,
-}
-
 enum Way {
     Call(Callback),
-    Queue(Queue),
+    Queue(Sending),
+}
+
+/// The sending end of a queue.
+struct Sending(Arc<Queue>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// A subscriber or a handler.
@@ -120,13 +114,13 @@ pub(super) struct Listener {
     statistics: Statistics,
     dropped: AtomicU64,
     /// What the host drains.
-    queue: Option<Receiving>,
+    queue: Option<Arc<Queue>>,
     /// Nothing is delivered any more.
     ended: AtomicBool,
     /// Read while its function runs; `None` once it ended.
-    way: RwLock<Option<Way>>,
-    /// The process that made it: calls of another one's threads never end.
-    process: u32,
+    way: LongRwLock<Option<Way>>,
+    /// Of the process that made it: calls of another one's threads never end.
+    generation: u64,
 }
 
 impl fmt::Debug for Listener {
@@ -151,7 +145,7 @@ pub struct ListenerInfo {
 }
 
 impl Listener {
-    fn new(name: String, patterns: Vec<Pattern>, way: Way, queue: Option<Receiving>) -> Self {
+    fn new(name: String, patterns: Vec<Pattern>, way: Way, queue: Option<Arc<Queue>>) -> Self {
         Self {
             name,
             patterns,
@@ -160,8 +154,8 @@ impl Listener {
             dropped: AtomicU64::new(0),
             queue,
             ended: AtomicBool::new(false),
-            way: RwLock::new(Some(way)),
-            process: std::process::id(),
+            way: LongRwLock::new(Some(way)),
+            generation: fork::generation(),
         }
     }
 
@@ -180,11 +174,9 @@ impl Listener {
             let message = format!("a queue holds 1 to {MAX_QUEUED} events, not {}", limits.events);
             return Err(Error::invalid("queue_events", message));
         }
-        let (sender, receiver) = bounded(limits.events);
-        let bytes = Bytes::default();
-        let queue = Queue { sender, bytes: Bytes::clone(&bytes), max_bytes: limits.bytes };
-        let receiving = Receiving { receiver, bytes };
-        Ok(Self::new(name, patterns, Way::Queue(queue), Some(receiving)))
+        let queue = Arc::new(Queue::new(limits));
+        let way = Way::Queue(Sending(Arc::clone(&queue)));
+        Ok(Self::new(name, patterns, way, Some(queue)))
     }
 
     pub(super) fn matches(&self, event: &str) -> bool {
@@ -222,7 +214,7 @@ impl Listener {
                 true
             }
             Some(Way::Queue(queue)) => {
-                let taken = queue.push(event);
+                let taken = queue.0.push(event);
                 if taken {
                     self.statistics.called();
                 } else {
@@ -303,7 +295,7 @@ impl Listener {
         // A queue's lock is held for the time of one push.
         let calls = self.queue.is_none();
         // In a forked child, threads that had the lock are not there to give it back.
-        (calls && Delivery::runs_here()) || std::process::id() != self.process
+        (calls && Delivery::runs_here()) || fork::generation() != self.generation
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -312,28 +304,22 @@ impl Listener {
 
     /// Events that wait in its queue.
     pub(super) fn queued(&self) -> Option<usize> {
-        self.queue.as_ref().map(|queue| queue.receiver.len())
+        self.queue.as_ref().map(|queue| queue.len())
     }
 
     /// The next event of its queue; waits for one up to `timeout`.
     pub(super) fn next(&self, timeout: Duration) -> Result<OwnedEvent, Error> {
-        let Some(Receiving { receiver, bytes }) = &self.queue else {
+        let Some(queue) = &self.queue else {
             let message = "the subscription has no queue: its function is called instead";
             return Err(Error::invalid("subscription", message));
         };
-        match receiver.recv_timeout(timeout) {
-            Ok((event, weight)) => {
-                bytes.fetch_sub(weight, Relaxed);
-                Ok(event)
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                Err(Error::new(ErrorKind::Timeout, "no event came in time"))
-            }
-            Err(RecvTimeoutError::Disconnected) => {
+        queue.pop(timeout).map_err(|nothing| match nothing {
+            Nothing::Came => Error::new(ErrorKind::Timeout, "no event came in time"),
+            Nothing::WillCome => {
                 let message = "the subscription ended, and its queue is empty";
-                Err(Error::new(ErrorKind::Closed, message).with_field("subscription"))
+                Error::new(ErrorKind::Closed, message).with_field("subscription")
             }
-        }
+        })
     }
 
     pub(super) fn info(&self) -> ListenerInfo {
@@ -360,26 +346,6 @@ impl Entry for Listener {
         let patterns: Vec<String> = self.patterns.iter().map(ToString::to_string).collect();
         let delivery = if self.queue.is_some() { "queue" } else { "sync" };
         vec![("patterns", patterns.join(" ")), ("delivery", delivery.to_owned())]
-    }
-}
-
-impl Queue {
-    fn push(&self, event: &Event<'_>) -> bool {
-        // Looked at first, so that a full queue costs no copy.
-        if self.sender.is_full() {
-            return false;
-        }
-        let weight = event.weight();
-        if self.bytes.fetch_add(weight, Relaxed) + weight > self.max_bytes {
-            self.bytes.fetch_sub(weight, Relaxed);
-            return false;
-        }
-        let sent = self.sender.try_send((event.to_owned(), weight));
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sent {
-            self.bytes.fetch_sub(weight, Relaxed);
-            return false;
-        }
-        true
     }
 }
 

@@ -14,6 +14,7 @@ mod catalogue;
 mod listener;
 mod name;
 mod payload;
+mod queue;
 mod subscription;
 #[cfg(test)]
 mod tests;

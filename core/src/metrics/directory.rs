@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tallyport_plugin_api::Kind;
 
 use super::{claims::Claims, family::Family, levels::Levels};
-use crate::model::{Error, ErrorKind, TextHash};
+use crate::model::{Error, ErrorKind, Mutex, TextHash};
 
 /// Most families: names that come from outside must not take memory for ever.
 pub(super) const MAX_FAMILIES: usize = 100_000;

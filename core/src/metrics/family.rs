@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use parking_lot::{Mutex, RwLock};
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
     levels::Levels,
     table::{Layout, Memory, Shape},
 };
-use crate::model::{Error, ErrorKind};
+use crate::model::{Error, ErrorKind, Mutex};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
 pub const DEFAULT_BOUNDS: [f64; 11] =
@@ -74,7 +73,7 @@ pub(crate) struct Family {
     pub(crate) number: Number,
     pub(crate) bounds: Bounds,
     cells: Option<Cells>,
-    text: RwLock<Text>,
+    text: Mutex<Text>,
     memory: Arc<Memory>,
     shapes: Levels<Arc<Shape>>,
     /// In order of creation; the lock also orders inserts.
@@ -105,10 +104,7 @@ impl Family {
             number: description.number,
             bounds: Bounds::new(bounds),
             cells: description.cells,
-            text: RwLock::new(Text {
-                help: description.help.into(),
-                unit: description.unit.into(),
-            }),
+            text: Mutex::new(Text { help: description.help.into(), unit: description.unit.into() }),
             memory: Arc::clone(memory),
             shapes: Levels::new(0),
             order: Mutex::default(),
@@ -208,7 +204,7 @@ impl Family {
 
     /// Help and unit.
     pub(crate) fn text(&self) -> (Box<str>, Box<str>) {
-        let text = self.text.read();
+        let text = self.text.lock();
         (text.help.clone(), text.unit.clone())
     }
 
@@ -236,7 +232,7 @@ impl Family {
         if description.help.is_empty() && description.unit.is_empty() {
             return Ok(());
         }
-        let mut text = self.text.write();
+        let mut text = self.text.lock();
         for (field, have, wanted) in
             [("help", &text.help, description.help), ("unit", &text.unit, description.unit)]
         {

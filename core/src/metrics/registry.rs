@@ -13,7 +13,6 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 use once_cell::race::OnceBox;
-use parking_lot::Mutex;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
@@ -26,7 +25,7 @@ use super::{
     table::{Admission, Found, Memory, Shape},
 };
 use crate::model::{
-    Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name, grace,
+    Clock, Error, ErrorKind, MAX_VALUE_BYTES, Mutex, SortedLabels, check_metric_name, grace,
 };
 
 /// Name of the engine's own family that counts what was not recorded.

@@ -9,7 +9,7 @@ use std::{
 
 use once_cell::race::OnceBox;
 
-use super::Error;
+use super::{Error, gate};
 
 /// Longest correlation id of a host.
 const MAX_BYTES: usize = 128;
@@ -39,7 +39,9 @@ impl CorrelationId {
     fn of(unique: impl Hash) -> Self {
         static KEYS: OnceBox<[RandomState; 2]> = OnceBox::new();
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let keys = KEYS.get_or_init(|| Box::new([RandomState::new(), RandomState::new()]));
+        let make = || Box::new([RandomState::new(), RandomState::new()]);
+        // Inside the gate, so that a forked child sees them whole or not at all.
+        let keys = KEYS.get().unwrap_or_else(|| gate::within(|| KEYS.get_or_init(make)));
         let unique = (NEXT.fetch_add(1, Relaxed), unique);
         let mut digits = [b'0'; 32];
         let numbers = keys.iter().map(|key| key.hash_one(&unique));

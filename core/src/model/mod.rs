@@ -6,9 +6,12 @@ mod clock;
 mod correlation;
 pub(crate) mod document;
 mod error;
+pub mod fork;
+pub mod gate;
 pub mod grace;
 mod hash;
 mod labels;
+mod lock;
 mod name;
 pub(crate) mod platform;
 pub(crate) mod problems;
@@ -19,5 +22,8 @@ pub use correlation::CorrelationId;
 pub use error::{Error, ErrorKind};
 pub(crate) use hash::{TextHash, same};
 pub(crate) use labels::SortedLabels;
+pub use lock::{
+    Condvar, LongMutex, LongMutexGuard, LongRwLock, Mutex, MutexGuard, TurnGuard, TurnLock,
+};
 pub use name::{MAX_NAME_BYTES, MAX_VALUE_BYTES, check_label_name, check_metric_name};
 pub use tallyport_plugin_api::{Kind, Number, Value};

@@ -16,7 +16,6 @@ use std::{
     time::Instant,
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use tallyport_plugin_api::{
     abi::{
         TALLYPORT_LOG_ERROR, TALLYPORT_OK, TALLYPORT_PANIC, TALLYPORT_POISONED, tallyport_call,
@@ -31,7 +30,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, TurnGuard, TurnLock, fork, gate},
     snapshot::Snapshot,
 };
 
@@ -45,15 +44,18 @@ pub(super) struct Exporter {
     raw: *mut tallyport_exporter,
     /// Its services; the plugin holds a pointer to them until `destroy` returned.
     context: Arc<Context>,
-    turn: Mutex<()>,
+    turn: TurnLock,
     /// Who has the turn: the address of a thread-local, 0 for nobody.
     holder: AtomicUsize,
     waiting: AtomicUsize,
+    /// Calls that run; changes inside the gate, so a forked child knows whether it is whole.
+    running: AtomicUsize,
     poisoned: AtomicBool,
     /// By when to have shut down; see [`Control::deadline_ns`].
     stop_by_ns: AtomicU64,
-    /// The process that made it: a forked child has a copy that it must not touch.
-    process: u32,
+    /// Of the process that it serves: a forked child has a copy that it must not touch, unless
+    /// [`Exporter::after_fork`] made it its own.
+    generation: AtomicU64,
 }
 
 // SAFETY: the ABI lets every thread call an exporter, one at a time unless CONCURRENT, which
@@ -62,14 +64,25 @@ unsafe impl Send for Exporter {}
 // SAFETY: as above.
 unsafe impl Sync for Exporter {}
 
+/// A call that runs, with the turn where calls take turns.
 struct Turn<'a> {
     exporter: &'a Exporter,
-    _guard: MutexGuard<'a, ()>,
+    guard: Option<TurnGuard<'a>>,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(exporter: &'a Exporter, guard: Option<TurnGuard<'a>>) -> Self {
+        gate::within(|| exporter.running.fetch_add(1, Relaxed));
+        Self { exporter, guard }
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.exporter.holder.store(0, Release);
+        if self.guard.is_some() {
+            self.exporter.holder.store(0, Release);
+        }
+        gate::within(|| self.exporter.running.fetch_sub(1, Relaxed));
     }
 }
 
@@ -102,12 +115,13 @@ impl Exporter {
             table,
             raw,
             context,
-            turn: Mutex::new(()),
+            turn: TurnLock::default(),
             holder: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
             poisoned: AtomicBool::new(false),
             stop_by_ns: AtomicU64::new(0),
-            process: std::process::id(),
+            generation: AtomicU64::new(fork::generation()),
         })
     }
 
@@ -220,6 +234,21 @@ impl Exporter {
         }
     }
 
+    /// In a forked child: has a plugin that is FORK_AWARE make this copy usable, if no call ran on
+    /// it when the process forked. Answers whether it is; before any other call.
+    pub(super) fn after_fork(&self) -> bool {
+        let Some(after_fork) = self.table.after_fork_child() else { return false };
+        if self.running.load(Relaxed) > 0 || self.is_poisoned() {
+            return false;
+        }
+        self.waiting.store(0, Relaxed);
+        self.generation.store(fork::generation(), Relaxed);
+        // SAFETY: the plugin's function on its own exporter, in a forked child before any other
+        // call, which the caller sees to. Test: a_child_keeps_what_a_fork_aware_exporter_has.
+        unsafe { after_fork(self.raw) };
+        true
+    }
+
     /// By when to have shut down when it is dropped, in nanoseconds of the plugin's clock.
     pub(super) fn stop_by(&self, deadline_ns: u64) {
         self.stop_by_ns.store(deadline_ns, Relaxed);
@@ -253,10 +282,10 @@ impl Exporter {
     }
 
     /// Waits for the turn, unless this very thread has it: that would wait for ever.
-    fn take_turn(&self) -> Result<Option<Turn<'_>>, Failed> {
+    fn take_turn(&self) -> Result<Turn<'_>, Failed> {
         self.check_poison()?;
         if self.table.is_concurrent() {
-            return Ok(None);
+            return Ok(Turn::begin(self, None));
         }
         thread_local!(static HERE: u8 = const { 0 });
         let here = HERE.with(|here| ptr::from_ref(here).addr());
@@ -267,10 +296,10 @@ impl Exporter {
         let guard = self.turn.lock();
         self.waiting.fetch_sub(1, Relaxed);
         self.holder.store(here, Release);
-        let turn = Turn { exporter: self, _guard: guard };
+        let turn = Turn::begin(self, Some(guard));
         // Whoever had the turn before may have panicked.
         self.check_poison()?;
-        Ok(Some(turn))
+        Ok(turn)
     }
 
     fn check_poison(&self) -> Result<(), Failed> {
@@ -312,7 +341,7 @@ fn call(control: &Control, format: &str) -> tallyport_call {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
+        if self.generation.load(Relaxed) != fork::generation() {
             // The copy of a forked child: locks and threads of its own are not there.
             return;
         }

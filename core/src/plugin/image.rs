@@ -14,7 +14,7 @@ use tallyport_plugin_api::abi::{tallyport_plugin_query_fn, tallyport_plugin_set}
 #[cfg(target_os = "linux")]
 use super::elf::constants;
 use super::verify::refused;
-use crate::model::{Error, ErrorKind, platform::is_secure_execution};
+use crate::model::{Error, ErrorKind, gate::Inside, platform::is_secure_execution};
 
 const ENTRY: &CStr = c"tallyport_plugin_query_v1";
 
@@ -30,6 +30,8 @@ pub(super) fn open(path: &Path, file: &Path) -> Result<Opened, Error> {
     // NOW: a missing symbol fails here, not at the first call. LOCAL: it serves nobody else.
     // NODELETE: threads, TLS destructors and our pointers outlive any dlclose.
     let flags = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
+    // A child of a fork that comes in the middle would find the loader's lists half changed.
+    let _inside = Inside::new();
     // SAFETY: loading runs the file's constructors: the configuration asked for that, and the
     // file was checked as far as bytes tell. Test: plugin_defects_have_their_status.
     let library = unsafe { Library::open(Some(file), flags) }.map_err(|error| {

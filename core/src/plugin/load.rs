@@ -12,7 +12,6 @@ use std::{
 };
 
 use libloading::os::unix::Library;
-use parking_lot::Mutex;
 use tallyport_plugin_api::{abi::tallyport_plugin_set, layout_check};
 
 use super::{
@@ -28,7 +27,7 @@ use super::{
     table::Table,
     verify::{FileInfo, read, refused, verify},
 };
-use crate::model::{Error, ErrorKind};
+use crate::model::{Error, ErrorKind, Mutex};
 
 /// A loaded plugin file.
 #[derive(Debug)]

@@ -6,8 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use super::{
     host::Output,
     run::{Health, Limits, Outcome, Runner, Runtime, Source},
@@ -15,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{Bus, PLUGIN},
-    model::Error,
+    model::{Error, TurnLock},
     registry::{self, Entry, Registry},
     snapshot::Snapshot,
 };
@@ -78,7 +76,7 @@ pub struct Plugins {
     registry: Registry<Plugin>,
     runtime: Runtime,
     /// Held while gauges are set, so that none is set for an exporter that is gone.
-    observing: Mutex<()>,
+    observing: TurnLock,
 }
 
 /// Most exporters of an engine.
@@ -206,7 +204,7 @@ impl Plugins {
         Self {
             registry: Registry::new("plugin", MAX_PLUGINS, bus.watch(&PLUGIN)),
             runtime,
-            observing: Mutex::new(()),
+            observing: TurnLock::default(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use crate::model::Mutex;
 
 /// What stands in the place of a secret.
 pub(crate) const MASK: &str = "[FILTERED]";
@@ -15,7 +15,7 @@ const LEAST_BYTES: usize = 4;
 /// Most secrets that are looked for.
 const MAX_SECRETS: usize = 1024;
 
-static KNOWN: RwLock<Option<Arc<Vec<String>>>> = RwLock::new(None);
+static KNOWN: Mutex<Option<Arc<Vec<String>>>> = Mutex::new(None);
 
 /// Looks for this text from now on.
 pub(crate) fn remember(secret: &str) {
@@ -23,7 +23,7 @@ pub(crate) fn remember(secret: &str) {
     if secret.len() < LEAST_BYTES {
         return;
     }
-    let mut known = KNOWN.write();
+    let mut known = KNOWN.lock();
     let before = known.as_ref().map_or(&[][..], |list| list);
     if before.len() >= MAX_SECRETS || before.iter().any(|other| other == secret) {
         return;
@@ -37,7 +37,7 @@ pub(crate) fn remember(secret: &str) {
 
 /// The text without secrets.
 pub(crate) fn filtered(text: String) -> String {
-    let known = KNOWN.read().clone();
+    let known = KNOWN.lock().clone();
     let Some(known) = known else { return text };
     known.iter().fold(text, |text, secret| match text.contains(secret.as_str()) {
         true => text.replace(secret.as_str(), MASK),

@@ -17,7 +17,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use parking_lot::Mutex;
 use rustix::fs::{
     MemfdFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, memfd_create, statvfs,
 };
@@ -28,7 +27,7 @@ use super::{
     pin::Sha256,
     verify::refused,
 };
-use crate::model::Error;
+use crate::model::{Error, Mutex};
 
 /// The lowest descriptor for a plugin: below it, hosts look for free ones of their own.
 const FIRST_DESCRIPTOR: RawFd = 200;

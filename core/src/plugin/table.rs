@@ -5,8 +5,8 @@ use std::{ffi::c_void, mem::MaybeUninit, ptr, slice, str, sync::Arc};
 use tallyport_plugin_api::{
     PluginSet,
     abi::{
-        TALLYPORT_CAP_CONCURRENT, tallyport_format, tallyport_lifecycle_v1, tallyport_plugin_set,
-        tallyport_plugin_v1, tallyport_str,
+        TALLYPORT_CAP_CONCURRENT, TALLYPORT_CAP_FORK_AWARE, tallyport_exporter, tallyport_format,
+        tallyport_lifecycle_v1, tallyport_plugin_set, tallyport_plugin_v1, tallyport_str,
     },
     text,
 };
@@ -256,6 +256,11 @@ impl Table {
     #[must_use]
     pub fn is_concurrent(&self) -> bool {
         self.raw.caps & TALLYPORT_CAP_CONCURRENT != 0
+    }
+
+    /// What makes an inherited exporter usable in a forked child, where it declares that.
+    pub(super) fn after_fork_child(&self) -> Option<unsafe extern "C" fn(*mut tallyport_exporter)> {
+        self.raw.after_fork_child.filter(|_| self.raw.caps & TALLYPORT_CAP_FORK_AWARE != 0)
     }
 }
 

@@ -15,11 +15,10 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 pub use statistics::{Counts, Statistics};
 
-use crate::model::{Error, ErrorKind};
+use crate::model::{Error, ErrorKind, Mutex};
 
 /// Longest name of an entry.
 const MAX_NAME_BYTES: usize = 64;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use crate::model::Mutex;
 
 /// Counts that go on while they are read.
 #[derive(Debug, Default)]

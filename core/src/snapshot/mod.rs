@@ -18,12 +18,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use parking_lot::Mutex;
 use schema::Schema;
 
 use crate::{
     metrics::Metrics,
-    model::{Error, grace},
+    model::{Error, Mutex, TurnLock, grace},
 };
 
 /// Identities of schemas, unique in the process whatever engine makes them.
@@ -37,6 +36,8 @@ fn new_schema_id() -> u64 {
 #[derive(Debug, Default)]
 pub struct Snapshots {
     last: Mutex<Option<Arc<Schema>>>,
+    /// Whose turn it is to build one: that may take longer than a fork waits.
+    building: TurnLock,
 }
 
 impl Snapshots {
@@ -56,16 +57,24 @@ impl Snapshots {
     }
 
     fn schema(&self, metrics: &Metrics) -> Result<Arc<Schema>, Error> {
-        let mut last = self.last.lock();
         // Read before the tables: a change that comes in between makes the next one build again.
-        let generation = metrics.generation();
-        if let Some(schema) = last.as_ref().filter(|schema| schema.generation == generation) {
-            return Ok(Arc::clone(schema));
+        if let Some(schema) = self.known(metrics.generation()) {
+            return Ok(schema);
         }
-        let mut old = last.take();
+        let _turn = self.building.lock();
+        let generation = metrics.generation();
+        if let Some(schema) = self.known(generation) {
+            return Ok(schema);
+        }
+        let mut old = self.last.lock().take();
         let old = old.as_mut().map(Arc::make_mut);
         let schema = Arc::new(Schema::build(metrics, generation, old)?);
-        *last = Some(Arc::clone(&schema));
+        *self.last.lock() = Some(Arc::clone(&schema));
         Ok(schema)
+    }
+
+    /// The last schema, if it is of this generation.
+    fn known(&self, generation: u64) -> Option<Arc<Schema>> {
+        self.last.lock().as_ref().filter(|schema| schema.generation == generation).cloned()
     }
 }

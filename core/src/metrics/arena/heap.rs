@@ -8,9 +8,7 @@ use std::{
     collections::BTreeMap, marker::PhantomData, ptr::NonNull, slice, sync::atomic::AtomicU32,
 };
 
-use parking_lot::Mutex;
-
-use crate::model::{Error, platform};
+use crate::model::{Error, Mutex, platform};
 
 /// Where a piece starts, in units of [`UNIT`] bytes; 0 is nowhere.
 pub(crate) type At = u32;

@@ -29,13 +29,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use parking_lot::Mutex;
-
 pub(crate) use cells::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
 pub(crate) use heap::{At, Heap, View};
 pub(crate) use place::Place;
 
-use crate::model::{Error, ErrorKind, platform};
+use crate::model::{Error, ErrorKind, Mutex, platform};
 
 /// Bytes of one plane, and so the end of every offset.
 const PLANE_BYTES: usize = 1 << rseq::PLANE_SHIFT;

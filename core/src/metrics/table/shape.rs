@@ -11,8 +11,6 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
-
 use super::{
     Memory,
     layout::{Admission, Extent, FIRST, Layout, Row, SEGMENTS},
@@ -22,7 +20,7 @@ use super::{
 };
 use crate::{
     metrics::arena::{At, Cells, Place, Run},
-    model::{Error, ErrorKind, grace},
+    model::{Error, ErrorKind, Mutex, grace},
 };
 
 /// Words of a row: state, hash, creation time (low, high), then where the text of each label lies.

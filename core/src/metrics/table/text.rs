@@ -9,11 +9,10 @@ use std::sync::atomic::{
 };
 
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 
 use crate::{
     metrics::arena::{At, Heap, View},
-    model::{Error, ErrorKind, TextHash, same},
+    model::{Error, ErrorKind, Mutex, TextHash, same},
 };
 
 /// Words before the text.

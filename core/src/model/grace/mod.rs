@@ -4,21 +4,22 @@
 //! One set of announcements serves every engine and the handles of the C API. [`within`] costs a
 //! store at its start and one at its end; [`all_passed`] costs a `membarrier`.
 
-mod readers;
-mod sync;
+pub(super) mod readers;
+pub(super) mod sync;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+pub(super) use readers::Announcement;
 pub use readers::{Alone, Section};
-use readers::{Announcement, Order, Readers};
+use readers::{Order, Readers};
 
 use super::platform::{barrier, this_thread};
 
 /// Threads with an announcement of their own.
 const THREADS: usize = 1024;
 
-static ANNOUNCEMENTS: [Announcement; THREADS] = [const { nobody() }; THREADS];
-static CROWD: Announcement = nobody();
+static ANNOUNCEMENTS: [Announcement; THREADS] = [const { Announcement::nobody() }; THREADS];
+static CROWD: Announcement = Announcement::nobody();
 static READERS: Readers<'_> = Readers { threads: &ANNOUNCEMENTS, crowd: &CROWD };
 /// Whether readers may leave the fence to the freeing thread.
 static ORDER: AtomicU32 = AtomicU32::new(UNDECIDED);
@@ -26,8 +27,11 @@ const UNDECIDED: u32 = 0;
 const WITH_BARRIER: u32 = 1;
 const WITH_FENCE: u32 = 2;
 
-const fn nobody() -> Announcement {
-    Announcement { owner: AtomicUsize::new(0), depth: AtomicU32::new(0) }
+impl Announcement {
+    /// A place that no thread has yet.
+    pub(super) const fn nobody() -> Self {
+        Self { owner: AtomicUsize::new(0), depth: AtomicU32::new(0) }
+    }
 }
 
 /// Decides how readers and freeing threads meet; before the first table that needs it.
@@ -37,6 +41,19 @@ pub fn prepare() {
         // Of two threads at once both decide the same.
         ORDER.store(order, Relaxed);
     }
+}
+
+/// How readers and freeing threads meet.
+#[inline]
+pub(super) fn order() -> Order {
+    if ORDER.load(Relaxed) == WITH_BARRIER { Order::Barrier } else { Order::Fence }
+}
+
+/// In a forked child, where no other thread runs: nobody is in a section whom the fork left behind.
+pub(super) fn reset() {
+    let own = this_thread();
+    // A section of this thread's own may be going on.
+    READERS.forget_but(|owner| owner | 1 == own | 1);
 }
 
 /// Begins a section in the frequent case; `None` means, use [`enter_with_care`].
@@ -54,11 +71,10 @@ pub fn enter_alone() -> Option<Alone<'static>> {
 #[inline(never)]
 #[must_use]
 pub fn enter_with_care() -> Section<'static> {
-    if ORDER.load(Relaxed) == WITH_BARRIER {
-        READERS.enter(this_thread(), Order::Barrier)
-    } else {
+    match order() {
+        Order::Barrier => READERS.enter(this_thread(), Order::Barrier),
         // Thread pointers are even: under this identity `enter_alone` does not find the thread.
-        READERS.enter(this_thread() | 1, Order::Fence)
+        Order::Fence => READERS.enter(this_thread() | 1, Order::Fence),
     }
 }
 

@@ -32,6 +32,17 @@ pub(crate) enum Order {
     Barrier,
 }
 
+impl Order {
+    /// What a reader does between its announcement and its lookup.
+    #[inline]
+    pub(crate) fn pass(self) {
+        match self {
+            Self::Barrier => compiler_fence(SeqCst),
+            Self::Fence => fence(SeqCst),
+        }
+    }
+}
+
 /// One thread's announcement, on a cache line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -85,23 +96,21 @@ impl<'a> Readers<'a> {
 
     /// Begins a section of `thread`, whatever else runs.
     pub(crate) fn enter(self, thread: usize, order: Order) -> Section<'a> {
-        let section = self.find(thread);
-        if section.shared {
-            section.at.depth.fetch_add(1, Relaxed);
+        let (at, shared) = self.find(thread);
+        if shared {
+            at.depth.fetch_add(1, Relaxed);
         } else {
             // A signal handler between the two leaves `depth` as it found it.
-            let depth = section.at.depth.load(Relaxed);
-            section.at.depth.store(depth.wrapping_add(1), Relaxed);
+            at.depth.store(at.depth.load(Relaxed).wrapping_add(1), Relaxed);
         }
-        match order {
-            Order::Barrier => compiler_fence(SeqCst),
-            Order::Fence => fence(SeqCst),
-        }
-        section
+        order.pass();
+        Section { at, shared }
     }
 
-    /// The thread's own announcement, claimed at its first section, or the crowd's.
-    fn find(self, thread: usize) -> Section<'a> {
+    /// The thread's own announcement, claimed at its first section, or the crowd's; whether it is
+    /// the crowd's. A thread's answer never changes.
+    #[inline]
+    pub(crate) fn find(self, thread: usize) -> (&'a Announcement, bool) {
         let first = self.first(thread);
         for probe in 0..PROBES.min(self.threads.len()) {
             let Some(at) = self.threads.get((first + probe) & (self.threads.len() - 1)) else {
@@ -114,10 +123,10 @@ impl<'a> Readers<'a> {
                 owner = claimed.map_or_else(|other| other, |_| thread);
             }
             if owner == thread {
-                return Section { at, shared: false };
+                return (at, false);
             }
         }
-        Section { at: self.crowd, shared: true }
+        (self.crowd, true)
     }
 
     /// Where a thread's announcement is, unless another thread was there before.
@@ -139,6 +148,15 @@ impl<'a> Readers<'a> {
         let passed =
             |at: &Announcement| (0..PATIENCE).any(|_| at.depth.load(Acquire) == 0 || pause());
         passed(self.crowd) && self.threads.iter().all(passed)
+    }
+
+    /// In a forked child: withdraws what was announced by threads that are not there. `thread` is
+    /// the only one that runs, and is in no section of the crowd.
+    pub(crate) fn forget_but(self, thread: impl Fn(usize) -> bool) {
+        self.crowd.depth.store(0, Relaxed);
+        for at in self.threads.iter().filter(|at| !thread(at.owner.load(Relaxed))) {
+            at.depth.store(0, Relaxed);
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 pub(crate) mod barrier;
 mod cpus;
 mod flags;
+pub(crate) mod fork;
+pub(crate) mod futex;
 mod mapping;
 mod process;
 mod signals;

@@ -15,12 +15,13 @@ use std::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process_group,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group,
         pidfd_open, pidfd_send_signal, waitid, waitpid,
     },
 };
 
 use super::{LOST_SOCKET, channel::wait_for, spawn::spawn};
+use crate::model::fork;
 
 /// How long a process may take to be gone after SIGKILL; only one that the kernel holds takes long.
 const KILLED: Duration = Duration::from_secs(5);
@@ -31,8 +32,8 @@ pub(super) struct Child {
     pid: Pid,
     /// `None` on a kernel without them (before 5.3).
     pidfd: Option<OwnedFd>,
-    /// Whose child it is: in a forked copy of the host it is somebody else's.
-    parent: Pid,
+    /// Of the process that started it: in a forked copy of the host it is somebody else's.
+    generation: u64,
     ended: Option<Ending>,
 }
 
@@ -83,7 +84,7 @@ impl Child {
     pub(super) fn start(program: &Path, socket: &OwnedFd) -> io::Result<Self> {
         let pid = spawn(program, &[c"tallyport-plugin-host", c"serve"], socket)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
-        Ok(Self { pid, pidfd, parent: getpid(), ended: None })
+        Ok(Self { pid, pidfd, generation: fork::generation(), ended: None })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -97,7 +98,7 @@ impl Child {
 
     /// Whether this process started it, and not one that this one was forked from.
     pub(super) fn is_ours(&self) -> bool {
-        self.parent == getpid()
+        self.generation == fork::generation()
     }
 
     /// Waits for its end; `None`: it still runs.

@@ -7,7 +7,6 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use crossbeam::channel::Sender;
-use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
     voice::Voice,
 };
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, LongMutex},
     plugin::{exporter::Exporter, host::Control},
 };
 
@@ -27,7 +26,7 @@ pub(super) type Order = (ToHelper, Option<OwnedFd>);
 
 /// The call that runs, and whether it was withdrawn before it did.
 #[derive(Debug, Default)]
-pub(super) struct Current(Mutex<State>);
+pub(super) struct Current(LongMutex<State>);
 
 #[derive(Debug, Default)]
 struct State {

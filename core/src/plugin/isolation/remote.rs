@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use tallyport_plugin_api::abi::TALLYPORT_CAP_OUT_OF_PROC;
 
 use super::{
@@ -27,7 +26,7 @@ use super::{
     messages::Description,
 };
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, LongMutex, LongMutexGuard, Mutex},
     plugin::{
         exporter::reentered,
         host::Output,
@@ -142,10 +141,9 @@ impl Source for RemoteSource {
             options: wanted.options.to_owned(),
             limits: wanted.limits.clone(),
         };
-        // Not waited for: in a forked child nobody may ever give it back.
-        let spare = self.spare.try_lock().and_then(|mut spare| spare.take());
+        let spare = self.spare.lock().take();
         let client = recipe.client(spare)?;
-        let (pid, client) = (client.pid(), Mutex::new(Some(client)));
+        let (pid, client) = (client.pid(), LongMutex::new(Some(client)));
         let (holder, waiting) = Default::default();
         let process = AtomicU32::new(pid);
         Ok(Arc::new(Remote { recipe, client, holder, waiting, process }))
@@ -195,7 +193,7 @@ impl Recipe {
 struct Remote {
     recipe: Recipe,
     /// Locked for a call: one at a time.
-    client: Mutex<Option<Client>>,
+    client: LongMutex<Option<Client>>,
     /// Who has the lock: the address of a thread-local, 0 for nobody.
     holder: AtomicUsize,
     waiting: AtomicUsize,
@@ -205,7 +203,7 @@ struct Remote {
 
 struct Turn<'a> {
     remote: &'a Remote,
-    client: MutexGuard<'a, Option<Client>>,
+    client: LongMutexGuard<'a, Option<Client>>,
 }
 
 impl Drop for Turn<'_> {

@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use tallyport_plugin_api::abi::{
     TALLYPORT_LOG_DEBUG, TALLYPORT_LOG_ERROR, TALLYPORT_LOG_INFO, TALLYPORT_LOG_TRACE,
     TALLYPORT_LOG_WARN,
@@ -33,6 +32,7 @@ use super::{
     messages::FromHelper,
     wire::MAX_PART,
 };
+use crate::model::LongMutex;
 
 /// Longest line; a message of one packet holds it.
 const MAX_LINE_BYTES: usize = MAX_PART - 64;
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Voice {
     /// A message is several packets: one thread speaks at a time.
-    sender: Mutex<Sender>,
+    sender: LongMutex<Sender>,
     /// The host listens.
     in_call: AtomicBool,
     lost: AtomicU32,
@@ -52,7 +52,7 @@ pub(super) struct Voice {
 impl Voice {
     pub(super) fn new(sender: Sender) -> Arc<Self> {
         Arc::new(Self {
-            sender: Mutex::new(sender),
+            sender: LongMutex::new(sender),
             in_call: AtomicBool::new(true),
             lost: AtomicU32::new(0),
         })

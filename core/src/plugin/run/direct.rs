@@ -37,4 +37,8 @@ impl Backend for Direct {
     fn queue_length(&self) -> usize {
         self.exporter.waiting()
     }
+
+    fn after_fork(&self) -> bool {
+        self.exporter.after_fork()
+    }
 }

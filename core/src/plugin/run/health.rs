@@ -134,6 +134,13 @@ impl Rules {
         }
     }
 
+    /// In a forked child: a trial is made by nobody, so the next call is one.
+    pub(super) fn forked(&mut self) {
+        if let State::Trying { why } = self.state {
+            self.state = State::Waiting { until: Duration::ZERO, why };
+        }
+    }
+
     /// Takes note of how a call ended, at `now`.
     pub(super) fn settle(
         &mut self,

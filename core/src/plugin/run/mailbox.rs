@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
 use tallyport_plugin_api::abi::{
     TALLYPORT_LOG_DEBUG, TALLYPORT_LOG_ERROR, TALLYPORT_LOG_INFO, TALLYPORT_LOG_WARN,
 };
+
+use crate::model::Mutex;
 
 /// Target of the messages that exporters log, and of those about what became of one.
 pub const LOG_TARGET: &str = "tallyport::plugin";

@@ -12,7 +12,7 @@ use tallyport_plugin_api::{Kind, Number};
 use super::Health;
 use crate::{
     metrics::{Counter, Description, Histogram, Metrics},
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, gate},
 };
 
 const EXPORTS: &str = "tallyport_plugin_exports_total";
@@ -76,13 +76,15 @@ impl Meter {
 
     fn series(&self) -> Option<(&Metrics, &Series)> {
         let metrics = self.metrics.as_deref()?;
-        let make = || {
+        if self.series.get().is_none() {
             let made = self.make(metrics).inspect_err(|error| {
                 tracing::warn!(plugin = self.plugin, "its exports are not counted: {error}");
             });
-            Box::new(made.ok())
-        };
-        Some((metrics, self.series.get_or_init(make).as_ref()?))
+            // Of two threads that made them, one is the first. Inside the gate, so that a forked
+            // child sees them whole or not at all.
+            let _ = gate::within(|| self.series.set(Box::new(made.ok())));
+        }
+        Some((metrics, self.series.get()?.as_ref()?))
     }
 
     fn count_failure(&self, metrics: &Metrics, kind: ErrorKind) {

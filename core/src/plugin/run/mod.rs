@@ -97,6 +97,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Calls that wait for their turn.
     fn queue_length(&self) -> usize;
 
+    /// In a forked child, before any other call there: makes an inherited instance usable, and
+    /// answers whether it is. One that is not is left as it is, and another one is started.
+    fn after_fork(&self) -> bool {
+        false
+    }
+
     /// The helper process that it runs in; `None`: it runs in this one.
     fn process(&self) -> Option<u32> {
         None

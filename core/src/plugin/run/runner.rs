@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-
 use super::{
     About, Backend, Blame, Export, Failed, Health, Limits, Source, Wanted, Zombies,
     health::{Pass, Refused, Rules},
@@ -14,7 +12,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    model::{Clock, Error, ErrorKind, SystemClock},
+    model::{Clock, Error, ErrorKind, Mutex, MutexGuard, SystemClock, TurnLock, fork},
     plugin::host::Output,
     snapshot::Snapshot,
 };
@@ -69,20 +67,32 @@ pub(in crate::plugin) struct Runner {
     meter: Meter,
     state: Mutex<State>,
     /// Held while an instance is made, so that no two are.
-    starting: Mutex<()>,
+    starting: TurnLock,
 }
 
 #[derive(Debug)]
 struct State {
     rules: Rules,
+    /// Of the process that the rules speak of.
+    generation: u64,
     backend: Option<Live>,
 }
 
-/// An instance, and the process that made it: a forked child makes its own.
+/// An instance, and the process that it serves: a forked child has its own.
 #[derive(Debug, Clone)]
 struct Live {
     backend: Arc<dyn Backend>,
-    process: u32,
+    generation: u64,
+}
+
+impl Live {
+    fn new(backend: &Arc<dyn Backend>) -> Self {
+        Self { backend: Arc::clone(backend), generation: fork::generation() }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.generation == fork::generation()
+    }
 }
 
 /// A call that was let through: it is settled when it is dropped, as one that showed nothing unless
@@ -109,7 +119,7 @@ impl Runner {
     ) -> Result<Self, Error> {
         let wanted = Wanted { name, options, limits: &limits, zombies: &runtime.zombies };
         let backend = Arc::clone(&source).start(&wanted).map_err(|failed| failed.error)?;
-        let live = Live { backend, process: std::process::id() };
+        let (backend, generation) = (Some(Live::new(&backend)), fork::generation());
         Ok(Self {
             name: name.to_owned(),
             about: source.about(),
@@ -118,8 +128,8 @@ impl Runner {
             limits,
             meter: Meter::new(name, runtime.metrics.clone()),
             runtime,
-            state: Mutex::new(State { rules: Rules::new(), backend: Some(live) }),
-            starting: Mutex::new(()),
+            state: Mutex::new(State { rules: Rules::new(), generation, backend }),
+            starting: TurnLock::default(),
         })
     }
 
@@ -130,7 +140,7 @@ impl Runner {
 
     /// Whether it is called, and if not, why.
     pub(in crate::plugin) fn health(&self) -> Health {
-        self.state.lock().rules.health()
+        self.state().rules.health()
     }
 
     /// Calls of it that hang and were given up.
@@ -140,8 +150,7 @@ impl Runner {
 
     /// Calls that wait for their turn.
     pub(in crate::plugin) fn queue_length(&self) -> usize {
-        let live = self.state.lock().backend.clone();
-        live.map_or(0, |live| live.backend.queue_length())
+        self.live().map_or(0, |backend| backend.queue_length())
     }
 
     /// The helper process that it runs in.
@@ -200,7 +209,7 @@ impl Runner {
 
     fn admit(&self) -> Result<Admitted<'_>, Error> {
         let now = self.runtime.clock.monotonic();
-        let mut state = self.state.lock();
+        let mut state = self.state();
         let pass = state.rules.pass(now);
         let failures = state.rules.failures();
         drop(state);
@@ -249,24 +258,42 @@ impl Runner {
             limits: &self.limits,
             zombies: &self.runtime.zombies,
         };
-        let backend = Arc::clone(&self.source).start(&wanted)?;
-        let live = Live { backend: Arc::clone(&backend), process: std::process::id() };
-        let inherited = self.state.lock().backend.replace(live);
+        let inherited = self.state().backend.take();
+        if let Some(Live { backend, .. }) = &inherited
+            && backend.after_fork()
+        {
+            self.state().backend = Some(Live::new(backend));
+            tracing::info!(plugin = self.name, "goes on in a forked process");
+            return Ok(Arc::clone(backend));
+        }
         // What a forked child inherited is leaked: its threads and locks are not there.
         std::mem::forget(inherited);
+        let backend = Arc::clone(&self.source).start(&wanted)?;
+        self.state().backend = Some(Live::new(&backend));
         tracing::info!(plugin = self.name, "made anew");
         Ok(backend)
     }
 
     fn live(&self) -> Option<Arc<dyn Backend>> {
-        let state = self.state.lock();
-        let live = state.backend.as_ref().filter(|live| live.process == std::process::id());
+        let state = self.state();
+        let live = state.backend.as_ref().filter(|live| live.is_ours());
         live.map(|live| Arc::clone(&live.backend))
+    }
+
+    /// The state; in a forked child without the trial that a thread of its parent's made.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        let generation = fork::generation();
+        if state.generation != generation {
+            state.generation = generation;
+            state.rules.forked();
+        }
+        state
     }
 
     fn settle(&self, pass: Pass, on: Option<&Arc<dyn Backend>>, ended: Result<(), Blame>) {
         let now = self.runtime.clock.monotonic();
-        let mut state = self.state.lock();
+        let mut state = self.state();
         let same = |live: &Live| on.is_some_and(|on| Arc::ptr_eq(on, &live.backend));
         let current = state.backend.as_ref().is_some_and(same);
         // What an instance did that was replaced meanwhile says nothing about this one.
@@ -282,6 +309,13 @@ impl Runner {
         if before != after && !matches!((before, after), (Health::HalfOpen, Health::Open)) {
             tracing::warn!(plugin = self.name, "is {after} now, was {before}");
         }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let inherited = self.state.get_mut().backend.take_if(|live| !live.is_ours());
+        std::mem::forget(inherited);
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::super::Failed;
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Condvar, Error, ErrorKind, Mutex},
     plugin::host::Control,
     snapshot::Snapshot,
 };
@@ -107,8 +105,7 @@ impl Job {
                     _ => Next::Late,
                 };
             }
-            if self.for_caller.wait_until(&mut state, until).timed_out() && Instant::now() >= until
-            {
+            if self.for_caller.wait_until(&mut state, until) {
                 // The end may have come with the time.
                 if matches!(state.stage, Stage::Queued | Stage::Running) {
                     return Next::Late;
@@ -172,7 +169,7 @@ impl Job {
         let mut state = self.state.lock();
         while !state.closed && state.waiting >= MAX_WAITING_BYTES {
             // The caller may be busy with its output for longer than the call may take.
-            if self.for_worker.wait_until(&mut state, self.deadline).timed_out() {
+            if self.for_worker.wait_until(&mut state, self.deadline) {
                 state.closed = true;
             }
         }

@@ -10,15 +10,13 @@ use std::{
     time::Instant,
 };
 
-use parking_lot::{Condvar, Mutex};
-
 use super::{
     super::{Blame, Export, Failed},
     Zombies,
     job::{Job, Task},
 };
 use crate::{
-    model::{Error, ErrorKind, platform::SignalsBlocked},
+    model::{Condvar, Error, ErrorKind, Mutex, platform::SignalsBlocked},
     plugin::exporter::Exporter,
 };
 
@@ -223,8 +221,7 @@ impl Lane {
     pub(super) fn wait_for(&self, job: &Job, until: Instant) -> bool {
         let mut state = self.state.lock();
         let going_on = |state: &mut State| !job.is_over() || state.cancelling;
-        !self.for_callers.wait_while_until(&mut state, going_on, until).timed_out()
-            || !going_on(&mut state)
+        !self.for_callers.wait_while_until(&mut state, going_on, until)
     }
 
     /// Gives up a lane that hangs in `job`, and returns how many of that name hang now; `None`: it
@@ -255,8 +252,7 @@ impl Lane {
             return true;
         }
         let alive = |state: &mut State| state.threads > 0;
-        !self.for_callers.wait_while_until(&mut state, alive, until).timed_out()
-            || !alive(&mut state)
+        !self.for_callers.wait_while_until(&mut state, alive, until)
     }
 
     /// Whether this is the lane's own thread.

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{Backend, Blame, Export, Failed, Limits, Mailbox, Wanted, emit};
 use crate::{
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, fork},
     plugin::{
         exporter::{Exporter, reentered},
         host::{Context, Control, Output, contained, monotonic_ns, output_panicked},
@@ -41,8 +41,8 @@ pub(in crate::plugin) struct Worker {
     mailbox: Arc<Mailbox>,
     limits: Limits,
     deadline: Duration,
-    /// The process that has the thread.
-    process: u32,
+    /// Of the process that has the thread.
+    generation: u64,
 }
 
 impl fmt::Debug for Worker {
@@ -75,7 +75,7 @@ impl Worker {
             mailbox: Arc::clone(&mailbox),
             limits: limits.clone(),
             deadline,
-            process: std::process::id(),
+            generation: fork::generation(),
         };
         let create = worker.job(Task::Create);
         let (first, options, budget) =
@@ -199,7 +199,7 @@ impl Backend for Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
+        if self.generation != fork::generation() {
             // A forked child has a copy without the thread.
             return;
         }

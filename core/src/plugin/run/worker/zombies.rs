@@ -2,34 +2,50 @@
 
 use std::collections::HashMap;
 
-use parking_lot::Mutex;
+use crate::model::{Mutex, MutexGuard, fork};
 
-/// Exporters of an engine that hang in a call, by the name they were registered under.
+/// Exporters of an engine that hang in a call, by the name they were registered under. In a forked
+/// child nothing hangs: the threads are not there.
 #[derive(Debug, Default)]
-pub(crate) struct Zombies(Mutex<HashMap<String, usize>>);
+pub(crate) struct Zombies(Mutex<Hanging>);
+
+#[derive(Debug, Default)]
+struct Hanging {
+    generation: u64,
+    counts: HashMap<String, usize>,
+}
 
 impl Zombies {
     /// How many of that name hang.
     pub(crate) fn of(&self, name: &str) -> usize {
-        self.0.lock().get(name).copied().unwrap_or(0)
+        self.hanging().counts.get(name).copied().unwrap_or(0)
     }
 
     /// One more hangs. Returns how many that makes.
     pub(crate) fn add(&self, name: &str) -> usize {
-        let mut zombies = self.0.lock();
-        let count = zombies.entry(name.to_owned()).or_default();
+        let mut hanging = self.hanging();
+        let count = hanging.counts.entry(name.to_owned()).or_default();
         *count += 1;
         *count
     }
 
     /// One that hung ended after all.
     pub(crate) fn remove(&self, name: &str) {
-        let mut zombies = self.0.lock();
-        if let Some(count) = zombies.get_mut(name) {
+        let mut hanging = self.hanging();
+        if let Some(count) = hanging.counts.get_mut(name) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                zombies.remove(name);
+                hanging.counts.remove(name);
             }
         }
+    }
+
+    fn hanging(&self) -> MutexGuard<'_, Hanging> {
+        let mut hanging = self.0.lock();
+        let generation = fork::generation();
+        if hanging.generation != generation {
+            *hanging = Hanging { generation, counts: HashMap::new() };
+        }
+        hanging
     }
 }
