@@ -68,6 +68,8 @@ fn our_own_exporters_pass_every_case() {
     let ids: Vec<_> =
         report["exporters"].as_array().unwrap().iter().map(|one| one["id"].as_str()).collect();
     assert_eq!(ids, [Some("prometheus"), Some("json"), Some("csv")]);
+    let skipped = cases(&report, "skipped");
+    assert!(!skipped.contains("cancel"), "one of them never asks whether it is cancelled");
 }
 
 /// Rows of the table: file, what is wrong, cases that fail.

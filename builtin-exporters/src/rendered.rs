@@ -2,8 +2,8 @@
 //!
 //! [`Rendered`] is a sequence of pieces in one allocation; each exporter says which pieces it
 //! writes and reads them back in the same order. [`Cache`] keeps what was rendered for the last
-//! two schemas (or formats), so its memory is bounded by twice the text of one schema. It knows
-//! nothing of a format.
+//! two schemas (or formats), so its memory is bounded by twice the text of one schema.
+//! [`ask`] ends an export that was withdrawn. It knows nothing of a format.
 
 use std::sync::Arc;
 
@@ -50,10 +50,7 @@ impl<'a> Rendering<'a> {
     /// CANCELLED, noticed once in a while.
     pub(crate) fn end_piece(&mut self) -> Result<(), Error> {
         self.ends.push(self.bytes.len());
-        if self.ends.len().is_multiple_of(4096) && self.call.is_cancelled() {
-            return Err(Error::new(TALLYPORT_CANCELLED, "the export was cancelled"));
-        }
-        Ok(())
+        ask(self.call, self.ends.len())
     }
 
     pub(crate) fn finish(mut self) -> Rendered {
@@ -184,6 +181,23 @@ impl<T> Cache<T> {
         }
         newest.as_ref().filter(|(kept, _)| *kept == key).map(|(_, text)| Arc::clone(text))
     }
+}
+
+/// Asks whether the call was withdrawn, at the first of a family's series and then at every 1024th.
+///
+/// # Errors
+/// CANCELLED.
+#[inline]
+pub(crate) fn ask(call: &Call<'_>, index: usize) -> Result<(), Error> {
+    if index.is_multiple_of(1024) && call.is_cancelled() {
+        return Err(withdrawn());
+    }
+    Ok(())
+}
+
+#[cold]
+fn withdrawn() -> Error {
+    Error::new(TALLYPORT_CANCELLED, "the export was cancelled")
 }
 
 /// Refuses a histogram series with a label that is the name of the bucket bound.

@@ -98,11 +98,35 @@ fn a_sink_that_stops_anywhere_ends_the_export_with_its_status() {
 fn a_withdrawn_call_stops_while_it_renders() {
     let snapshot = many(3_000);
     each(|harness, format| {
-        let run = Run { cancelled: true, ..Run::new(format) };
+        let run = Run { cancel_at: Some(0), ..Run::new(format) };
         let (written, result) = harness.run(run, &snapshot);
         assert_eq!(result.unwrap_err().status, TALLYPORT_CANCELLED, "{format}");
         assert!(written.is_empty(), "{format}");
     });
+}
+
+#[test]
+fn a_withdrawn_call_of_a_large_snapshot_ends_early() {
+    let snapshot = many(20_000);
+    each(|harness, format| {
+        let whole = harness.export(format, &snapshot).unwrap();
+        // What is rendered is kept, so from here on only values are written.
+        for polls in [0, 1, 5] {
+            let run = Run { cancel_at: Some(polls), ..Run::new(format) };
+            let (written, result) = harness.run(run, &snapshot);
+            assert_eq!(result.unwrap_err().status, TALLYPORT_CANCELLED, "{format}, {polls}");
+            assert!(written.len() < whole.len() / 10, "{format}, {polls}: {}", written.len());
+        }
+        let run = Run { cancel_at: Some(500), ..Run::new(format) };
+        assert_eq!(
+            harness.run(run, &snapshot).0.len(),
+            whole.len(),
+            "{format}: never asked so often"
+        );
+    });
+    let flat = Harness::create::<Csv>(r#"{"flatten_labels":true}"#).unwrap();
+    let run = Run { cancel_at: Some(1), ..Run::new("csv") };
+    assert_eq!(flat.run(run, &snapshot).1.unwrap_err().status, TALLYPORT_CANCELLED);
 }
 
 #[test]

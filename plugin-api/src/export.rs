@@ -513,7 +513,7 @@ mod tests {
         let harness = fragile("");
         let run = Run { limit: 0, limit_status: TALLYPORT_TIMEOUT, ..Run::new("lines") };
         assert_eq!(harness.run(run, &one_family()).1.unwrap_err().status, TALLYPORT_TIMEOUT);
-        let run = Run { cancelled: true, ..Run::new("lines") };
+        let run = Run { cancel_at: Some(0), ..Run::new("lines") };
         assert_eq!(harness.run(run, &one_family()).1.unwrap_err().status, TALLYPORT_CANCELLED);
         assert_eq!(harness.export("lines", &one_family()).unwrap(), b"a");
         assert_eq!(harness.export_null("lines").unwrap_err().status, TALLYPORT_NULL_ARGUMENT);

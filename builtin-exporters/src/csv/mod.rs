@@ -59,6 +59,6 @@ impl Exporter for Csv {
         }
         let key = Key::new(snapshot, 0);
         let schema = self.rendered.get(key, || render::render(&self.layout, call, snapshot))?;
-        rows::write(&self.layout, &schema, snapshot, sink)
+        rows::write(&self.layout, &schema, call, snapshot, sink)
     }
 }

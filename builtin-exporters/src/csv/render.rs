@@ -16,7 +16,7 @@ use tallyport_plugin_api::{CHUNK_BYTES, Call, Error, Family, Kind, Series, Snaps
 use super::options::{Column, Layout};
 use crate::{
     number,
-    rendered::{Rendered, Rendering, refuse_label_le},
+    rendered::{Rendered, Rendering, ask, refuse_label_le},
     spelling::{json_string, kind_name},
     time,
 };
@@ -46,7 +46,7 @@ pub(super) fn render(
     call: &Call<'_>,
     snapshot: &Snapshot<'_>,
 ) -> Result<Schema, Error> {
-    let flat = if layout.flatten_labels { label_names(snapshot) } else { BTreeSet::new() };
+    let flat = if layout.flatten_labels { label_names(call, snapshot)? } else { BTreeSet::new() };
     let no_label = layout.flatten_labels && flat.is_empty();
     let columns: Vec<Column> =
         layout.columns.iter().copied().filter(|&c| c != Column::Labels || !no_label).collect();
@@ -124,11 +124,16 @@ fn flat_cells(
 }
 
 /// Every label name of the snapshot, and `le` where there is a histogram.
-fn label_names<'a>(snapshot: &Snapshot<'a>) -> BTreeSet<&'a str> {
-    let series = snapshot.families().flat_map(|family| family.series());
-    let names = series.flat_map(|series| series.labels()).map(|(name, _)| name);
-    let buckets = snapshot.families().any(|family| family.kind() == Kind::Histogram);
-    names.chain(buckets.then_some("le")).collect()
+fn label_names<'a>(call: &Call<'_>, snapshot: &Snapshot<'a>) -> Result<BTreeSet<&'a str>, Error> {
+    let mut names = BTreeSet::new();
+    for family in snapshot.families() {
+        names.extend(Some("le").filter(|_| family.kind() == Kind::Histogram));
+        for (index, series) in family.series().enumerate() {
+            ask(call, index)?;
+            names.extend(series.labels().map(|(name, _)| name));
+        }
+    }
+    Ok(names)
 }
 
 fn json_labels(series: &Series<'_>, out: &mut Vec<u8>) {

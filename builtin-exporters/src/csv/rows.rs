@@ -1,20 +1,25 @@
 //! Rows: the pieces that `render` made, in the order of the columns, around the values.
 
-use tallyport_plugin_api::{Error, Family, Kind, Sink, Snapshot, Value};
+use tallyport_plugin_api::{Call, Error, Family, Kind, Sink, Snapshot, Value};
 
 use super::{
     options::{Column, Layout},
     render::{Schema, encoded, name_suffixes},
 };
-use crate::{number, rendered::Pieces, time};
+use crate::{
+    number,
+    rendered::{Pieces, ask},
+    time,
+};
 
 /// Writes `snapshot`.
 ///
 /// # Errors
-/// What the sink answers.
+/// What the sink answers; CANCELLED.
 pub(super) fn write(
     layout: &Layout,
     schema: &Schema,
+    call: &Call<'_>,
     snapshot: &Snapshot<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
@@ -27,7 +32,7 @@ pub(super) fn write(
         sink.write(layout.row_end)?;
     }
     for family in snapshot.families() {
-        table.family(&family, &mut pieces, sink)?;
+        table.family(call, &family, &mut pieces, sink)?;
     }
     pieces.finish()
 }
@@ -55,6 +60,7 @@ struct Row<'a> {
 impl Table<'_> {
     fn family(
         &self,
+        call: &Call<'_>,
         family: &Family<'_>,
         pieces: &mut Pieces<'_>,
         sink: &mut Sink<'_>,
@@ -69,7 +75,8 @@ impl Table<'_> {
         } else {
             (name, name, None)
         };
-        for series in family.series() {
+        for (index, series) in family.series().enumerate() {
+            ask(call, index)?;
             let created = pieces.take()?;
             let labels = match self.layout.flatten_labels {
                 true => [pieces.take()?, pieces.take()?, pieces.take()?],

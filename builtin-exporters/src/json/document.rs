@@ -3,12 +3,12 @@
 //! [`Frame`] holds every text that depends on the options alone; both spellings, compact and
 //! indented, are the same tokens with other white space.
 
-use tallyport_plugin_api::{Error, Family, Histogram, Kind, Sink, Snapshot};
+use tallyport_plugin_api::{Call, Error, Family, Histogram, Kind, Sink, Snapshot};
 
 use super::Options;
 use crate::{
     number,
-    rendered::{Pieces, Rendered},
+    rendered::{Pieces, Rendered, ask},
     spelling::json_quoted,
     time,
 };
@@ -136,10 +136,11 @@ fn json_text(value: &impl serde::Serialize, pretty: bool, indent: &str) -> Resul
 /// Writes `snapshot`.
 ///
 /// # Errors
-/// What the sink answers.
+/// What the sink answers; CANCELLED.
 pub(super) fn write(
     frame: &Frame,
     rendered: &Rendered,
+    call: &Call<'_>,
     snapshot: &Snapshot<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
@@ -155,8 +156,8 @@ pub(super) fn write(
         let first =
             if total == 0 { head.split_first().map_or(head, |(_, rest)| rest) } else { head };
         match family.kind() {
-            Kind::Histogram => histograms(frame, &family, [first, head], &mut pieces, sink)?,
-            _ => scalars(frame, &family, [first, head], &mut pieces, sink)?,
+            Kind::Histogram => histograms(frame, call, &family, [first, head], &mut pieces, sink)?,
+            _ => scalars(frame, call, &family, [first, head], &mut pieces, sink)?,
         }
         total += family.len() as u64;
     }
@@ -176,12 +177,14 @@ pub(super) fn write(
 
 fn scalars(
     frame: &Frame,
+    call: &Call<'_>,
     family: &Family<'_>,
     [mut head, next_head]: [&[u8]; 2],
     pieces: &mut Pieces<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
-    for series in family.series() {
+    for (index, series) in family.series().enumerate() {
+        ask(call, index)?;
         let out = sink.buffer();
         out.extend_from_slice(std::mem::replace(&mut head, next_head));
         out.extend_from_slice(pieces.take()?);
@@ -197,13 +200,15 @@ fn scalars(
 
 fn histograms(
     frame: &Frame,
+    call: &Call<'_>,
     family: &Family<'_>,
     [mut head, next_head]: [&[u8]; 2],
     pieces: &mut Pieces<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
     let bounds = pieces.skip(family.bounds().len() + 1)?;
-    for series in family.series() {
+    for (index, series) in family.series().enumerate() {
+        ask(call, index)?;
         let out = sink.buffer();
         out.extend_from_slice(std::mem::replace(&mut head, next_head));
         out.extend_from_slice(pieces.take()?);

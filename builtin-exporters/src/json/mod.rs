@@ -68,6 +68,6 @@ impl Exporter for Json {
         }
         let key = Key::new(snapshot, 0);
         let rendered = self.rendered.get(key, || render::render(&self.frame, call, snapshot))?;
-        document::write(&self.frame, &rendered, snapshot, sink)
+        document::write(&self.frame, &rendered, call, snapshot, sink)
     }
 }

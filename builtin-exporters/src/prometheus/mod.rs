@@ -106,6 +106,6 @@ impl Exporter for Prometheus {
         };
         let key = Key::new(snapshot, u8::from(open_metrics));
         let rendered = self.rendered.get(key, || render::render(dialect, call, snapshot))?;
-        text::write(dialect, &rendered, snapshot, sink)
+        text::write(dialect, &rendered, call, snapshot, sink)
     }
 }

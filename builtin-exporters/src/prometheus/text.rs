@@ -1,20 +1,21 @@
 //! The values, between the pieces that `render` made.
 
-use tallyport_plugin_api::{Error, Family, Histogram, Kind, Sink, Snapshot, Value};
+use tallyport_plugin_api::{Call, Error, Family, Histogram, Kind, Sink, Snapshot, Value};
 
 use super::{Dialect, render::has_created};
 use crate::{
     number,
-    rendered::{Pieces, Rendered},
+    rendered::{Pieces, Rendered, ask},
 };
 
 /// Writes `snapshot`.
 ///
 /// # Errors
-/// What the sink answers; DAMAGED for a counter that is negative or NaN.
+/// What the sink answers; CANCELLED; DAMAGED for a counter that is negative or NaN.
 pub(super) fn write(
     dialect: Dialect,
     rendered: &Rendered,
+    call: &Call<'_>,
     snapshot: &Snapshot<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
@@ -22,8 +23,8 @@ pub(super) fn write(
     for family in snapshot.families() {
         sink.write(pieces.take()?)?;
         match family.kind() {
-            Kind::Histogram => histograms(dialect, &family, &mut pieces, sink)?,
-            _ => scalars(dialect, &family, &mut pieces, sink)?,
+            Kind::Histogram => histograms(dialect, call, &family, &mut pieces, sink)?,
+            _ => scalars(dialect, call, &family, &mut pieces, sink)?,
         }
     }
     pieces.finish()?;
@@ -35,13 +36,15 @@ pub(super) fn write(
 
 fn scalars(
     dialect: Dialect,
+    call: &Call<'_>,
     family: &Family<'_>,
     pieces: &mut Pieces<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
     let counter = family.kind() == Kind::Counter;
     let created = has_created(dialect, family.kind());
-    for series in family.series() {
+    for (index, series) in family.series().enumerate() {
+        ask(call, index)?;
         let out = sink.buffer();
         out.extend_from_slice(pieces.take()?);
         match series.value() {
@@ -74,6 +77,7 @@ struct Parts<'a> {
 
 fn histograms(
     dialect: Dialect,
+    call: &Call<'_>,
     family: &Family<'_>,
     pieces: &mut Pieces<'_>,
     sink: &mut Sink<'_>,
@@ -86,7 +90,8 @@ fn histograms(
         created: has_created(dialect, family.kind()),
     };
     let negative_bounds = family.bounds().first().is_some_and(|&bound| bound < 0.0);
-    for series in family.series() {
+    for (index, series) in family.series().enumerate() {
+        ask(call, index)?;
         let labels = pieces.take()?;
         let created = if parts.created { pieces.take()? } else { &[] };
         let Some(histogram) = series.histogram() else { continue };

@@ -3,7 +3,7 @@
 use core::{
     ffi::c_void,
     ptr, slice,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -39,15 +39,15 @@ pub struct Run<'a> {
     pub limit: usize,
     /// What the sink answers past the limit.
     pub limit_status: tallyport_status,
-    /// Whether the call says that it is cancelled.
-    pub cancelled: bool,
+    /// How often the call says that it is not cancelled, before it says that it is; `None`: always.
+    pub cancel_at: Option<u64>,
 }
 
 impl<'a> Run<'a> {
     /// A run that nothing stops.
     #[must_use]
     pub fn new(format: &'a str) -> Self {
-        Self { format, limit: usize::MAX, limit_status: TALLYPORT_LIMIT, cancelled: false }
+        Self { format, limit: usize::MAX, limit_status: TALLYPORT_LIMIT, cancel_at: None }
     }
 }
 
@@ -118,7 +118,7 @@ impl Harness {
             SinkEnd { bytes: Vec::new(), limit: run.limit, limit_status: run.limit_status };
         let sink = (&raw mut end).cast::<tallyport_sink>();
         let result = snapshot.lend(|snapshot| {
-            self.call(run.format, run.cancelled, |call, error| match self.table.export_snapshot {
+            self.call(run.format, run.cancel_at, |call, error| match self.table.export_snapshot {
                 // SAFETY: a table of this SDK, its own exporter, and pointers that live during
                 // the call. Test: a_panic_poisons_and_is_reported.
                 Some(export) => unsafe { export(self.exporter, call, snapshot, sink, error) },
@@ -134,7 +134,7 @@ impl Harness {
     /// What `export_snapshot` reported.
     pub fn export_null(&self, format: &str) -> Result<(), Failure> {
         let (snapshot, sink) = (ptr::null::<tallyport_snapshot>(), ptr::null_mut());
-        self.call(format, false, |call, error| match self.table.export_snapshot {
+        self.call(format, None, |call, error| match self.table.export_snapshot {
             // SAFETY: as in `run`; the ABI lets a plugin check for NULL, and the SDK does.
             Some(export) => unsafe { export(self.exporter, call, snapshot, sink, error) },
             None => TALLYPORT_UNSUPPORTED,
@@ -146,7 +146,7 @@ impl Harness {
     /// # Errors
     /// What it reported.
     pub fn flush(&self) -> Result<(), Failure> {
-        self.call("", false, |call, error| match self.table.flush {
+        self.call("", None, |call, error| match self.table.flush {
             // SAFETY: as in `run`.
             Some(flush) => unsafe { flush(self.exporter, call, error) },
             None => TALLYPORT_OK,
@@ -158,7 +158,7 @@ impl Harness {
     /// # Errors
     /// What it reported.
     pub fn shutdown(&self) -> Result<(), Failure> {
-        self.call("", false, |call, error| match self.table.shutdown {
+        self.call("", None, |call, error| match self.table.shutdown {
             // SAFETY: as in `run`.
             Some(shutdown) => unsafe { shutdown(self.exporter, call, error) },
             None => TALLYPORT_OK,
@@ -191,16 +191,16 @@ impl Harness {
     fn call(
         &self,
         format: &str,
-        cancelled: bool,
+        cancel_at: Option<u64>,
         body: impl FnOnce(*const tallyport_call, *mut tallyport_error) -> tallyport_status,
     ) -> Result<(), Failure> {
-        let cancelled = AtomicBool::new(cancelled);
+        let polls = AtomicU64::new(cancel_at.unwrap_or(u64::MAX));
         let call = tallyport_call {
             struct_size: size_of::<tallyport_call>() as u32,
             flags: 0,
             call_id: 1,
             deadline_ns: 0,
-            host_data: (&raw const cancelled).cast_mut().cast::<c_void>(),
+            host_data: (&raw const polls).cast_mut().cast::<c_void>(),
             is_cancelled: Some(is_cancelled),
             format: raw::text(format),
             traceparent: raw::text(""),
@@ -276,9 +276,11 @@ unsafe extern "C" fn write_log(host: *const tallyport_host, level: i32, message:
 unsafe extern "C" fn is_cancelled(call: *const tallyport_call) -> i32 {
     // SAFETY: the SDK hands back the call that was lent.
     let Some(call) = (unsafe { call.as_ref() }) else { return 0 };
-    // SAFETY: `call` pointed it to the flag, which outlives the call.
-    let flag = unsafe { call.host_data.cast::<AtomicBool>().as_ref() };
-    i32::from(flag.is_some_and(|flag| flag.load(Ordering::Relaxed)))
+    // SAFETY: `call` pointed it to the number, which outlives the call.
+    let polls = unsafe { call.host_data.cast::<AtomicU64>().as_ref() };
+    let less = |left: u64| left.checked_sub(1);
+    let relaxed = Ordering::Relaxed;
+    i32::from(polls.is_some_and(|polls| polls.fetch_update(relaxed, relaxed, less).is_err()))
 }
 
 fn owned(text: tallyport_str) -> String {
