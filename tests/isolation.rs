@@ -26,7 +26,7 @@ use tallyport_core::{
         config::{Config, HelperConfig, IsolationConfig, PluginConfig, ProbeConfig, RunConfig},
     },
     model::{Clock, Error, ErrorKind},
-    plugin::Health,
+    plugin::{Health, Sha256},
 };
 use tallyport_tests::{Compiler, cargo_artifact, compile, plugin, repo_root, run};
 use tracing::{Event, Metadata, Subscriber, field, span};
@@ -502,6 +502,47 @@ fn a_helper_that_is_killed_between_exports_is_replaced_unseen() {
         assert_ne!(host.helper(), helper);
         assert_eq!(host.health(), Health::Ready);
     }
+}
+
+#[test]
+fn a_pinned_file_is_loaded_in_a_helper_while_it_has_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pinned.so");
+    let put = |bytes: &[u8]| {
+        // By a rename, as a package manager does: the old file is mapped.
+        let fresh = folder.path().join("fresh.so");
+        fs::write(&fresh, bytes).unwrap();
+        // A pin says what the file is; whose it is does not matter.
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::rename(&fresh, &file).unwrap();
+    };
+    let good = fs::read(plugin("good_minimal.c")).unwrap();
+    let mut other = good.clone();
+    other.push(0);
+    put(&good);
+    let host = Host::new();
+    let pinned =
+        |bytes| PluginConfig { sha256: Some(Sha256::of(bytes).to_string()), ..isolated(&file) };
+    let wrong = host.engine.load_plugin("it", &pinned(&other)).unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::PluginRefused, "{wrong}");
+    assert!(wrong.to_string().contains("the pin says"), "{wrong}");
+    host.engine.load_plugin("it", &pinned(&good)).unwrap();
+    let first = host.helper();
+    assert_eq!(host.export("it").unwrap(), "good\n");
+    // The helper that runs goes on; the next one finds another file.
+    put(&other);
+    assert_eq!(host.export("it").unwrap(), "good\n");
+    signal(first, "KILL");
+    wait_for_the_end_of(first);
+    let error = host.export("it").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PluginRefused, "{error}");
+    assert!(error.to_string().contains("it changed since it was looked at"), "{error}");
+    put(&good);
+    host.backoff_passes();
+    assert_eq!(host.export("it").unwrap(), "good\n");
+    assert_ne!(host.helper(), first);
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(!maps.contains("pinned.so"), "no code of it is in the host");
 }
 
 #[test]

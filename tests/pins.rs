@@ -116,7 +116,8 @@ fn another_file_is_refused_with_both_hashes() {
     fs::write(&file, b"garbage").unwrap();
     refused(load(&engine(), &pinned(&file, &found)), &[&format!("the pin says {found}")]);
     let error = load(&engine(), &pinned(&file, "abc")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert_eq!(error.field(), Some("plugins.under_test.sha256"));
 }
 
 #[test]

@@ -109,6 +109,32 @@ fn a_secret_reaches_the_plugin_and_nobody_else() {
 }
 
 #[test]
+fn a_secret_is_not_shown_by_the_debug_form_of_what_has_it() {
+    let folder = secret("of-the-file");
+    let text = format!(
+        "schema = 1\n[plugins.teller]\npath = {:?}\nrequired = true\n\
+         [plugins.teller.options]\npassword = \"in-the-text\"\ndsn_file = \"secret\"\n",
+        plugin("tells_its_options.c")
+    );
+    let config = Config::parse(&text, "t.toml", folder.path()).unwrap();
+    let mut shown = format!("{config:?}{:?}", config.plugins["teller"]);
+    let engine = Engine::builder().config(config.clone());
+    shown += &format!("{engine:?}");
+    let engine = engine.build().unwrap();
+    let written = String::from_utf8(engine.export_to_vec("teller").unwrap()).unwrap();
+    assert!(written.contains("in-the-text") && written.contains("of-the-file"), "{written}");
+    let loaded = engine.plugins().by_name("teller").unwrap();
+    shown += &format!("{engine:?}{:?}{loaded:?}{:?}", engine.plugins(), loaded.info());
+    for secret in ["in-the-text", "of-the-file"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    // What is no secret is there, the names of the options too.
+    for text in ["t.toml", "tells_its_options", "\"password\"", "dsn_file"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
+}
+
+#[test]
 fn a_secret_is_not_shown_by_errors_about_it() {
     let folder = secret("a-secret-of-more-than-forty-characters-altogether");
     let (_, others, done) = told(&folder, json!({ "dsn_file": "secret" }));

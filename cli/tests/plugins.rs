@@ -55,6 +55,20 @@ fn loaded_failed_and_disabled_plugins_are_told_apart() {
     assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
     assert!(text.contains("\n  plugin `bad` could not be created"), "{text}");
 
+    // A plugin in a helper process is listed with it.
+    let text = format!("schema = 1\n[plugins.far]\npath = \"{path}\"\nisolation = \"process\"\n");
+    place.write("t.toml", &text);
+    let list = place.run("plugins list -c t.toml --report json").exits(0).silent().json();
+    let plugins = list["plugins"].as_array().unwrap();
+    let process = |name: &str| {
+        let found = plugins.iter().find(|plugin| plugin["name"] == name).unwrap();
+        found["process"].as_u64()
+    };
+    assert!(process("far").is_some_and(|process| process > 1), "{list}");
+    assert_eq!(process("csv"), None);
+    let text = place.run("plugins list -c t.toml").exits(0).silent().stdout;
+    assert!(text.contains(&format!("{path} (helper process ")), "{text}");
+
     // The list is printed; that the host would not start is said too.
     place.write("t.toml", "schema = 1\n[plugins.gone]\npath = \"gone.so\"\nrequired = true\n");
     let run = place.run("plugins list -c t.toml").exits(9).says(&["`gone`: required and refused"]);
@@ -84,7 +98,10 @@ fn a_loaded_file_shows_its_exporters() {
     let json = place.run(&format!("{words} --report json")).exits(0).silent().json();
     let exporter = &json["exporters"][0];
     assert_eq!(exporter["id"], "com.example.obedient");
-    assert_eq!(exporter["capabilities"], serde_json::json!(["CANCEL", "WRITES_SINK", "bit 40"]));
+    assert_eq!(
+        exporter["capabilities"],
+        serde_json::json!(["CANCEL", "OUT_OF_PROC", "WRITES_SINK", "bit 40"])
+    );
     assert_eq!(exporter["signals"], serde_json::json!(["metrics"]));
     assert_eq!(exporter["formats"][1]["content_type"], "text/other");
     assert_eq!(exporter["options_schema"]["properties"]["repeat"]["default"], 0);

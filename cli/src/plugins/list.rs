@@ -61,6 +61,8 @@ struct Row {
     formats: Vec<Format>,
     /// The file, or "linked in".
     origin: String,
+    /// The helper process that it runs in, else null.
+    process: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +108,7 @@ fn available(config: &Config, report: Report) -> Result<(), Failure> {
                 description: None,
                 formats: Vec::new(),
                 origin: one.path.display().to_string(),
+                process: None,
             }
         })
         .collect();
@@ -148,6 +151,7 @@ fn loaded(info: PluginInfo) -> Row {
             .map(|format| Format { name: format.name, content_type: format.content_type })
             .collect(),
         origin: info.origin,
+        process: info.process,
     }
 }
 
@@ -179,6 +183,7 @@ fn absent(
             (None, true) => "linked in".to_owned(),
             (None, false) => "-".to_owned(),
         },
+        process: None,
     }
 }
 
@@ -195,7 +200,10 @@ fn text(rows: &[Row]) -> String {
             or_dash(&row.id),
             or_dash(&row.version),
             formats,
-            row.origin.clone(),
+            match row.process {
+                Some(process) => format!("{} (helper process {process})", row.origin),
+                None => row.origin.clone(),
+            },
         ]);
         let reason = row.reason.iter().flat_map(|reason| reason.lines());
         cells.extend(reason.map(|line| vec![format!("  {line}")]));

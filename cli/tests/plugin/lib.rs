@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use tallyport_plugin_api::{
     Call, Error, Exporter, Host, Info, LogLevel, Sink, Snapshot,
-    abi::{TALLYPORT_CAP_CANCEL, TALLYPORT_CAP_WRITES_SINK, tallyport_status},
+    abi::{
+        TALLYPORT_CAP_CANCEL, TALLYPORT_CAP_OUT_OF_PROC, TALLYPORT_CAP_WRITES_SINK,
+        tallyport_status,
+    },
     format,
 };
 
@@ -34,7 +37,10 @@ impl Exporter for Obedient {
         vendor: "The tests",
         description: "Writes names,\u{1b}[31m and fails when told to",
         formats: &[format("names", "text/plain; charset=utf-8"), format("other", "text/other")],
-        caps: TALLYPORT_CAP_WRITES_SINK | TALLYPORT_CAP_CANCEL | 1 << 40,
+        caps: TALLYPORT_CAP_WRITES_SINK
+            | TALLYPORT_CAP_CANCEL
+            | TALLYPORT_CAP_OUT_OF_PROC
+            | 1 << 40,
         config_schema_json: r#"{
             "type": "object",
             "additionalProperties": false,

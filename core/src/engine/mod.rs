@@ -252,13 +252,14 @@ impl Engine {
     ///
     /// # Errors
     /// PluginRefused or PluginAbi with file and reason, AlreadyExists for a name in use, Config
-    /// for options that break the exporter's schema, what its `create` answered.
+    /// for a limit out of range and for options that break the exporter's schema, what its `create`
+    /// answered.
     pub fn load_plugin(
         &self,
         name: &str,
         plugin: &config::PluginConfig,
     ) -> Result<Vec<String>, Error> {
-        plugins::load(&self.0, name, plugin, plugins::Mode::Register)
+        self.load_in(name, plugin, plugins::Mode::Register)
     }
 
     /// Registers an exporter that is part of the program: no file is involved.
@@ -285,7 +286,21 @@ impl Engine {
         name: &str,
         plugin: &config::PluginConfig,
     ) -> Result<Vec<String>, Error> {
-        plugins::load(&self.0, name, plugin, plugins::Mode::Replace)
+        self.load_in(name, plugin, plugins::Mode::Replace)
+    }
+
+    fn load_in(
+        &self,
+        name: &str,
+        plugin: &config::PluginConfig,
+        mode: plugins::Mode,
+    ) -> Result<Vec<String>, Error> {
+        if let Err(errors) = plugin.check(name) {
+            let error = errors.into();
+            self.0.plugins.refused(name, &error);
+            return Err(error);
+        }
+        plugins::load(&self.0, name, plugin, mode)
     }
 
     /// Loads the file of an exporter anew, as it is now, in the place of what was loaded from it, with

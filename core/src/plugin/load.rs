@@ -336,7 +336,7 @@ impl ProbeJob {
         let file = open_pinned(&path).map_err(|reason| reason.of_plugin(&path))?;
         let bytes = read(&path, file)?;
         if Sha256::of(&bytes) != self.sha256 {
-            return Err(refused(&path, "it changed while it was loaded"));
+            return Err(refused(&path, "it changed since it was looked at"));
         }
         let info = verify(&path, &bytes, Abi::OURS)?;
         let checked = Checked { path, bytes, info, job: self };

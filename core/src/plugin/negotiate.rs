@@ -78,7 +78,8 @@ mod tests {
         let export = Export { snapshot: &snapshot, format: "versions" };
         let (limits, runtime) = (Limits::default(), Runtime::default());
         let zombies = &runtime.zombies;
-        let wanted = Wanted { name: "versions", options: "", limits: &limits, zombies };
+        let options = &"".into();
+        let wanted = Wanted { name: "versions", options, limits: &limits, zombies };
         let text = |table: &Arc<Table>| {
             let exporter = Arc::clone(table).start(&wanted).unwrap();
             let mut bytes = Vec::new();

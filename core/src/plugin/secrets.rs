@@ -4,7 +4,7 @@
 //! comes from plugins therefore goes through [`filtered`]. The list is the process's, because what
 //! plugins say may reach any engine's log; it is short, and only grows.
 
-use std::sync::Arc;
+use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::model::Mutex;
 
@@ -16,6 +16,30 @@ const LEAST_BYTES: usize = 4;
 const MAX_SECRETS: usize = 1024;
 
 static KNOWN: Mutex<Option<Arc<Vec<String>>>> = Mutex::new(None);
+
+/// A text that may hold secrets: its Debug form does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hidden(String);
+
+impl From<&str> for Hidden {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl Deref for Hidden {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
 
 /// Looks for this text from now on.
 pub(crate) fn remember(secret: &str) {

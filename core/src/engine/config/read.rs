@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     fs::File,
     io::{self, Read},
     path::{self, Path},
@@ -12,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Config, ConfigErrors, Problem, rules};
+use super::{Config, ConfigErrors, PluginConfig, Problem, rules};
 use crate::model::{
     document::Document,
     schema::{KeyPath, Schema, Step, Violation},
@@ -21,11 +22,18 @@ use crate::model::{
 /// A configuration file past this size is a mistake.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The file that a configuration was read from; the default is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The file that a configuration was read from; the default is none. Its Debug form is its name:
+/// secrets may stand in the text.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Source {
     origin: Arc<str>,
     text: Arc<str>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 impl Source {
@@ -147,6 +155,19 @@ impl Config {
                 ConfigErrors::unplaced(origin, problems)
             }
         }
+    }
+}
+
+impl PluginConfig {
+    /// As [`Config::check`], for a plugin that code loads under this name.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn check(&self, name: &str) -> Result<(), ConfigErrors> {
+        let mut violations = Vec::new();
+        rules::check_plugin(&KeyPath::keys(&["plugins", name]), self, &mut violations);
+        let problems: Vec<_> = violations.iter().map(Problem::from).collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigErrors::unplaced("", problems)) }
     }
 }
 

@@ -41,21 +41,28 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
             let message = format!("a plugin's name {NAME_RULE}");
             violations.push(Violation::new(table.clone(), ViolationKind::NotAllowed, message));
         }
-        plugin.run.check(&table, &mut violations);
-        isolation::check(plugin, &table, &mut violations);
-        let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
-        let exporter = plugin.exporter.as_ref().map(String::as_bytes);
-        for (key, text) in [("path", path), ("exporter", exporter)] {
-            if let Some(message) = text.and_then(unusable_text) {
-                let (place, kind) = (table.then(key), ViolationKind::NotAllowed);
-                violations.push(Violation::new(place, kind, message));
-            }
-        }
-    }
-    for (name, plugin) in &config.plugins {
-        check_pins(&KeyPath::keys(&["plugins", name]), plugin, &mut violations);
+        check_plugin(&table, plugin, &mut violations);
     }
     violations
+}
+
+/// What a plugin's table breaks, wherever it stands.
+pub(super) fn check_plugin(
+    table: &KeyPath,
+    plugin: &PluginConfig,
+    violations: &mut Vec<Violation>,
+) {
+    plugin.run.check(table, violations);
+    isolation::check(plugin, table, violations);
+    let path = plugin.path.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
+    let exporter = plugin.exporter.as_ref().map(String::as_bytes);
+    for (key, text) in [("path", path), ("exporter", exporter)] {
+        if let Some(message) = text.and_then(unusable_text) {
+            let (place, kind) = (table.then(key), ViolationKind::NotAllowed);
+            violations.push(Violation::new(place, kind, message));
+        }
+    }
+    check_pins(table, plugin, violations);
 }
 
 fn check_pins(table: &KeyPath, plugin: &PluginConfig, violations: &mut Vec<Violation>) {

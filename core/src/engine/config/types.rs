@@ -6,6 +6,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -333,8 +334,9 @@ impl From<ProbeConfig> for plugin::Probe {
     }
 }
 
-/// One exporter: where its code is, and what it is told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// One exporter: where its code is, and what it is told. Its Debug form shows no option's value, as
+/// any may be a secret.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginConfig {
     /// The shared library or its manifest, relative to the configuration file's folder; a file name
@@ -399,6 +401,39 @@ impl Default for PluginConfig {
             options: Map::new(),
             line: 0,
         }
+    }
+}
+
+impl fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            exporter,
+            enabled,
+            required,
+            sha256,
+            libraries,
+            probe,
+            isolation,
+            helper,
+            run,
+            options,
+            line,
+        } = self;
+        f.debug_struct("PluginConfig")
+            .field("path", path)
+            .field("exporter", exporter)
+            .field("enabled", enabled)
+            .field("required", required)
+            .field("sha256", sha256)
+            .field("libraries", libraries)
+            .field("probe", probe)
+            .field("isolation", isolation)
+            .field("helper", helper)
+            .field("run", run)
+            .field("options", &options.keys().collect::<Vec<_>>())
+            .field("line", line)
+            .finish()
     }
 }
 

@@ -157,7 +157,7 @@ impl Client {
     ) -> Result<(), Failed> {
         let until = Instant::now() + time;
         name.clone_into(&mut self.name);
-        let (exporter, options) = (id.to_owned(), options.to_owned());
+        let (exporter, options) = (id.to_owned(), options.into());
         let created = self.tell(&ToHelper::Create { exporter, options }, None, until);
         let created = created.and_then(|()| match self.hear(until)? {
             FromHelper::Created => Ok(()),

@@ -10,7 +10,7 @@ use tallyport_plugin_api::abi::tallyport_column;
 use super::wire::{Bad, Frame, Reader, Writer};
 use crate::{
     model::{Error, ErrorKind},
-    plugin::{Format, HelperLimits, filtered},
+    plugin::{Format, HelperLimits, filtered, secrets::Hidden},
 };
 
 /// Most columns of a snapshot.
@@ -66,7 +66,7 @@ pub(super) enum ToHelper {
     /// `name` is what errors call the plugin.
     Load { job: Vec<Vec<u8>>, name: String },
     /// Make the instance that all calls are on.
-    Create { exporter: String, options: String },
+    Create { exporter: String, options: Hidden },
     /// Schema columns, in the memory that comes along.
     Schema { schema_id: u64, bytes: u64 },
     /// Where values are from now on: the memory that comes along.
@@ -297,7 +297,7 @@ impl ToHelper {
                 job: from.list(MAX_WORDS, |from| Ok(from.bytes()?.to_vec()))?,
                 name: from.text()?,
             },
-            3 => Self::Create { exporter: from.text()?, options: from.text()? },
+            3 => Self::Create { exporter: from.text()?, options: from.text()?.as_str().into() },
             4 => Self::Schema { schema_id: from.u64()?, bytes: from.u64()? },
             5 => Self::Values { bytes: from.u64()? },
             6 => Self::Export(Export::read(&mut from)?),

@@ -31,6 +31,7 @@ use crate::{
         exporter::reentered,
         host::Output,
         run::{About, Backend, Blame, Export, Failed, Limits, Source, Wanted},
+        secrets::Hidden,
     },
 };
 
@@ -138,7 +139,7 @@ impl Source for RemoteSource {
             launch: Arc::clone(&self.launch),
             table: self.table.clone(),
             name: wanted.name.to_owned(),
-            options: wanted.options.to_owned(),
+            options: wanted.options.clone(),
             limits: wanted.limits.clone(),
         };
         let spare = self.spare.lock().take();
@@ -156,7 +157,7 @@ struct Recipe {
     launch: Arc<Launch>,
     table: Description,
     name: String,
-    options: String,
+    options: Hidden,
     limits: Limits,
 }
 

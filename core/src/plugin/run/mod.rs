@@ -32,7 +32,7 @@ pub(crate) use runner::Runtime;
 pub(super) use worker::Worker;
 pub(crate) use worker::Zombies;
 
-use super::{host::Output, table::Format};
+use super::{host::Output, secrets::Hidden, table::Format};
 use crate::{model::Error, snapshot::Snapshot};
 
 /// What an exporter says of itself, wherever its code runs.
@@ -70,7 +70,7 @@ pub(crate) struct Wanted<'a> {
     /// Name under which it is registered.
     pub(crate) name: &'a str,
     /// A JSON object, or empty.
-    pub(crate) options: &'a str,
+    pub(crate) options: &'a Hidden,
     pub(crate) limits: &'a Limits,
     /// What hangs of the engine's exporters.
     pub(crate) zombies: &'a Arc<Zombies>,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     metrics::Metrics,
     model::{Clock, Error, ErrorKind, Mutex, MutexGuard, SystemClock, TurnLock, fork},
-    plugin::host::Output,
+    plugin::{host::Output, secrets::Hidden},
     snapshot::Snapshot,
 };
 
@@ -61,7 +61,7 @@ pub(in crate::plugin) struct Runner {
     name: String,
     about: About,
     source: Arc<dyn Source>,
-    options: String,
+    options: Hidden,
     limits: Limits,
     runtime: Runtime,
     meter: Meter,
@@ -117,14 +117,15 @@ impl Runner {
         limits: Limits,
         runtime: Runtime,
     ) -> Result<Self, Error> {
-        let wanted = Wanted { name, options, limits: &limits, zombies: &runtime.zombies };
+        let options = Hidden::from(options);
+        let wanted = Wanted { name, options: &options, limits: &limits, zombies: &runtime.zombies };
         let backend = Arc::clone(&source).start(&wanted).map_err(|failed| failed.error)?;
         let (backend, generation) = (Some(Live::new(&backend)), fork::generation());
         Ok(Self {
             name: name.to_owned(),
             about: source.about(),
             source,
-            options: options.to_owned(),
+            options,
             limits,
             meter: Meter::new(name, runtime.metrics.clone()),
             runtime,
