@@ -301,6 +301,21 @@ void tallyport_buf_free(struct tallyport_buf *buf);
 /** One cell for all: least memory. */
 #define TALLYPORT_CELLS_SHARED 2u
 
+/** In a field whose 0 is the default: none, never. */
+#define TALLYPORT_NONE 0xFFFFFFFFu
+
+/** An exporter's code runs in a helper process: what crashes or hangs there costs one export. */
+#define TALLYPORT_ISOLATION_PROCESS 1u
+
+/** A plugin file without a pin is tried in a helper process before its code runs in this one. */
+#define TALLYPORT_PROBE_AUTO 1u
+
+/** Every plugin file is tried; where no helper program is found, none is loaded. */
+#define TALLYPORT_PROBE_ALWAYS 2u
+
+/** No plugin file is tried. */
+#define TALLYPORT_PROBE_NEVER 3u
+
 /** No value. */
 #define TALLYPORT_FIELD_NULL 0u
 
@@ -382,6 +397,13 @@ typedef struct tallyport_engine_options {
     const double *default_bounds;
     /** Number of `default_bounds`; 0: the configuration's. */
     size_t default_bound_count;
+    /** Bytes of label values, each different one counted once; label sets past it fold too. */
+    uint64_t max_label_bytes;
+    /**
+     * Seconds after which a series that nobody looked up, and that no handle is kept of, leaves the
+     * exports and memory; TALLYPORT_NONE: never.
+     */
+    uint64_t series_idle_timeout_s;
 } tallyport_engine_options;
 
 /** What a family is, for tallyport_describe. */
@@ -410,6 +432,16 @@ typedef struct tallyport_family_options {
     uint32_t reserved;
 } tallyport_family_options;
 
+/** A library that a pinned plugin needs. */
+typedef struct tallyport_library {
+    /** The name under which it is needed, for example `libvendor.so.1`. */
+    tallyport_str name;
+    /** The file; a relative path starts from the engine's folder. */
+    tallyport_str path;
+    /** The SHA-256 that it must have, 64 hexadecimal digits. */
+    tallyport_str sha256;
+} tallyport_library;
+
 /** An exporter to load, for tallyport_plugin_load and tallyport_plugin_replace. */
 typedef struct tallyport_plugin_options {
     /** sizeof(tallyport_plugin_options). */
@@ -427,6 +459,67 @@ typedef struct tallyport_plugin_options {
     tallyport_str exporter;
     /** Its options, a JSON object; empty: none. */
     tallyport_str options_json;
+    /**
+     * The SHA-256 that the library must have, 64 hexadecimal digits; empty: any. The very bytes
+     * that are checked are loaded then, whoever owns the file.
+     */
+    tallyport_str sha256;
+    /** Libraries that a pinned one needs besides the system's: `library_count` of them. */
+    const struct tallyport_library *libraries;
+    /** Number of `libraries`. */
+    size_t library_count;
+    /** TALLYPORT_PROBE_*: when the file is tried first; 0: as the configuration says. */
+    uint32_t probe;
+    /** TALLYPORT_ISOLATION_*: where its code runs; 0: in this process. */
+    uint32_t isolation;
+    /**
+     * Longest time of a call, the wait for its turn included; starts a thread for the exporter. 0:
+     * calls run on the thread that asks for them, for as long as they take.
+     */
+    uint64_t deadline_ms;
+    /**
+     * How long a call may go on after it was cancelled at its deadline, before it is given up; 0:
+     * 500.
+     */
+    uint64_t grace_ms;
+    /** How long shutdown may take, where there is a deadline; 0: 5000. */
+    uint64_t drain_ms;
+    /**
+     * How long it is left alone after failures, a panic or a call that hung; doubles each time; 0:
+     * 1000.
+     */
+    uint64_t backoff_ms;
+    /** The most that `backoff_ms` doubles to; 0: 300000. */
+    uint64_t max_backoff_ms;
+    /** Most bytes of one export; 0: 1 GiB. */
+    uint64_t max_output_bytes;
+    /**
+     * Calls that may wait for their turn, where there is a deadline, to 4096; more are refused; 0:
+     * 16.
+     */
+    uint32_t queue;
+    /** Calls that may hang after they were given up, each with a thread, to 64; 0: 2. */
+    uint32_t max_zombies;
+    /**
+     * Failures in a row after which it is left alone; 0: 5 with a deadline, else TALLYPORT_NONE,
+     * which is never.
+     */
+    uint32_t breaker_failures;
+    /** How often it is made anew after a panic; 0: 5; TALLYPORT_NONE: never. */
+    uint32_t max_restarts;
+    /**
+     * With TALLYPORT_ISOLATION_PROCESS, the helper's bytes of address space, at least 64 MiB; 0: as
+     * many as this process may have.
+     */
+    uint64_t address_space_bytes;
+    /**
+     * With TALLYPORT_ISOLATION_PROCESS, seconds of CPU time of one call; 0: no limit of its own.
+     */
+    uint64_t cpu_seconds;
+    /**
+     * With TALLYPORT_ISOLATION_PROCESS, descriptors of the helper, at least 16; 0: as this process.
+     */
+    uint64_t open_files;
 } tallyport_plugin_options;
 
 /** One field of an event. What its type does not use is 0. */
@@ -1005,6 +1098,264 @@ double tallyport_histogram_sum(const struct tallyport_histogram *histogram);
 void tallyport_histogram_free(struct tallyport_histogram *histogram);
 
 /* -------------------------------------------------------------------------------------------- */
+/* Families by label values: recording without a handle for each series. */
+
+/** A family of counters of f64 amounts. Opaque. */
+typedef struct tallyport_counter_f64_family tallyport_counter_f64_family;
+
+/** A family of counters of u64 amounts. Opaque. */
+typedef struct tallyport_counter_family tallyport_counter_family;
+
+/** A family of gauges. Opaque. */
+typedef struct tallyport_gauge_family tallyport_gauge_family;
+
+/** A family of histograms. Opaque. */
+typedef struct tallyport_histogram_family tallyport_histogram_family;
+
+/** A family of up-down counters of f64 amounts. Opaque. */
+typedef struct tallyport_up_down_counter_f64_family tallyport_up_down_counter_f64_family;
+
+/** A family of up-down counters of i64 amounts. Opaque. */
+typedef struct tallyport_up_down_counter_family tallyport_up_down_counter_family;
+
+/**
+ * The family of counters of u64 amounts with these label names, made on first use.
+ *
+ * Threads: any thread. Ownership: borrows `name` and `label_names`; returns owned `family` (free with
+ * tallyport_counter_family_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8,
+ * CONFLICT with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_counter_family_get(const tallyport_engine *engine,
+                                              tallyport_str name,
+                                              const tallyport_str *label_names,
+                                              size_t label_count,
+                                              struct tallyport_counter_family **family,
+                                              tallyport_error **err);
+
+/**
+ * Adds `amount` to the series with these values, made on first use.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_counter_family_add(const struct tallyport_counter_family *family,
+                                              const tallyport_str *values,
+                                              size_t value_count,
+                                              uint64_t amount,
+                                              tallyport_error **err);
+
+/**
+ * Frees a family's handle; its series stay, with their values.
+ *
+ * Threads: any thread. Ownership: takes `family`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_counter_family_free(struct tallyport_counter_family *family);
+
+/**
+ * The family of counters of f64 amounts with these label names, made on first use.
+ *
+ * Threads: any thread. Ownership: borrows `name` and `label_names`; returns owned `family` (free with
+ * tallyport_counter_f64_family_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8,
+ * CONFLICT with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_counter_f64_family_get(const tallyport_engine *engine,
+                                                  tallyport_str name,
+                                                  const tallyport_str *label_names,
+                                                  size_t label_count,
+                                                  struct tallyport_counter_f64_family **family,
+                                                  tallyport_error **err);
+
+/**
+ * Adds `amount` to the series with these values, made on first use.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; INVALID_ARGUMENT for a negative, NaN or infinite amount too; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_counter_f64_family_add(const struct tallyport_counter_f64_family *family,
+                                                  const tallyport_str *values,
+                                                  size_t value_count,
+                                                  double amount,
+                                                  tallyport_error **err);
+
+/**
+ * Frees a family's handle; its series stay, with their values.
+ *
+ * Threads: any thread. Ownership: takes `family`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_counter_f64_family_free(struct tallyport_counter_f64_family *family);
+
+/**
+ * The family of up-down counters of i64 amounts with these label names, made on first use.
+ *
+ * Threads: any thread. Ownership: borrows `name` and `label_names`; returns owned `family` (free with
+ * tallyport_up_down_counter_family_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8,
+ * CONFLICT with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_up_down_counter_family_get(const tallyport_engine *engine,
+                                                      tallyport_str name,
+                                                      const tallyport_str *label_names,
+                                                      size_t label_count,
+                                                      struct tallyport_up_down_counter_family **family,
+                                                      tallyport_error **err);
+
+/**
+ * Adds `amount`, which may be negative, to the series with these values, made on first use.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_up_down_counter_family_add(const struct tallyport_up_down_counter_family *family,
+                                                      const tallyport_str *values,
+                                                      size_t value_count,
+                                                      int64_t amount,
+                                                      tallyport_error **err);
+
+/**
+ * Frees a family's handle; its series stay, with their values.
+ *
+ * Threads: any thread. Ownership: takes `family`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_up_down_counter_family_free(struct tallyport_up_down_counter_family *family);
+
+/**
+ * The family of up-down counters of f64 amounts with these label names, made on first use.
+ *
+ * Threads: any thread. Ownership: borrows `name` and `label_names`; returns owned `family` (free with
+ * tallyport_up_down_counter_f64_family_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8,
+ * CONFLICT with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_up_down_counter_f64_family_get(const tallyport_engine *engine,
+                                                          tallyport_str name,
+                                                          const tallyport_str *label_names,
+                                                          size_t label_count,
+                                                          struct tallyport_up_down_counter_f64_family **family,
+                                                          tallyport_error **err);
+
+/**
+ * Adds `amount`, which may be negative, to the series with these values, made on first use.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; INVALID_ARGUMENT for a NaN or infinite amount too; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_up_down_counter_f64_family_add(const struct tallyport_up_down_counter_f64_family *family,
+                                                          const tallyport_str *values,
+                                                          size_t value_count,
+                                                          double amount,
+                                                          tallyport_error **err);
+
+/**
+ * Frees a family's handle; its series stay, with their values.
+ *
+ * Threads: any thread. Ownership: takes `family`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_up_down_counter_f64_family_free(struct tallyport_up_down_counter_f64_family *family);
+
+/**
+ * The family of gauges with these label names, made on first use.
+ *
+ * Threads: any thread. Ownership: borrows `name` and `label_names`; returns owned `family` (free with
+ * tallyport_gauge_family_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8,
+ * CONFLICT with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_gauge_family_get(const tallyport_engine *engine,
+                                            tallyport_str name,
+                                            const tallyport_str *label_names,
+                                            size_t label_count,
+                                            struct tallyport_gauge_family **family,
+                                            tallyport_error **err);
+
+/**
+ * Sets the series with these values, made on first use.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; LIMIT past a limit of series too, as gauges cannot be folded; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_gauge_family_set(const struct tallyport_gauge_family *family,
+                                            const tallyport_str *values,
+                                            size_t value_count,
+                                            double value,
+                                            tallyport_error **err);
+
+/**
+ * Adds `amount`, which may be negative, to the series with these values, made on first use.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; LIMIT past a limit of series too, as gauges cannot be folded; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_gauge_family_add(const struct tallyport_gauge_family *family,
+                                            const tallyport_str *values,
+                                            size_t value_count,
+                                            double amount,
+                                            tallyport_error **err);
+
+/**
+ * Frees a family's handle; its series stay, with their values.
+ *
+ * Threads: any thread. Ownership: takes `family`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_gauge_family_free(struct tallyport_gauge_family *family);
+
+/**
+ * The family of histograms with these label names, made on first use.
+ *
+ * `bounds`: `bound_count` finite, increasing upper bounds; none means those of the family, or the
+ * engine's default for a new one. +Inf is implied.
+ *
+ * Threads: any thread. Ownership: borrows `name`, `bounds` and `label_names`; returns owned `family` (free with
+ * tallyport_histogram_family_free) and `err`. Errors: INVALID_ARGUMENT with the field, INVALID_UTF8,
+ * CONFLICT with what the family is, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_histogram_family_get(const tallyport_engine *engine,
+                                                tallyport_str name,
+                                                const double *bounds,
+                                                size_t bound_count,
+                                                const tallyport_str *label_names,
+                                                size_t label_count,
+                                                struct tallyport_histogram_family **family,
+                                                tallyport_error **err);
+
+/**
+ * Counts `value` in the series with these values, made on first use.
+ *
+ * As tallyport_histogram_observe: NaN is dropped and counted as such.
+ *
+ * Threads: any thread, not in a signal handler. Ownership: borrows `values`; returns owned `err`.
+ * Errors: INVALID_ARGUMENT when `value_count` is not the number of label names, or for a value that
+ * is too long; LIMIT, INVALID_UTF8, NULL_ARGUMENT,
+ * BAD_HANDLE. Nothing is recorded then. Since: 0.1.
+ */
+tallyport_status tallyport_histogram_family_observe(const struct tallyport_histogram_family *family,
+                                                    const tallyport_str *values,
+                                                    size_t value_count,
+                                                    double value,
+                                                    tallyport_error **err);
+
+/**
+ * Frees a family's handle; its series stay, with their values.
+ *
+ * Threads: any thread. Ownership: takes `family`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_histogram_family_free(struct tallyport_histogram_family *family);
+
+/* -------------------------------------------------------------------------------------------- */
 /* Snapshots: taken, saved for another process, loaded from one. */
 
 /**
@@ -1159,7 +1510,8 @@ tallyport_status tallyport_export_snapshot(const tallyport_engine *engine,
  *
  * Threads: any thread. Ownership: borrows `options`; returns owned `err`. Errors: PLUGIN_REFUSED
  * and PLUGIN_ABI_MISMATCH with file and reason, ALREADY_EXISTS, CONFIG for options that break the
- * exporter's schema, what the exporter answers, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ * exporter's schema, INVALID_ARGUMENT with the field, what the exporter answers, NULL_ARGUMENT,
+ * BAD_HANDLE, POISONED. Since: 0.1.
  */
 tallyport_status tallyport_plugin_load(const tallyport_engine *engine,
                                        const tallyport_plugin_options *options,
@@ -1492,6 +1844,35 @@ tallyport_status tallyport_handler_unregister(const tallyport_engine *engine,
 tallyport_status tallyport_handlers_list(const tallyport_engine *engine,
                                          tallyport_buf *buf,
                                          tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* The registries as a whole: exporters, subscribers and handlers. */
+
+/**
+ * What every exporter, subscriber and handler did, as a JSON object: `plugins` as
+ * tallyport_plugins_list, `subscribers` and `handlers` as tallyport_subscription_status.
+ *
+ * Published as the event `registry.stats_collected`.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_registries_statistics(const tallyport_engine *engine,
+                                                 tallyport_buf *buf,
+                                                 tallyport_error **err);
+
+/**
+ * Looks for what is wrong in the registries: an exporter that is not called, a queue that dropped
+ * events. A JSON object: `healthy`, and `problems`, one sentence each.
+ *
+ * Published as the event `registry.health_check`.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_registries_check(const tallyport_engine *engine,
+                                            tallyport_buf *buf,
+                                            tallyport_error **err);
 
 
 

@@ -23,6 +23,7 @@
 
 #include "tallyport_base.hpp"
 #include "tallyport_events.hpp"
+#include "tallyport_families.hpp"
 #include "tallyport_options.hpp"
 
 #include <chrono>
@@ -234,6 +235,8 @@ public:
         raw.cells = options.cells;
         raw.default_bounds = options.default_bounds.data();
         raw.default_bound_count = options.default_bounds.size();
+        raw.max_label_bytes = options.max_label_bytes;
+        raw.series_idle_timeout_s = options.series_idle_timeout_s;
         tallyport_engine *opened = nullptr;
         tallyport_error *err = nullptr;
         const tallyport_status code = tallyport_engine_open_with(&raw, &opened, &err);
@@ -268,6 +271,43 @@ public:
                                     of.data(), of.size(), &made, &err);
         if (code != TALLYPORT_OK) return detail::failed<tallyport::histogram>(code, err);
         return tallyport::histogram(made);
+    }
+
+    /// Families by label values: `engine.counter_family("hits_total", {"method"}).inc({"GET"})`.
+    returned<tallyport::counter_family> counter_family(std::string_view name,
+                                                       const texts &label_names) const {
+        return series<tallyport::counter_family>(tallyport_counter_family_get, name, label_names);
+    }
+    returned<tallyport::counter_f64_family> counter_f64_family(std::string_view name,
+                                                               const texts &label_names) const {
+        return series<tallyport::counter_f64_family>(tallyport_counter_f64_family_get, name,
+                                                     label_names);
+    }
+    returned<tallyport::up_down_counter_family>
+    up_down_counter_family(std::string_view name, const texts &label_names) const {
+        return series<tallyport::up_down_counter_family>(tallyport_up_down_counter_family_get, name,
+                                                         label_names);
+    }
+    returned<tallyport::up_down_counter_f64_family>
+    up_down_counter_f64_family(std::string_view name, const texts &label_names) const {
+        return series<tallyport::up_down_counter_f64_family>(
+            tallyport_up_down_counter_f64_family_get, name, label_names);
+    }
+    returned<tallyport::gauge_family> gauge_family(std::string_view name,
+                                                   const texts &label_names) const {
+        return series<tallyport::gauge_family>(tallyport_gauge_family_get, name, label_names);
+    }
+    /// No bounds: those of the family, or the engine's default for a new one.
+    returned<tallyport::histogram_family>
+    histogram_family(std::string_view name, const texts &label_names,
+                     const std::vector<double> &bounds = {}) const {
+        tallyport_histogram_family *made = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_histogram_family_get(
+            get(), detail::str(name), bounds.data(), bounds.size(), label_names.data(),
+            label_names.size(), &made, &err);
+        if (code != TALLYPORT_OK) return detail::failed<tallyport::histogram_family>(code, err);
+        return tallyport::histogram_family(made);
     }
 
     returned<void> describe(const family_options &options) const {
@@ -338,14 +378,14 @@ public:
     }
 
     returned<void> load_plugin(const plugin_options &options) const {
-        const tallyport_plugin_options raw = plugin(options);
+        const detail::plugin_entry entry(options);
         tallyport_error *err = nullptr;
-        return detail::done(tallyport_plugin_load(get(), &raw, &err), err);
+        return detail::done(tallyport_plugin_load(get(), entry.raw(), &err), err);
     }
     returned<void> replace_plugin(const plugin_options &options) const {
-        const tallyport_plugin_options raw = plugin(options);
+        const detail::plugin_entry entry(options);
         tallyport_error *err = nullptr;
-        return detail::done(tallyport_plugin_replace(get(), &raw, &err), err);
+        return detail::done(tallyport_plugin_replace(get(), entry.raw(), &err), err);
     }
     /// Loads the file of an exporter anew; the old one serves until the new one does.
     returned<void> reload_plugin(std::string_view name) const {
@@ -373,6 +413,18 @@ public:
         detail::buffer out;
         tallyport_error *err = nullptr;
         return detail::text(tallyport_plugins_list(get(), out.raw(), &err), out, err);
+    }
+    /// JSON: what every exporter, subscriber and handler did.
+    returned<std::string> registry_statistics() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_registries_statistics(get(), out.raw(), &err), out, err);
+    }
+    /// JSON: whether something is wrong with one of them, and what.
+    returned<std::string> check_registries() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_registries_check(get(), out.raw(), &err), out, err);
     }
     /// JSON: families, exporters, what was dropped or not loaded.
     returned<std::string> status() const {
@@ -504,8 +556,8 @@ private:
 #endif
     }
 
-    template <class Object, class Get>
-    returned<Object> series(Get get_series, std::string_view name, const labels &of) const {
+    template <class Object, class Get, class Of>
+    returned<Object> series(Get get_series, std::string_view name, const Of &of) const {
         decltype(std::declval<Object &>().get()) made = nullptr;
         tallyport_error *err = nullptr;
         const tallyport_status code =
@@ -527,16 +579,6 @@ private:
         subscribe_options options;
         options.name = name;
         return detail::listener(events, std::move(function), options);
-    }
-
-    static tallyport_plugin_options plugin(const plugin_options &options) noexcept {
-        tallyport_plugin_options raw = {};
-        raw.size = sizeof raw;
-        raw.name = detail::str(options.name);
-        raw.path = detail::str(options.path);
-        raw.exporter = detail::str(options.exporter);
-        raw.options_json = detail::str(options.options_json);
-        return raw;
     }
 
     /* In this order: the engine is closed before its log function goes. */

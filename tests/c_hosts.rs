@@ -14,6 +14,7 @@ use std::{
     sync::OnceLock,
 };
 
+use tallyport_core::plugin::Sha256;
 use tallyport_tests::{
     Compiler, Output, build_folder, cargo_artifact, compile, plugin, repo_root, run,
 };
@@ -175,6 +176,21 @@ fn an_exporter_with_a_deadline_keeps_away_from_its_host() {
     // What a forked child leaves alone is lost there, so that is not looked for leaks.
     let folder = tempfile::tempdir().unwrap();
     let _ = run_twice(&program, &[&waits, &good, folder.path(), Path::new("no fork")]);
+}
+
+#[test]
+fn plugins_that_code_loads_have_pins_limits_and_helpers() {
+    let program = build(&host("plugin_limits.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let good = plugin("good_minimal.c");
+    let hash = Sha256::of(&fs::read(&good).unwrap()).to_string();
+    let all = ["honours_cancel", "floods", "export_fails", "returns_panic"];
+    let others = all.map(|name| plugin(&format!("{name}.c")));
+    let prefix = others[0].display().to_string().replace("honours_cancel.c.so", "");
+    let helper = cargo_artifact("tallyport-cli", "tallyport-plugin-host");
+    let arguments = [&good, Path::new(&hash), Path::new(&prefix)];
+    let _ = run_plainly(&program, &[&arguments[..], &[&helper]].concat());
+    // What rustix asks the kernel for pins and helpers, Debian 12's valgrind does not know.
+    let _ = run_twice(&program, &[&arguments[..], &[Path::new("")]].concat());
 }
 
 #[test]

@@ -19,12 +19,14 @@ use std::{
     sync::{Arc, Once},
 };
 
+use serde_json::Value;
 use tallyport_core::model::{Error, ErrorKind, gate::Inside};
 use tallyport_plugin_api::abi::{
     TALLYPORT_OK, TALLYPORT_PANIC, tallyport_error, tallyport_status, tallyport_str,
 };
 
 use crate::{
+    buf::tallyport_buf,
     engine::EngineState,
     error::ErrorState,
     handles::{self, Object},
@@ -137,6 +139,38 @@ impl Call {
         unsafe { place.write(none) };
         let place = NonNull::new(place).ok_or_else(|| null(field))?;
         Ok(Out { place, call: PhantomData })
+    }
+
+    /// An output that is a handle of what `make` returns.
+    pub(crate) fn give<T>(
+        &self,
+        field: &str,
+        place: *mut *mut T,
+        make: impl FnOnce() -> Result<Object, Error>,
+    ) -> Result<(), Error> {
+        let out = self.out(field, place, ptr::null_mut())?;
+        out.set(handles::give(field, make()?)?);
+        Ok(())
+    }
+
+    /// An output buffer with the bytes that `make` returns.
+    pub(crate) fn fill(
+        &self,
+        buf: *mut tallyport_buf,
+        make: impl FnOnce() -> Result<Vec<u8>, Error>,
+    ) -> Result<(), Error> {
+        let out = self.out("buf", buf, tallyport_buf::EMPTY)?;
+        out.set(tallyport_buf::from_vec(make()?));
+        Ok(())
+    }
+
+    /// An output buffer with the JSON of what `make` returns.
+    pub(crate) fn fill_json(
+        &self,
+        buf: *mut tallyport_buf,
+        make: impl FnOnce() -> Result<Value, Error>,
+    ) -> Result<(), Error> {
+        self.fill(buf, || make().map(|value| value.to_string().into_bytes()))
     }
 
     /// A copy of an option struct, as large as the caller's; what it leaves out is zero.

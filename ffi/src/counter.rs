@@ -1,6 +1,6 @@
 //! Counters: sums that never fall, of u64 or f64 amounts.
 
-use std::{ffi::c_char, ptr};
+use std::ffi::c_char;
 
 use tallyport_plugin_api::abi::{
     TALLYPORT_BAD_HANDLE, TALLYPORT_INVALID_ARGUMENT, TALLYPORT_OK, tallyport_error,
@@ -36,13 +36,13 @@ pub unsafe extern "C" fn tallyport_counter_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("counter", counter, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let labels = call.labels(labels, label_count)?;
-        let counter = entered.engine.metrics().counter(name, &labels)?;
-        out.set(handles::give("counter", Object::Counter(counter))?);
-        Ok(())
+        call.give("counter", counter, || {
+            let entered = call.engine(engine)?;
+            let name = call.text("name", name)?;
+            let labels = call.labels(labels, label_count)?;
+            let counter = entered.engine.metrics().counter(name, &labels)?;
+            Ok(Object::Counter(counter))
+        })
     })
 }
 
@@ -60,13 +60,13 @@ pub unsafe extern "C" fn tallyport_counter_get_z(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("counter", counter, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.z("name", name)?;
-        let labels = call.labels_z(labels)?;
-        let counter = entered.engine.metrics().counter(name, &labels)?;
-        out.set(handles::give("counter", Object::Counter(counter))?);
-        Ok(())
+        call.give("counter", counter, || {
+            let entered = call.engine(engine)?;
+            let name = call.z("name", name)?;
+            let labels = call.labels_z(labels)?;
+            let counter = entered.engine.metrics().counter(name, &labels)?;
+            Ok(Object::Counter(counter))
+        })
     })
 }
 
@@ -125,13 +125,13 @@ pub unsafe extern "C" fn tallyport_counter_f64_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("counter", counter, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let labels = call.labels(labels, label_count)?;
-        let counter = entered.engine.metrics().counter_f64(name, &labels)?;
-        out.set(handles::give("counter", Object::CounterF64(counter))?);
-        Ok(())
+        call.give("counter", counter, || {
+            let entered = call.engine(engine)?;
+            let name = call.text("name", name)?;
+            let labels = call.labels(labels, label_count)?;
+            let counter = entered.engine.metrics().counter_f64(name, &labels)?;
+            Ok(Object::CounterF64(counter))
+        })
     })
 }
 

@@ -6,7 +6,10 @@ use std::{
     ptr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -18,14 +21,14 @@ use tallyport_core::{
     model::{Error, ErrorKind, Kind, Mutex, Number},
 };
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
-use tracing::{Dispatch, dispatcher::DefaultGuard};
+use tracing::{Dispatch, dispatcher::DefaultGuard, subscriber::NoSubscriber};
 
 use crate::{
     boundary::{Call, LogFunction, Out, fallible, plain},
     buf::tallyport_buf,
     handles::{self, Object},
     log,
-    options::{cells, tallyport_engine_options},
+    options::{TALLYPORT_NONE, cells, tallyport_engine_options},
     plugin,
 };
 
@@ -39,12 +42,15 @@ pub(crate) struct EngineState {
     /// `None` once it was closed; calls that run still have their own clone.
     engine: Mutex<Option<Engine>>,
     dispatch: Dispatch,
+    /// Whether the host has a log function, and is still to be told.
+    logs: AtomicBool,
     poisoned: AtomicBool,
 }
 
 /// A call on an engine: what the engine logs goes to its host.
 pub(crate) struct Entered {
     pub(crate) engine: Engine,
+    state: Arc<EngineState>,
     _log: DefaultGuard,
 }
 
@@ -52,6 +58,18 @@ impl EngineState {
     /// Cold calls are refused from now on.
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Relaxed);
+    }
+
+    /// Where a call logs that is not on the engine itself, if anywhere: not after it was closed.
+    pub(crate) fn log(&self) -> Option<&Dispatch> {
+        Some(&self.dispatch).filter(|_| self.logs.load(Acquire))
+    }
+}
+
+impl Entered {
+    /// For handles whose calls log as the engine does.
+    pub(crate) fn state(&self) -> Arc<EngineState> {
+        Arc::clone(&self.state)
     }
 }
 
@@ -70,7 +88,8 @@ impl Call {
             return Err(handles::stale("engine"));
         };
         self.is_on(&state);
-        Ok(Entered { engine, _log: tracing::dispatcher::set_default(&state.dispatch) })
+        let log = tracing::dispatcher::set_default(&state.dispatch);
+        Ok(Entered { engine, state, _log: log })
     }
 }
 
@@ -136,8 +155,14 @@ pub unsafe extern "C" fn tallyport_engine_open_with(
                 toml: call.text_or_none("options.config_toml", options.config_toml)?,
                 base_dir: call.path("options.base_dir", options.base_dir)?,
                 service_name: call.text_or_none("options.service_name", options.service_name)?,
-                limits: [options.max_series, options.max_series_per_family, options.max_cell_bytes]
-                    .map(limit),
+                limits: [
+                    options.max_series,
+                    options.max_series_per_family,
+                    options.max_cell_bytes,
+                    options.max_label_bytes,
+                ]
+                .map(limit),
+                idle_timeout: options.series_idle_timeout_s,
                 bounds: call.numbers(
                     "options.default_bounds",
                     options.default_bounds,
@@ -171,6 +196,7 @@ pub unsafe extern "C" fn tallyport_engine_close(engine: *mut tallyport_engine) {
         if handles::remove(engine, |object| matches!(object, Object::Engine(_)))
             && let Ok(state) = state
         {
+            state.logs.store(false, Release);
             let engine = state.engine.lock().take();
             tracing::dispatcher::with_default(&state.dispatch, || drop(engine));
             handles::reclaim();
@@ -190,12 +216,7 @@ pub unsafe extern "C" fn tallyport_engine_status(
     buf: *mut tallyport_buf,
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
-    fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        out.set(tallyport_buf::from_vec(status(&entered.engine).to_string().into_bytes()));
-        Ok(())
-    })
+    fallible!(err, |call| { call.fill_json(buf, || Ok(status(&call.engine(engine)?.engine))) })
 }
 
 /// What an engine is opened from.
@@ -204,8 +225,10 @@ struct Request<'a> {
     toml: Option<&'a str>,
     base_dir: &'a Path,
     service_name: Option<&'a str>,
-    /// Series, series of a family, bytes of cells; 0: the configuration's.
-    limits: [usize; 3],
+    /// Series, series of a family, bytes of cells and of label values; 0: the configuration's.
+    limits: [usize; 4],
+    /// Seconds; 0: the configuration's, TALLYPORT_NONE: none.
+    idle_timeout: u64,
     bounds: &'a [f64],
     cells: Option<Cells>,
     log: Option<LogFunction>,
@@ -219,7 +242,8 @@ impl Default for Request<'_> {
             toml: None,
             base_dir: Path::new(""),
             service_name: None,
-            limits: [0; 3],
+            limits: [0; 4],
+            idle_timeout: 0,
             bounds: &[],
             cells: None,
             log: None,
@@ -240,16 +264,22 @@ impl Request<'_> {
             None if file => Config::load(self.path)?,
             None => Config { base_dir: PathBuf::from(self.base_dir), ..Config::default() },
         };
-        let [series, per_family, bytes] = self.limits;
+        let [series, per_family, cell_bytes, label_bytes] = self.limits;
         let limits = &mut config.limits;
         for (place, limit) in [
             (&mut limits.max_series, series),
             (&mut limits.max_series_per_family, per_family),
-            (&mut limits.max_cell_bytes, bytes),
+            (&mut limits.max_cell_bytes, cell_bytes),
+            (&mut limits.max_label_bytes, label_bytes),
         ] {
             if limit != 0 {
                 *place = limit;
             }
+        }
+        match self.idle_timeout {
+            0 => {}
+            never if never == u64::from(TALLYPORT_NONE) => limits.series_idle_timeout = 0,
+            seconds => limits.series_idle_timeout = seconds,
         }
         if let Some(name) = self.service_name {
             config.service_name = name.to_owned();
@@ -271,6 +301,7 @@ fn open(request: Request<'_>, out: Out<'_, *mut tallyport_engine>) -> Result<(),
     let engine = tracing::dispatcher::with_default(&dispatch, build)?;
     let state = EngineState {
         engine: Mutex::new(Some(engine)),
+        logs: AtomicBool::new(!dispatch.is::<NoSubscriber>()),
         dispatch,
         poisoned: AtomicBool::new(false),
     };

@@ -1,6 +1,6 @@
 //! Events: published, described, listed. Who listens is in `subscription` and `handler`.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tallyport_core::{
     engine::Engine,
     event::{Category, Definition, Event, Field, FieldValue},
@@ -56,9 +56,8 @@ pub unsafe extern "C" fn tallyport_event_publish(
 ) -> tallyport_status {
     fallible!(err, |call| {
         let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let id = call.text_or_none("correlation_id", correlation_id)?;
-        with_fields(call, fields, field_count, |fields| publish(&entered.engine, name, id, fields))
+        let called = called(call, name, correlation_id)?;
+        with_fields(call, fields, field_count, |fields| publish(&entered.engine, called, fields))
     })
 }
 
@@ -77,12 +76,11 @@ pub unsafe extern "C" fn tallyport_event_publish_json(
 ) -> tallyport_status {
     fallible!(err, |call| {
         let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let id = call.text_or_none("correlation_id", correlation_id)?;
-        let payload = object("payload_json", call.text("payload_json", payload_json)?)?;
+        let called = called(call, name, correlation_id)?;
+        let payload = call.object("payload_json", payload_json)?;
         let fields: Vec<Field<'_>> =
             payload.iter().map(|(name, value)| (name.as_str(), value.into())).collect();
-        publish(&entered.engine, name, id, &fields)
+        publish(&entered.engine, called, &fields)
     })
 }
 
@@ -106,9 +104,9 @@ pub unsafe extern "C" fn tallyport_event_define(
         let entered = call.engine(engine)?;
         let name = call.text("name", name)?;
         let description = call.text("description", description)?;
-        let schema = match call.text_or_none("schema_json", schema_json)? {
-            Some(text) => Value::Object(object("schema_json", text)?),
-            None => Value::Null,
+        let schema = match schema_json.len {
+            0 => Value::Null,
+            _ => Value::Object(call.object("schema_json", schema_json)?),
         };
         let definition =
             Definition::custom(name, description, schema).map_err(|error| match error.field() {
@@ -133,13 +131,13 @@ pub unsafe extern "C" fn tallyport_events_list(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        let wanted = call.text_or_none("event_namespace", event_namespace)?;
-        let catalogue = entered.engine.events().catalogue();
-        let found = catalogue.iter().filter(|e| wanted.is_none_or(|w| e.namespace() == w));
-        out.set(json_buf(&found.map(Definition::to_json).collect()));
-        Ok(())
+        call.fill_json(buf, || {
+            let entered = call.engine(engine)?;
+            let wanted = call.text_or_none("event_namespace", event_namespace)?;
+            let catalogue = entered.engine.events().catalogue();
+            let found = catalogue.iter().filter(|e| wanted.is_none_or(|w| e.namespace() == w));
+            Ok(found.map(Definition::to_json).collect())
+        })
     })
 }
 
@@ -157,20 +155,29 @@ pub unsafe extern "C" fn tallyport_events_search(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        let words = call.text("words", words)?;
-        let catalogue = entered.engine.events().catalogue();
-        out.set(json_buf(&catalogue.search(words).into_iter().map(Definition::to_json).collect()));
-        Ok(())
+        call.fill_json(buf, || {
+            let entered = call.engine(engine)?;
+            let catalogue = entered.engine.events().catalogue();
+            let found = catalogue.search(call.text("words", words)?);
+            Ok(found.into_iter().map(Definition::to_json).collect())
+        })
     })
+}
+
+/// An event's name and its correlation id, if there is one.
+fn called(
+    call: &Call,
+    name: tallyport_str,
+    correlation_id: tallyport_str,
+) -> Result<(&str, Option<&str>), Error> {
+    let name = call.text("name", name)?;
+    Ok((name, call.text_or_none("correlation_id", correlation_id)?))
 }
 
 /// Publishes with a correlation id or without.
 fn publish(
     engine: &Engine,
-    name: &str,
-    correlation_id: Option<&str>,
+    (name, correlation_id): (&str, Option<&str>),
     fields: &[Field<'_>],
 ) -> Result<(), Error> {
     let bus = engine.events();
@@ -272,17 +279,4 @@ pub(crate) fn lend<R>(event: &Event<'_>, with: impl FnOnce(&tallyport_event) -> 
         fields: fields.as_ptr(),
         field_count: fields.len(),
     })
-}
-
-/// JSON for the host.
-pub(crate) fn json_buf(value: &Value) -> tallyport_buf {
-    tallyport_buf::from_vec(value.to_string().into_bytes())
-}
-
-fn object(field: &str, json: &str) -> Result<Map<String, Value>, Error> {
-    if json.is_empty() {
-        return Ok(Map::new());
-    }
-    serde_json::from_str(json)
-        .map_err(|error| Error::invalid(field, format!("`{field}` is not a JSON object: {error}")))
 }

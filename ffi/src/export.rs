@@ -30,11 +30,10 @@ pub unsafe extern "C" fn tallyport_export(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        let selector = call.text("selector", selector)?;
-        out.set(tallyport_buf::from_vec(entered.engine.export_to_vec(selector)?));
-        Ok(())
+        call.fill(buf, || {
+            let entered = call.engine(engine)?;
+            entered.engine.export_to_vec(call.text("selector", selector)?)
+        })
     })
 }
 
@@ -49,11 +48,10 @@ pub unsafe extern "C" fn tallyport_export_z(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        let selector = call.z("selector", selector)?;
-        out.set(tallyport_buf::from_vec(entered.engine.export_to_vec(selector)?));
-        Ok(())
+        call.fill(buf, || {
+            let entered = call.engine(engine)?;
+            entered.engine.export_to_vec(call.z("selector", selector)?)
+        })
     })
 }
 
@@ -117,16 +115,16 @@ pub unsafe extern "C" fn tallyport_export_snapshot(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        let snapshot = snapshot::lookup(snapshot)?;
-        let selector = call.text("selector", selector)?;
-        let mut bytes = Vec::new();
-        entered.engine.export_snapshot(&snapshot, selector, &mut |chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })?;
-        out.set(tallyport_buf::from_vec(bytes));
-        Ok(())
+        call.fill(buf, || {
+            let entered = call.engine(engine)?;
+            let snapshot = snapshot::lookup(snapshot)?;
+            let selector = call.text("selector", selector)?;
+            let mut bytes = Vec::new();
+            entered.engine.export_snapshot(&snapshot, selector, &mut |chunk| {
+                bytes.extend_from_slice(chunk);
+                Ok(())
+            })?;
+            Ok(bytes)
+        })
     })
 }

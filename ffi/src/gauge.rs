@@ -1,6 +1,6 @@
 //! Gauges: values that are set.
 
-use std::{ffi::c_char, ptr};
+use std::ffi::c_char;
 
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
 
@@ -33,13 +33,13 @@ pub unsafe extern "C" fn tallyport_gauge_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("gauge", gauge, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let labels = call.labels(labels, label_count)?;
-        let gauge = entered.engine.metrics().gauge(name, &labels)?;
-        out.set(handles::give("gauge", Object::Gauge(gauge))?);
-        Ok(())
+        call.give("gauge", gauge, || {
+            let entered = call.engine(engine)?;
+            let name = call.text("name", name)?;
+            let labels = call.labels(labels, label_count)?;
+            let gauge = entered.engine.metrics().gauge(name, &labels)?;
+            Ok(Object::Gauge(gauge))
+        })
     })
 }
 
@@ -57,13 +57,13 @@ pub unsafe extern "C" fn tallyport_gauge_get_z(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("gauge", gauge, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.z("name", name)?;
-        let labels = call.labels_z(labels)?;
-        let gauge = entered.engine.metrics().gauge(name, &labels)?;
-        out.set(handles::give("gauge", Object::Gauge(gauge))?);
-        Ok(())
+        call.give("gauge", gauge, || {
+            let entered = call.engine(engine)?;
+            let name = call.z("name", name)?;
+            let labels = call.labels_z(labels)?;
+            let gauge = entered.engine.metrics().gauge(name, &labels)?;
+            Ok(Object::Gauge(gauge))
+        })
     })
 }
 

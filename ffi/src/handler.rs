@@ -1,15 +1,14 @@
 //! Event handlers: functions of the host that are registered by name.
 
-use tallyport_core::{event::Event, model::Error};
+use tallyport_core::{event::Bus, model::Error};
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
 
 use crate::{
     boundary::{Call, EventFunction, fallible, null},
     buf::tallyport_buf,
     engine::tallyport_engine,
-    event::{json_buf, lend},
     options::tallyport_listener_options,
-    subscription::{answer, describe, in_options},
+    subscription::{callback, describe, in_options},
 };
 
 /// Registers a function under a name for events. It is called on the publisher's thread, and stays
@@ -24,12 +23,9 @@ pub unsafe extern "C" fn tallyport_handler_register(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let options = call.options("options", options)?;
-        let function = EventFunction::of(&options).ok_or_else(|| null("options.function"));
-        let entered = call.engine(engine)?;
-        let (name, events) = request(call, &options)?;
-        let callback = callback(function?);
-        entered.engine.events().register_handler(name, &events, callback).map_err(in_options)
+        with_handler(call, engine, options, |bus, name, events, function| {
+            bus.register_handler(name, events, callback(function))
+        })
     })
 }
 
@@ -45,12 +41,9 @@ pub unsafe extern "C" fn tallyport_handler_replace(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let options = call.options("options", options)?;
-        let function = EventFunction::of(&options).ok_or_else(|| null("options.function"));
-        let entered = call.engine(engine)?;
-        let (name, events) = request(call, &options)?;
-        let callback = callback(function?);
-        entered.engine.events().replace_handler(name, &events, callback).map_err(in_options)
+        with_handler(call, engine, options, |bus, name, events, function| {
+            bus.replace_handler(name, events, callback(function))
+        })
     })
 }
 
@@ -82,25 +75,28 @@ pub unsafe extern "C" fn tallyport_handlers_list(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        out.set(json_buf(&entered.engine.events().handlers().iter().map(describe).collect()));
-        Ok(())
+        call.fill_json(buf, || {
+            let entered = call.engine(engine)?;
+            Ok(entered.engine.events().handlers().iter().map(describe).collect())
+        })
     })
 }
 
-fn request<'a>(
-    call: &'a Call,
-    options: &tallyport_listener_options,
-) -> Result<(&'a str, Vec<&'a str>), Error> {
+/// Reads the options of a handler, whose data is the library's from then on, and calls `with`.
+fn with_handler(
+    call: &Call,
+    engine: *const tallyport_engine,
+    options: *const tallyport_listener_options,
+    with: impl FnOnce(&Bus, &str, &[&str], EventFunction) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let options = call.options("options", options)?;
+    let function = EventFunction::of(&options).ok_or_else(|| null("options.function"));
+    let entered = call.engine(engine)?;
     if options.queue_events != 0 || options.queue_bytes != 0 {
         let message = "a handler is called at once and has no queue; subscribe instead";
         return Err(Error::invalid("options.queue_events", message));
     }
     let name = call.text("options.name", options.name)?;
-    Ok((name, call.text("options.events", options.events)?.split_whitespace().collect()))
-}
-
-fn callback(function: EventFunction) -> impl Fn(&Event<'_>) -> Result<(), Error> + Send + Sync {
-    move |event| lend(event, |raw| answer(function.call(raw)))
+    let events = call.words("options.events", options.events)?;
+    with(entered.engine.events(), name, &events, function?).map_err(in_options)
 }

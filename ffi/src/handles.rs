@@ -34,12 +34,19 @@ use std::{
 
 use tallyport_core::{
     event::Subscription,
-    metrics::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
+    metrics::{
+        Counter, CounterF64, CounterF64Family, CounterFamily, Gauge, GaugeFamily, Histogram,
+        HistogramFamily, UpDownCounter, UpDownCounterF64, UpDownCounterF64Family,
+        UpDownCounterFamily,
+    },
     model::{Error, ErrorKind, Mutex, grace},
     snapshot::Snapshot,
 };
 
-use crate::{boundary::null, engine::EngineState, error::ErrorState, topic::TopicState};
+use crate::{
+    boundary::null, by_values::FamilyState, engine::EngineState, error::ErrorState,
+    topic::TopicState,
+};
 
 /// What a handle leads to.
 pub(crate) enum Object {
@@ -55,6 +62,12 @@ pub(crate) enum Object {
     Error(Box<ErrorState>),
     Subscription(Arc<Subscription>),
     Topic(Arc<TopicState>),
+    CounterFamily(Arc<FamilyState<CounterFamily>>),
+    CounterF64Family(Arc<FamilyState<CounterF64Family>>),
+    UpDownCounterFamily(Arc<FamilyState<UpDownCounterFamily>>),
+    UpDownCounterF64Family(Arc<FamilyState<UpDownCounterF64Family>>),
+    GaugeFamily(Arc<FamilyState<GaugeFamily>>),
+    HistogramFamily(Arc<FamilyState<HistogramFamily>>),
 }
 
 impl Object {
@@ -72,6 +85,12 @@ impl Object {
             Self::Error(_) => 0x23,
             Self::Subscription(_) => 0x24,
             Self::Topic(_) => 0x25,
+            Self::CounterFamily(_) => 0x31,
+            Self::CounterF64Family(_) => 0x32,
+            Self::UpDownCounterFamily(_) => 0x33,
+            Self::UpDownCounterF64Family(_) => 0x34,
+            Self::GaugeFamily(_) => 0x35,
+            Self::HistogramFamily(_) => 0x36,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Histograms: observations counted in buckets.
 
-use std::{ffi::c_char, ptr};
+use std::ffi::c_char;
 
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
 
@@ -38,14 +38,14 @@ pub unsafe extern "C" fn tallyport_histogram_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("histogram", histogram, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let bounds = call.numbers("bounds", bounds, bound_count)?;
-        let labels = call.labels(labels, label_count)?;
-        let histogram = entered.engine.metrics().histogram(name, bounds, &labels)?;
-        out.set(handles::give("histogram", Object::Histogram(Box::new(histogram)))?);
-        Ok(())
+        call.give("histogram", histogram, || {
+            let entered = call.engine(engine)?;
+            let name = call.text("name", name)?;
+            let bounds = call.numbers("bounds", bounds, bound_count)?;
+            let labels = call.labels(labels, label_count)?;
+            let histogram = entered.engine.metrics().histogram(name, bounds, &labels)?;
+            Ok(Object::Histogram(Box::new(histogram)))
+        })
     })
 }
 
@@ -65,14 +65,14 @@ pub unsafe extern "C" fn tallyport_histogram_get_z(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("histogram", histogram, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.z("name", name)?;
-        let bounds = call.numbers("bounds", bounds, bound_count)?;
-        let labels = call.labels_z(labels)?;
-        let histogram = entered.engine.metrics().histogram(name, bounds, &labels)?;
-        out.set(handles::give("histogram", Object::Histogram(Box::new(histogram)))?);
-        Ok(())
+        call.give("histogram", histogram, || {
+            let entered = call.engine(engine)?;
+            let name = call.z("name", name)?;
+            let bounds = call.numbers("bounds", bounds, bound_count)?;
+            let labels = call.labels_z(labels)?;
+            let histogram = entered.engine.metrics().histogram(name, bounds, &labels)?;
+            Ok(Object::Histogram(Box::new(histogram)))
+        })
     })
 }
 

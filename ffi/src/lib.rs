@@ -11,6 +11,7 @@
 
 mod boundary;
 pub mod buf;
+pub mod by_values;
 pub mod counter;
 pub mod engine;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod histogram;
 pub mod log;
 pub mod options;
 pub mod plugin;
+pub mod registry;
 pub mod snapshot;
 pub mod subscription;
 mod text;

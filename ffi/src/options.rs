@@ -2,7 +2,11 @@
 
 use std::ffi::c_void;
 
-use tallyport_core::{metrics::Cells, model::Error};
+use tallyport_core::{
+    engine::config::{IsolationConfig, ProbeConfig},
+    metrics::Cells,
+    model::Error,
+};
 use tallyport_plugin_api::abi::tallyport_str;
 
 /// A cell per CPU where the system can: fastest, whoever else records.
@@ -17,6 +21,42 @@ pub(crate) fn cells(number: u32) -> Result<Option<Cells>, Error> {
         TALLYPORT_CELLS_PERCPU => Ok(Some(Cells::PerCpu)),
         TALLYPORT_CELLS_SHARED => Ok(Some(Cells::Shared)),
         _ => Err(Error::invalid("options.cells", format!("{number} is no TALLYPORT_CELLS_*"))),
+    }
+}
+
+/// In a field whose 0 is the default: none, never.
+pub const TALLYPORT_NONE: u32 = 0xffff_ffff;
+
+/// An exporter's code runs in a helper process: what crashes or hangs there costs one export.
+pub const TALLYPORT_ISOLATION_PROCESS: u32 = 1;
+
+/// A plugin file without a pin is tried in a helper process before its code runs in this one.
+pub const TALLYPORT_PROBE_AUTO: u32 = 1;
+/// Every plugin file is tried; where no helper program is found, none is loaded.
+pub const TALLYPORT_PROBE_ALWAYS: u32 = 2;
+/// No plugin file is tried.
+pub const TALLYPORT_PROBE_NEVER: u32 = 3;
+
+/// What a TALLYPORT_ISOLATION_* means.
+pub(crate) fn isolation(number: u32) -> Result<IsolationConfig, Error> {
+    match number {
+        0 => Ok(IsolationConfig::None),
+        TALLYPORT_ISOLATION_PROCESS => Ok(IsolationConfig::Process),
+        _ => {
+            let message = format!("{number} is no TALLYPORT_ISOLATION_*");
+            Err(Error::invalid("options.isolation", message))
+        }
+    }
+}
+
+/// What a TALLYPORT_PROBE_* means; 0 is nothing.
+pub(crate) fn probe(number: u32) -> Result<Option<ProbeConfig>, Error> {
+    match number {
+        0 => Ok(None),
+        TALLYPORT_PROBE_AUTO => Ok(Some(ProbeConfig::Auto)),
+        TALLYPORT_PROBE_ALWAYS => Ok(Some(ProbeConfig::Always)),
+        TALLYPORT_PROBE_NEVER => Ok(Some(ProbeConfig::Never)),
+        _ => Err(Error::invalid("options.probe", format!("{number} is no TALLYPORT_PROBE_*"))),
     }
 }
 
@@ -79,6 +119,11 @@ pub struct tallyport_engine_options {
     pub default_bounds: *const f64,
     /// Number of `default_bounds`; 0: the configuration's.
     pub default_bound_count: usize,
+    /// Bytes of label values, each different one counted once; label sets past it fold too.
+    pub max_label_bytes: u64,
+    /// Seconds after which a series that nobody looked up, and that no handle is kept of, leaves the
+    /// exports and memory; TALLYPORT_NONE: never.
+    pub series_idle_timeout_s: u64,
 }
 
 /// What a family is, for tallyport_describe.
@@ -126,6 +171,61 @@ pub struct tallyport_plugin_options {
     pub exporter: tallyport_str,
     /// Its options, a JSON object; empty: none.
     pub options_json: tallyport_str,
+    /// The SHA-256 that the library must have, 64 hexadecimal digits; empty: any. The very bytes
+    /// that are checked are loaded then, whoever owns the file.
+    pub sha256: tallyport_str,
+    /// Libraries that a pinned one needs besides the system's: `library_count` of them.
+    pub libraries: *const tallyport_library,
+    /// Number of `libraries`.
+    pub library_count: usize,
+    /// TALLYPORT_PROBE_*: when the file is tried first; 0: as the configuration says.
+    pub probe: u32,
+    /// TALLYPORT_ISOLATION_*: where its code runs; 0: in this process.
+    pub isolation: u32,
+    /// Longest time of a call, the wait for its turn included; starts a thread for the exporter. 0:
+    /// calls run on the thread that asks for them, for as long as they take.
+    pub deadline_ms: u64,
+    /// How long a call may go on after it was cancelled at its deadline, before it is given up; 0:
+    /// 500.
+    pub grace_ms: u64,
+    /// How long shutdown may take, where there is a deadline; 0: 5000.
+    pub drain_ms: u64,
+    /// How long it is left alone after failures, a panic or a call that hung; doubles each time; 0:
+    /// 1000.
+    pub backoff_ms: u64,
+    /// The most that `backoff_ms` doubles to; 0: 300000.
+    pub max_backoff_ms: u64,
+    /// Most bytes of one export; 0: 1 GiB.
+    pub max_output_bytes: u64,
+    /// Calls that may wait for their turn, where there is a deadline, to 4096; more are refused; 0:
+    /// 16.
+    pub queue: u32,
+    /// Calls that may hang after they were given up, each with a thread, to 64; 0: 2.
+    pub max_zombies: u32,
+    /// Failures in a row after which it is left alone; 0: 5 with a deadline, else TALLYPORT_NONE,
+    /// which is never.
+    pub breaker_failures: u32,
+    /// How often it is made anew after a panic; 0: 5; TALLYPORT_NONE: never.
+    pub max_restarts: u32,
+    /// With TALLYPORT_ISOLATION_PROCESS, the helper's bytes of address space, at least 64 MiB; 0: as
+    /// many as this process may have.
+    pub address_space_bytes: u64,
+    /// With TALLYPORT_ISOLATION_PROCESS, seconds of CPU time of one call; 0: no limit of its own.
+    pub cpu_seconds: u64,
+    /// With TALLYPORT_ISOLATION_PROCESS, descriptors of the helper, at least 16; 0: as this process.
+    pub open_files: u64,
+}
+
+/// A library that a pinned plugin needs.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct tallyport_library {
+    /// The name under which it is needed, for example `libvendor.so.1`.
+    pub name: tallyport_str,
+    /// The file; a relative path starts from the engine's folder.
+    pub path: tallyport_str,
+    /// The SHA-256 that it must have, 64 hexadecimal digits.
+    pub sha256: tallyport_str,
 }
 
 /// No value.
@@ -217,7 +317,7 @@ const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<tallyport_label>() == 32);
     assert!(offset_of!(tallyport_label, value) == 16);
-    assert!(size_of::<tallyport_engine_options>() == 136);
+    assert!(size_of::<tallyport_engine_options>() == 152);
     assert!(offset_of!(tallyport_engine_options, flags) == 4);
     assert!(offset_of!(tallyport_engine_options, config_path) == 8);
     assert!(offset_of!(tallyport_engine_options, config_toml) == 24);
@@ -232,6 +332,8 @@ const _: () = {
     assert!(offset_of!(tallyport_engine_options, max_cell_bytes) == 112);
     assert!(offset_of!(tallyport_engine_options, default_bounds) == 120);
     assert!(offset_of!(tallyport_engine_options, default_bound_count) == 128);
+    assert!(offset_of!(tallyport_engine_options, max_label_bytes) == 136);
+    assert!(offset_of!(tallyport_engine_options, series_idle_timeout_s) == 144);
     assert!(size_of::<tallyport_family_options>() == 88);
     assert!(offset_of!(tallyport_family_options, flags) == 4);
     assert!(offset_of!(tallyport_family_options, name) == 8);
@@ -243,12 +345,33 @@ const _: () = {
     assert!(offset_of!(tallyport_family_options, bound_count) == 72);
     assert!(offset_of!(tallyport_family_options, cells) == 80);
     assert!(offset_of!(tallyport_family_options, reserved) == 84);
-    assert!(size_of::<tallyport_plugin_options>() == 72);
+    assert!(size_of::<tallyport_plugin_options>() == 200);
     assert!(offset_of!(tallyport_plugin_options, flags) == 4);
     assert!(offset_of!(tallyport_plugin_options, name) == 8);
     assert!(offset_of!(tallyport_plugin_options, path) == 24);
     assert!(offset_of!(tallyport_plugin_options, exporter) == 40);
     assert!(offset_of!(tallyport_plugin_options, options_json) == 56);
+    assert!(offset_of!(tallyport_plugin_options, sha256) == 72);
+    assert!(offset_of!(tallyport_plugin_options, libraries) == 88);
+    assert!(offset_of!(tallyport_plugin_options, library_count) == 96);
+    assert!(offset_of!(tallyport_plugin_options, probe) == 104);
+    assert!(offset_of!(tallyport_plugin_options, isolation) == 108);
+    assert!(offset_of!(tallyport_plugin_options, deadline_ms) == 112);
+    assert!(offset_of!(tallyport_plugin_options, grace_ms) == 120);
+    assert!(offset_of!(tallyport_plugin_options, drain_ms) == 128);
+    assert!(offset_of!(tallyport_plugin_options, backoff_ms) == 136);
+    assert!(offset_of!(tallyport_plugin_options, max_backoff_ms) == 144);
+    assert!(offset_of!(tallyport_plugin_options, max_output_bytes) == 152);
+    assert!(offset_of!(tallyport_plugin_options, queue) == 160);
+    assert!(offset_of!(tallyport_plugin_options, max_zombies) == 164);
+    assert!(offset_of!(tallyport_plugin_options, breaker_failures) == 168);
+    assert!(offset_of!(tallyport_plugin_options, max_restarts) == 172);
+    assert!(offset_of!(tallyport_plugin_options, address_space_bytes) == 176);
+    assert!(offset_of!(tallyport_plugin_options, cpu_seconds) == 184);
+    assert!(offset_of!(tallyport_plugin_options, open_files) == 192);
+    assert!(size_of::<tallyport_library>() == 48);
+    assert!(offset_of!(tallyport_library, path) == 16);
+    assert!(offset_of!(tallyport_library, sha256) == 32);
     assert!(size_of::<tallyport_event_field>() == 56);
     assert!(offset_of!(tallyport_event_field, r#type) == 16);
     assert!(offset_of!(tallyport_event_field, reserved) == 20);

@@ -1,12 +1,17 @@
 //! Exporter plugins of an engine: loaded from files, or tables in the host program.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tallyport_core::{
-    engine::{Engine, config::PluginConfig},
+    engine::{
+        Engine,
+        config::{
+            ConfigErrors, HelperConfig, IsolationConfig, LibraryConfig, PluginConfig, RunConfig,
+        },
+    },
     model::Error,
-    plugin::{Health, Plugin},
+    plugin::{Health, PluginInfo, Statistics},
 };
 use tallyport_plugin_api::abi::{
     tallyport_error, tallyport_plugin_v1, tallyport_status, tallyport_str,
@@ -16,7 +21,7 @@ use crate::{
     boundary::{Call, fallible},
     buf::tallyport_buf,
     engine::tallyport_engine,
-    options::tallyport_plugin_options,
+    options::{TALLYPORT_NONE, isolation, probe, tallyport_library, tallyport_plugin_options},
 };
 
 /// Loads an exporter as a configuration would, and registers it.
@@ -26,7 +31,8 @@ use crate::{
 ///
 /// Threads: any thread. Ownership: borrows `options`; returns owned `err`. Errors: PLUGIN_REFUSED
 /// and PLUGIN_ABI_MISMATCH with file and reason, ALREADY_EXISTS, CONFIG for options that break the
-/// exporter's schema, what the exporter answers, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+/// exporter's schema, INVALID_ARGUMENT with the field, what the exporter answers, NULL_ARGUMENT,
+/// BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_plugin_load(
     engine: *const tallyport_engine,
@@ -97,7 +103,7 @@ pub unsafe extern "C" fn tallyport_plugin_register(
     fallible!(err, |call| {
         let entered = call.engine(engine)?;
         let name = call.text("name", name)?;
-        let options = object("options_json", call.text("options_json", options_json)?)?;
+        let options = call.object("options_json", options_json)?;
         let table = call.plugin_table(table)?;
         entered.engine.register_plugin(name, Arc::new(table), options)
     })
@@ -129,12 +135,7 @@ pub unsafe extern "C" fn tallyport_plugins_list(
     buf: *mut tallyport_buf,
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
-    fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        out.set(tallyport_buf::from_vec(list(&entered.engine).to_string().into_bytes()));
-        Ok(())
-    })
+    fallible!(err, |call| { call.fill_json(buf, || Ok(list(&call.engine(engine)?.engine))) })
 }
 
 /// Has every exporter deliver what it buffered.
@@ -153,11 +154,12 @@ pub unsafe extern "C" fn tallyport_plugins_flush(
 pub(crate) fn list(engine: &Engine) -> Value {
     let plugins = engine.plugins();
     let names = plugins.list().into_iter().map(|plugin| plugin.name);
-    names.filter_map(|name| plugins.by_name(&name)).map(|plugin| describe(&plugin)).collect()
+    let found = names.filter_map(|name| plugins.by_name(&name));
+    found.map(|plugin| describe(&plugin.info(), &plugin.statistics())).collect()
 }
 
-fn describe(plugin: &Plugin) -> Value {
-    let (about, did) = (plugin.info(), plugin.statistics());
+/// An exporter as JSON.
+pub(crate) fn describe(about: &PluginInfo, did: &Statistics) -> Value {
     let formats: Vec<Value> = about
         .formats
         .iter()
@@ -173,6 +175,7 @@ fn describe(plugin: &Plugin) -> Value {
         "state": about.health.name(),
         "queue_length": about.queue_length,
         "zombies": about.zombies,
+        "process": about.process,
         "poisoned": matches!(about.health, Health::Poisoned | Health::GivenUp),
         "formats": formats,
         "exports": did.exports,
@@ -192,20 +195,91 @@ fn request(
     let name = call.text("options.name", options.name)?;
     let path = call.path("options.path", options.path)?;
     let exporter = call.text_or_none("options.exporter", options.exporter)?;
-    let json = call.text("options.options_json", options.options_json)?;
+    let helper = helper_limits(&options);
     let plugin = PluginConfig {
         path: Some(path.to_path_buf()).filter(|path| !path.as_os_str().is_empty()),
         exporter: exporter.map(str::to_owned),
-        options: object("options.options_json", json)?,
+        sha256: call.text_or_none("options.sha256", options.sha256)?.map(str::to_owned),
+        libraries: libraries(call, &options)?,
+        probe: probe(options.probe)?,
+        isolation: isolation(options.isolation)?,
+        helper,
+        run: run_limits(&options),
+        options: call.object("options.options_json", options.options_json)?,
         ..PluginConfig::default()
     };
+    if plugin.isolation == IsolationConfig::None && plugin.helper != HelperConfig::default() {
+        let message = "`options` limits a helper process (`address_space_bytes`, `cpu_seconds`, \
+                       `open_files`) without TALLYPORT_ISOLATION_PROCESS";
+        return Err(Error::invalid("options.isolation", message));
+    }
+    plugin.check("options").map_err(|errors| in_options(&errors))?;
     Ok((name, plugin))
 }
 
-fn object(field: &str, json: &str) -> Result<Map<String, Value>, Error> {
-    if json.is_empty() {
-        return Ok(Map::new());
+/// The libraries that the options pin, by name.
+fn libraries(
+    call: &Call,
+    options: &tallyport_plugin_options,
+) -> Result<BTreeMap<String, LibraryConfig>, Error> {
+    let raw = call.array("options.libraries", options.libraries, options.library_count)?;
+    let read = |(at, library): (usize, &tallyport_library)| {
+        let field = |part: &str| format!("options.libraries[{at}].{part}");
+        let path = call.path_or_refuse(&field("path"), library.path)?.to_path_buf();
+        let sha256 = call.text_of(|| field("sha256"), library.sha256)?.to_owned();
+        Ok((
+            call.text_of(|| field("name"), library.name)?.to_owned(),
+            LibraryConfig { path, sha256 },
+        ))
+    };
+    raw.iter().enumerate().map(read).collect()
+}
+
+fn helper_limits(options: &tallyport_plugin_options) -> HelperConfig {
+    let set = |number: u64| Some(number).filter(|number| *number != 0);
+    HelperConfig {
+        address_space_bytes: set(options.address_space_bytes),
+        cpu_seconds: set(options.cpu_seconds),
+        open_files: set(options.open_files),
     }
-    serde_json::from_str(json)
-        .map_err(|error| Error::invalid(field, format!("`{field}` is not a JSON object: {error}")))
+}
+
+/// The limits that the options set; 0: the default.
+fn run_limits(options: &tallyport_plugin_options) -> RunConfig {
+    let default = RunConfig::default();
+    let or = |number: u64, default: u64| if number == 0 { default } else { number };
+    let count = |number: u32, default: usize| match number {
+        0 => default,
+        _ => usize::try_from(number).unwrap_or(usize::MAX),
+    };
+    RunConfig {
+        deadline_ms: Some(options.deadline_ms).filter(|ms| *ms != 0),
+        grace_ms: or(options.grace_ms, default.grace_ms),
+        drain_ms: or(options.drain_ms, default.drain_ms),
+        queue: count(options.queue, default.queue),
+        max_zombies: count(options.max_zombies, default.max_zombies),
+        max_output_bytes: or(options.max_output_bytes, default.max_output_bytes),
+        breaker_failures: match options.breaker_failures {
+            0 => None,
+            TALLYPORT_NONE => Some(0),
+            failures => Some(failures),
+        },
+        backoff_ms: or(options.backoff_ms, default.backoff_ms),
+        max_backoff_ms: or(options.max_backoff_ms, default.max_backoff_ms),
+        max_restarts: match options.max_restarts {
+            0 => default.max_restarts,
+            TALLYPORT_NONE => 0,
+            restarts => restarts,
+        },
+    }
+}
+
+/// What is wrong with the table `plugins.options`, said of the fields of the options.
+fn in_options(errors: &ConfigErrors) -> Error {
+    let field = |text: &str| {
+        let text = text.replace("plugins.options.", "options.");
+        text.replace("options.run.", "options.").replace("options.helper.", "options.")
+    };
+    let key = errors.problems.first().map(|problem| field(&problem.key));
+    Error::invalid(&key.unwrap_or_default(), field(&errors.to_string()))
 }

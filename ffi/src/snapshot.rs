@@ -1,6 +1,6 @@
 //! Snapshots: taken, saved for another process, loaded from one.
 
-use std::{ffi::c_char, ptr, sync::Arc};
+use std::{ffi::c_char, sync::Arc};
 
 use tallyport_core::{
     model::Error,
@@ -42,11 +42,9 @@ pub unsafe extern "C" fn tallyport_snapshot_take(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("snapshot", snapshot, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let taken = Arc::new(entered.engine.snapshot()?);
-        out.set(handles::give("snapshot", Object::Snapshot(taken))?);
-        Ok(())
+        call.give("snapshot", snapshot, || {
+            Ok(Object::Snapshot(Arc::new(call.engine(engine)?.engine.snapshot()?)))
+        })
     })
 }
 
@@ -95,10 +93,10 @@ pub unsafe extern "C" fn tallyport_snapshot_load(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("snapshot", snapshot, ptr::null_mut())?;
-        let loaded = Arc::new(snapshot::load(call.path_or_refuse("path", path)?)?);
-        out.set(handles::give("snapshot", Object::Snapshot(loaded))?);
-        Ok(())
+        call.give("snapshot", snapshot, || {
+            let loaded = snapshot::load(call.path_or_refuse("path", path)?)?;
+            Ok(Object::Snapshot(Arc::new(loaded)))
+        })
     })
 }
 

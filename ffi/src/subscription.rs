@@ -1,10 +1,10 @@
 //! Subscriptions: a host's function that is called, or a queue that the host drains.
 
-use std::{ffi::c_void, ptr, sync::Arc, time::Duration};
+use std::{ffi::c_void, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tallyport_core::{
-    event::{Listen, ListenerInfo, QueueLimits, Subscription},
+    event::{Event, Listen, ListenerInfo, QueueLimits, Subscription},
     model::{Error, ErrorKind},
 };
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status};
@@ -13,7 +13,7 @@ use crate::{
     boundary::{EventFunction, fallible, plain},
     buf::tallyport_buf,
     engine::tallyport_engine,
-    event::{json_buf, lend},
+    event::lend,
     handles::{self, Object},
     options::{tallyport_event, tallyport_listener_options},
 };
@@ -48,28 +48,23 @@ pub unsafe extern "C" fn tallyport_event_subscribe(
     fallible!(err, |call| {
         let options = call.options("options", options)?;
         let function = EventFunction::of(&options);
-        let out = call.out("subscription", subscription, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text_or_none("options.name", options.name)?;
-        let patterns: Vec<&str> =
-            call.text("options.events", options.events)?.split_whitespace().collect();
-        let listen = Listen { name, patterns: &patterns };
-        let limits = queue_limits(&options);
-        let bus = entered.engine.events();
-        let made = match (function, limits) {
-            (Some(function), None) => {
-                bus.subscribe(listen, move |event| lend(event, |raw| answer(function.call(raw))))
-            }
-            (None, limits) => bus.subscribe_queued(listen, limits.unwrap_or_default()),
-            (Some(_), Some(_)) => {
-                let message = "`function` is called at once, so there is no queue to limit; \
-                               without `function`, the queue is drained by the host";
-                Err(Error::invalid("options.queue_events", message))
-            }
-        };
-        let made = Arc::new(made.map_err(in_options)?);
-        out.set(handles::give("subscription", Object::Subscription(made))?);
-        Ok(())
+        call.give("subscription", subscription, || {
+            let entered = call.engine(engine)?;
+            let name = call.text_or_none("options.name", options.name)?;
+            let patterns = call.words("options.events", options.events)?;
+            let listen = Listen { name, patterns: &patterns };
+            let bus = entered.engine.events();
+            let made = match (function, queue_limits(&options)) {
+                (Some(function), None) => bus.subscribe(listen, callback(function)),
+                (None, limits) => bus.subscribe_queued(listen, limits.unwrap_or_default()),
+                (Some(_), Some(_)) => {
+                    let message = "`function` is called at once, so there is no queue to limit; \
+                                   without `function`, the queue is drained by the host";
+                    Err(Error::invalid("options.queue_events", message))
+                }
+            };
+            Ok(Object::Subscription(Arc::new(made.map_err(in_options)?)))
+        })
     })
 }
 
@@ -131,10 +126,10 @@ pub unsafe extern "C" fn tallyport_subscription_next(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let event = lookup(subscription)?.next(Duration::from_millis(timeout_ms))?;
-        out.set(json_buf(&event.lend(|event| event.to_json())));
-        Ok(())
+        call.fill_json(buf, || {
+            let event = lookup(subscription)?.next(Duration::from_millis(timeout_ms))?;
+            Ok(event.lend(|event| event.to_json()))
+        })
     })
 }
 
@@ -149,12 +144,7 @@ pub unsafe extern "C" fn tallyport_subscription_status(
     buf: *mut tallyport_buf,
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
-    fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let subscription = lookup(subscription)?;
-        out.set(json_buf(&describe(&subscription.info())));
-        Ok(())
-    })
+    fallible!(err, |call| { call.fill_json(buf, || Ok(describe(&lookup(subscription)?.info()))) })
 }
 
 /// Ends a subscription. Its function is not called any more when this returns, and no call of it
@@ -191,10 +181,10 @@ pub unsafe extern "C" fn tallyport_subscribers_list(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("buf", buf, tallyport_buf::EMPTY)?;
-        let entered = call.engine(engine)?;
-        out.set(json_buf(&entered.engine.events().subscribers().iter().map(describe).collect()));
-        Ok(())
+        call.fill_json(buf, || {
+            let entered = call.engine(engine)?;
+            Ok(entered.engine.events().subscribers().iter().map(describe).collect())
+        })
     })
 }
 
@@ -212,13 +202,17 @@ pub(crate) fn describe(info: &ListenerInfo) -> Value {
     })
 }
 
-/// What the host's function answered.
-pub(crate) fn answer(answer: i32) -> Result<(), Error> {
-    if answer == 0 {
-        return Ok(());
+/// A host's function as a listener; what it answers other than 0 is a failure.
+pub(crate) fn callback(
+    function: EventFunction,
+) -> impl Fn(&Event<'_>) -> Result<(), Error> + Send + Sync {
+    move |event| match lend(event, |raw| function.call(raw)) {
+        0 => Ok(()),
+        answer => {
+            let message = format!("the function answered {answer}");
+            Err(Error::new(ErrorKind::PluginFailed, message))
+        }
     }
-    let message = format!("the function answered {answer}");
-    Err(Error::new(ErrorKind::PluginFailed, message))
 }
 
 /// An error's field, as the host knows it.

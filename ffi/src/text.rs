@@ -12,6 +12,7 @@ use std::{
     slice, str,
 };
 
+use serde_json::{Map, Value};
 use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::Table,
@@ -42,6 +43,62 @@ impl Call {
         from: tallyport_str,
     ) -> Result<Option<&'a str>, Error> {
         self.text(field, from).map(|text| Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// Words with white space between them.
+    pub(crate) fn words<'a>(
+        &'a self,
+        field: &str,
+        from: tallyport_str,
+    ) -> Result<Vec<&'a str>, Error> {
+        Ok(self.text(field, from)?.split_whitespace().collect())
+    }
+
+    /// Texts as an array.
+    pub(crate) fn texts(
+        &self,
+        field: &str,
+        from: *const tallyport_str,
+        count: usize,
+    ) -> Result<Vec<&str>, Error> {
+        let mut texts = Vec::new();
+        self.texts_in(field, from, count, &mut [], &mut texts).map(drop)?;
+        Ok(texts)
+    }
+
+    /// Texts as an array, in `few` if they fit there, else in `many`.
+    pub(crate) fn texts_in<'a, 'b>(
+        &'a self,
+        field: &str,
+        from: *const tallyport_str,
+        count: usize,
+        few: &'b mut [&'a str],
+        many: &'b mut Vec<&'a str>,
+    ) -> Result<&'b [&'a str], Error> {
+        let from = self.array(field, from, count)?;
+        let texts = match few.get_mut(..count) {
+            Some(few) => few,
+            None => {
+                many.resize(count, "");
+                many.as_mut_slice()
+            }
+        };
+        for ((at, from), text) in from.iter().enumerate().zip(texts.iter_mut()) {
+            *text = self.text_of(|| format!("{field}[{at}]"), *from)?;
+        }
+        Ok(texts)
+    }
+
+    /// A JSON object; an empty text is an empty one.
+    pub(crate) fn object(
+        &self,
+        field: &str,
+        from: tallyport_str,
+    ) -> Result<Map<String, Value>, Error> {
+        let Some(json) = self.text_or_none(field, from)? else { return Ok(Map::new()) };
+        serde_json::from_str(json).map_err(|error| {
+            Error::invalid(field, format!("`{field}` is not a JSON object: {error}"))
+        })
     }
 
     /// A path: any bytes but NUL.

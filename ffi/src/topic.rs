@@ -1,6 +1,6 @@
 //! Topics: events that were looked up once, to publish them often.
 
-use std::{ptr, sync::Arc};
+use std::sync::Arc;
 
 use tallyport_core::{event::Topic, model::Error};
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
@@ -48,13 +48,12 @@ pub unsafe extern "C" fn tallyport_topic_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("topic", topic, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let topic = entered.engine.events().topic(call.text("name", name)?)?;
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
-        let state = Arc::new(TopicState { topic, dispatch });
-        out.set(handles::give("topic", Object::Topic(state))?);
-        Ok(())
+        call.give("topic", topic, || {
+            let entered = call.engine(engine)?;
+            let topic = entered.engine.events().topic(call.text("name", name)?)?;
+            let dispatch = tracing::dispatcher::get_default(Clone::clone);
+            Ok(Object::Topic(Arc::new(TopicState { topic, dispatch })))
+        })
     })
 }
 

@@ -1,6 +1,6 @@
 //! Up-down counters: sums that may fall, things in flight; of i64 or f64 amounts.
 
-use std::{ffi::c_char, ptr};
+use std::ffi::c_char;
 
 use tallyport_plugin_api::abi::{
     TALLYPORT_BAD_HANDLE, TALLYPORT_INVALID_ARGUMENT, TALLYPORT_OK, tallyport_error,
@@ -36,13 +36,13 @@ pub unsafe extern "C" fn tallyport_up_down_counter_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("counter", counter, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let labels = call.labels(labels, label_count)?;
-        let counter = entered.engine.metrics().up_down_counter(name, &labels)?;
-        out.set(handles::give("counter", Object::UpDownCounter(counter))?);
-        Ok(())
+        call.give("counter", counter, || {
+            let entered = call.engine(engine)?;
+            let name = call.text("name", name)?;
+            let labels = call.labels(labels, label_count)?;
+            let counter = entered.engine.metrics().up_down_counter(name, &labels)?;
+            Ok(Object::UpDownCounter(counter))
+        })
     })
 }
 
@@ -60,13 +60,13 @@ pub unsafe extern "C" fn tallyport_up_down_counter_get_z(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("counter", counter, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.z("name", name)?;
-        let labels = call.labels_z(labels)?;
-        let counter = entered.engine.metrics().up_down_counter(name, &labels)?;
-        out.set(handles::give("counter", Object::UpDownCounter(counter))?);
-        Ok(())
+        call.give("counter", counter, || {
+            let entered = call.engine(engine)?;
+            let name = call.z("name", name)?;
+            let labels = call.labels_z(labels)?;
+            let counter = entered.engine.metrics().up_down_counter(name, &labels)?;
+            Ok(Object::UpDownCounter(counter))
+        })
     })
 }
 
@@ -143,13 +143,13 @@ pub unsafe extern "C" fn tallyport_up_down_counter_f64_get(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        let out = call.out("counter", counter, ptr::null_mut())?;
-        let entered = call.engine(engine)?;
-        let name = call.text("name", name)?;
-        let labels = call.labels(labels, label_count)?;
-        let counter = entered.engine.metrics().up_down_counter_f64(name, &labels)?;
-        out.set(handles::give("counter", Object::UpDownCounterF64(counter))?);
-        Ok(())
+        call.give("counter", counter, || {
+            let entered = call.engine(engine)?;
+            let name = call.text("name", name)?;
+            let labels = call.labels(labels, label_count)?;
+            let counter = entered.engine.metrics().up_down_counter_f64(name, &labels)?;
+            Ok(Object::UpDownCounterF64(counter))
+        })
     })
 }
 

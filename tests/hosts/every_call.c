@@ -304,6 +304,9 @@ static void plugins(tallyport_engine *engine, const char *file) {
     OK(tallyport_plugins_list(engine, &buf, &err));
     CHECK(has(&buf, "\"name\":\"mine\"") && has(&buf, "\"name\":\"vendor\""));
     tallyport_buf_free(&buf);
+    OK(tallyport_registries_statistics(engine, &buf, &err));
+    CHECK(has(&buf, "\"name\":\"mine\"") && has(&buf, "\"handlers\":[]"));
+    tallyport_buf_free(&buf);
     OK(tallyport_plugin_unregister(engine, TALLYPORT_STR("mine"), &err));
     CHECK(live_exporters == 0);
     FAILS(TALLYPORT_NOT_FOUND, "name",
@@ -404,6 +407,9 @@ static void events(tallyport_engine *engine) {
     OK(tallyport_subscription_status(queue, &buf, &err));
     CHECK(has(&buf, "\"queued\":3") && has(&buf, "\"dropped\":1"));
     tallyport_buf_free(&buf);
+    OK(tallyport_registries_check(engine, &buf, &err));
+    CHECK(has(&buf, "\"healthy\":false") && has(&buf, "dropped 1 events; drain it faster"));
+    tallyport_buf_free(&buf);
     OK(tallyport_subscription_drain(queue, on_drained, &drained, 1, 0, &err));
     CHECK(drained == 1);
     FAILS(TALLYPORT_CANCELLED, "function",
@@ -448,7 +454,93 @@ static void events(tallyport_engine *engine) {
           tallyport_handler_unregister(engine, options.name, &err));
 }
 
+static void families(tallyport_engine *engine) {
+    const tallyport_str names[] = {TALLYPORT_STR("method"), TALLYPORT_STR("code")};
+    const tallyport_str get[] = {TALLYPORT_STR("GET"), TALLYPORT_STR("200")};
+    const tallyport_str no_code[] = {TALLYPORT_STR("GET"), TALLYPORT_STR("")};
+    const tallyport_str broken[] = {TALLYPORT_STR("GET"), TALLYPORT_STR("\xff")};
+    const tallyport_str twice[] = {TALLYPORT_STR("a"), TALLYPORT_STR("a")};
+    const double bounds[] = {0.5, 1};
+    tallyport_counter_family *hits, *again;
+    tallyport_counter_f64_family *seconds;
+    tallyport_up_down_counter_family *flying;
+    tallyport_up_down_counter_f64_family *litres;
+    tallyport_gauge_family *level;
+    tallyport_histogram_family *took;
+    tallyport_label label = {TALLYPORT_STR("method"), TALLYPORT_STR("GET")};
+    tallyport_counter *counter;
+    tallyport_buf buf;
+
+    OK(tallyport_counter_family_get(engine, str("hits_total"), names, 2, &hits, &err));
+    OK(tallyport_counter_family_add(hits, get, 2, 2, &err));
+    OK(tallyport_counter_family_add(hits, get, 2, 3, &err));
+    /* An empty value is no label: this is the series that the handle has. */
+    OK(tallyport_counter_family_add(hits, no_code, 2, 7, &err));
+    OK(tallyport_counter_get(engine, str("hits_total"), &label, 1, &counter, &err));
+    CHECK(tallyport_counter_value(counter) == 7);
+    tallyport_counter_free(counter);
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "values",
+          tallyport_counter_family_add(hits, get, 1, 1, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "values",
+          tallyport_counter_family_add(hits, get, SIZE_MAX, 1, &err));
+    FAILS(TALLYPORT_INVALID_UTF8, "values[1]",
+          tallyport_counter_family_add(hits, broken, 2, 1, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "label_names",
+          tallyport_counter_family_get(engine, str("hits_total"), twice, 2, &again, &err));
+    FAILS(TALLYPORT_CONFLICT, "name",
+          tallyport_counter_family_get(engine, str("celsius"), names, 2, &again, &err));
+
+    /* Past the limit of three series, values fold; the host is told of that, once. */
+    const int lines = lines_logged;
+    char text[2] = "a";
+    const tallyport_str other[] = {{text, 1}, TALLYPORT_STR("500")};
+    for (; text[0] < 'g'; text[0]++) OK(tallyport_counter_family_add(hits, other, 2, 1, &err));
+    CHECK(lines_logged > lines);
+    /* Nine labels: more than a call reads without memory of its own. */
+    static const char letters[] = "abcdefghi";
+    tallyport_str many[9];
+    for (int i = 0; i < 9; i++) many[i] = (tallyport_str){&letters[i], 1};
+    OK(tallyport_counter_f64_family_get(engine, str("spent_seconds_total"), many, 9, &seconds, &err));
+    OK(tallyport_counter_f64_family_add(seconds, many, 9, 0.5, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "amount",
+          tallyport_counter_f64_family_add(seconds, many, 9, -1, &err));
+    OK(tallyport_up_down_counter_family_get(engine, str("flying"), names, 2, &flying, &err));
+    OK(tallyport_up_down_counter_family_add(flying, get, 2, -3, &err));
+    OK(tallyport_up_down_counter_f64_family_get(engine, str("tank_litres"), NULL, 0, &litres, &err));
+    OK(tallyport_up_down_counter_f64_family_add(litres, NULL, 0, -0.5, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "amount",
+          tallyport_up_down_counter_f64_family_add(litres, NULL, 0, (double)NAN, &err));
+    OK(tallyport_gauge_family_get(engine, str("level"), names, 2, &level, &err));
+    OK(tallyport_gauge_family_set(level, get, 2, 20, &err));
+    OK(tallyport_gauge_family_add(level, get, 2, 1.5, &err));
+    for (text[0] = 'a'; text[0] < 'c'; text[0]++)
+        OK(tallyport_gauge_family_set(level, other, 2, 1, &err));
+    FAILS(TALLYPORT_LIMIT, "values", tallyport_gauge_family_set(level, other, 2, 1, &err));
+    OK(tallyport_histogram_family_get(engine, str("spans"), bounds, 2, names, 2, &took, &err));
+    OK(tallyport_histogram_family_observe(took, get, 2, 0.75, &err));
+    OK(tallyport_histogram_family_observe(took, get, 2, (double)NAN, &err));
+
+    OK(tallyport_export_z(engine, "prometheus", &buf, &err));
+    CHECK(has(&buf, "hits_total{code=\"200\",method=\"GET\"} 5\n"));
+    CHECK(has(&buf, "hits_total{tallyport_overflow=\"true\"} 5\n"));
+    CHECK(has(&buf, "spent_seconds_total{a=\"a\",") && has(&buf, ",i=\"i\"} 0.5\n"));
+    CHECK(has(&buf, "flying{code=\"200\",method=\"GET\"} -3\n"));
+    CHECK(has(&buf, "tank_litres -0.5\n"));
+    CHECK(has(&buf, "level{code=\"200\",method=\"GET\"} 21.5\n"));
+    CHECK(has(&buf, "spans_bucket{code=\"200\",method=\"GET\",le=\"1.0\"} 1\n")
+          || has(&buf, "spans_bucket{code=\"200\",method=\"GET\",le=\"1\"} 1\n"));
+    tallyport_buf_free(&buf);
+    tallyport_counter_family_free(hits);
+    tallyport_counter_f64_family_free(seconds);
+    tallyport_up_down_counter_family_free(flying);
+    tallyport_up_down_counter_f64_family_free(litres);
+    tallyport_gauge_family_free(level);
+    tallyport_histogram_family_free(took);
+}
+
 static void taking_out(tallyport_engine *engine) {
+    const tallyport_str kept_name = TALLYPORT_STR("kept");
+    tallyport_counter_family *kept;
     const tallyport_label labels[] = {{TALLYPORT_STR("a"), TALLYPORT_STR("1")},
                                       {TALLYPORT_STR("b"), TALLYPORT_STR("2")}};
     const tallyport_str name = TALLYPORT_STR("requests_total");
@@ -464,12 +556,19 @@ static void taking_out(tallyport_engine *engine) {
     CHECK(!has(&buf, "requests_total{") && !has(&buf, "took_bucket"));
     tallyport_buf_free(&buf);
     OK(tallyport_engine_status(engine, &buf, &err));
-    CHECK(has(&buf, "\"service_name\":\"till\"") && has(&buf, "\"nan\":1"));
+    CHECK(has(&buf, "\"service_name\":\"till\"") && has(&buf, "\"nan\":2"));
     tallyport_buf_free(&buf);
 
     /* A handle outlives its engine and records where nobody looks. */
+    OK(tallyport_counter_family_get(engine, str("kept_total"), &kept_name, 1, &kept, &err));
     tallyport_engine_close(engine);
     CHECK(live_exporters == 0);
+    const int lines = lines_logged;
+    char value[2] = "a";
+    const tallyport_str values = {value, 1};
+    for (; value[0] < 'g'; value[0]++) OK(tallyport_counter_family_add(kept, &values, 1, 1, &err));
+    CHECK(lines_logged == lines); /* nor does it log to a function that may be gone */
+    tallyport_counter_family_free(kept);
     tallyport_counter_add(counter, 1);
     CHECK(tallyport_counter_value(counter) == 7);
     tallyport_counter_free(counter);
@@ -484,6 +583,7 @@ int main(int argc, char **argv) {
     exports(engine, argv[2]);
     plugins(engine, argv[1]);
     events(engine);
+    families(engine);
     taking_out(engine);
     CHECK(tallyport_misuse_count() == 0);
     return 0;

@@ -78,6 +78,30 @@ void recording(const tallyport::engine &engine) {
     CHECK(took.count() == 3 && took.sum() >= 2);
 }
 
+void families(const tallyport::engine &engine) {
+    const auto hits = engine.counter_family("page_hits_total", {"method", "code"});
+    hits.add({"GET", "200"}, 2);
+    const std::vector<std::string_view> same = {"GET", "200"};
+    hits.inc(same);
+    CHECK(engine.counter("page_hits_total", {{"code", "200"}, {"method", "GET"}}).value() == 3);
+    const auto why = failure([&] { hits.inc({"GET"}); });
+    CHECK(why.code() == TALLYPORT_INVALID_ARGUMENT && why.field() == "values");
+    engine.counter_f64_family("spent_total", {"who"}).add({"me"}, 0.5);
+    CHECK(engine.counter_f64("spent_total", {{"who", "me"}}).value() == 0.5);
+    engine.up_down_counter_family("open_files", {"who"}).add({"me"}, -2);
+    CHECK(engine.up_down_counter("open_files", {{"who", "me"}}).value() == -2);
+    engine.up_down_counter_f64_family("tank", {}).add({}, 1.5);
+    CHECK(engine.up_down_counter_f64("tank").value() == 1.5);
+    const auto heat = engine.gauge_family("heat", {"where"});
+    heat.set({"left"}, 5);
+    heat.add({"left"}, -1);
+    CHECK(engine.gauge("heat", {{"where", "left"}}).value() == 4);
+    engine.histogram_family("spans", {"where"}, {1, 2}).observe({"left"}, 1.5);
+    CHECK(engine.histogram("spans", {{"where", "left"}}).sum() == 1.5);
+    const std::vector<std::string_view> many(70, "x");
+    CHECK(failure([&] { engine.gauge_family("many", many); }).field() == "label_names");
+}
+
 void exporting(const tallyport::engine &engine, const std::string &folder) {
     const std::string text = engine.export_to_string("openmetrics");
     CHECK(contains(text, "http_requests_total{method=\"GET\",status=\"200\"} 4"));
@@ -108,11 +132,23 @@ void plugins(const tallyport::engine &engine, const std::string &file) {
     tallyport::plugin_options options;
     options.name = "vendor";
     options.path = file;
+    options.sha256 = "abc";
+    CHECK(failure([&] { engine.load_plugin(options); }).field() == "options.sha256");
+    options.sha256 = "";
+    options.libraries = {{"libextra", "x.so", "abc"}};
+    CHECK(failure([&] { engine.load_plugin(options); }).field() == "options.libraries");
+    options.libraries.clear();
+    options.queue = 5000;
+    CHECK(failure([&] { engine.load_plugin(options); }).field() == "options.queue");
+    options.queue = 4;
+    options.deadline_ms = 60000;
     engine.load_plugin(options);
     engine.replace_plugin(options);
     engine.reload_plugin("vendor");
     CHECK(contains(engine.plugins(), "\"vendor\""));
     CHECK(!engine.export_to_string("vendor").empty());
+    CHECK(contains(engine.registry_statistics(), "\"vendor\""));
+    CHECK(contains(engine.check_registries(), "\"healthy\":true"));
     engine.flush_plugins();
     engine.unregister_plugin("vendor");
     const auto why = failure([&] { engine.unregister_plugin("vendor"); });
@@ -213,6 +249,8 @@ int main(int argc, char **argv) {
     options.config_toml = "schema = 1\nrecording = { self_metrics = false }\n";
     options.service_name = "shop";
     options.default_bounds = {1, 2};
+    options.max_label_bytes = 1 << 20;
+    options.series_idle_timeout_s = TALLYPORT_NONE;
     tallyport::engine engine(options);
     CHECK(lines > 0);
 
@@ -222,6 +260,7 @@ int main(int argc, char **argv) {
     family.help = "Requests.";
     engine.describe(family);
     recording(engine);
+    families(engine);
     exporting(engine, argv[2]);
     plugins(engine, argv[1]);
     events(engine);

@@ -29,6 +29,30 @@ const HANDLES: &[(&str, &str)] = &[
     ),
     ("tallyport_gauge", "tallyport_gauge_get_z(engine, \"g\", NULL, &H, NULL)"),
     ("tallyport_histogram", "tallyport_histogram_get_z(engine, \"h\", NULL, 0, NULL, &H, NULL)"),
+    (
+        "tallyport_counter_family",
+        "tallyport_counter_family_get(engine, str(\"cv\"), NULL, 0, &H, NULL)",
+    ),
+    (
+        "tallyport_counter_f64_family",
+        "tallyport_counter_f64_family_get(engine, str(\"cfv\"), NULL, 0, &H, NULL)",
+    ),
+    (
+        "tallyport_up_down_counter_family",
+        "tallyport_up_down_counter_family_get(engine, str(\"uv\"), NULL, 0, &H, NULL)",
+    ),
+    (
+        "tallyport_up_down_counter_f64_family",
+        "tallyport_up_down_counter_f64_family_get(engine, str(\"ufv\"), NULL, 0, &H, NULL)",
+    ),
+    (
+        "tallyport_gauge_family",
+        "tallyport_gauge_family_get(engine, str(\"gv\"), NULL, 0, &H, NULL)",
+    ),
+    (
+        "tallyport_histogram_family",
+        "tallyport_histogram_family_get(engine, str(\"hv\"), NULL, 0, NULL, 0, &H, NULL)",
+    ),
     ("tallyport_snapshot_handle", "tallyport_snapshot_take(engine, &H, NULL)"),
     ("tallyport_subscription", "tallyport_event_subscribe(engine, &listener, &H, NULL)"),
     ("tallyport_topic", "tallyport_topic_get(engine, str(\"task.failed\"), &H, NULL)"),
@@ -355,6 +379,12 @@ const TEARDOWN: &str = r#"
     tallyport_up_down_counter_f64_free(live_up_down_counter_f64);
     tallyport_gauge_free(live_gauge);
     tallyport_histogram_free(live_histogram);
+    tallyport_counter_family_free(live_counter_family);
+    tallyport_counter_f64_family_free(live_counter_f64_family);
+    tallyport_up_down_counter_family_free(live_up_down_counter_family);
+    tallyport_up_down_counter_f64_family_free(live_up_down_counter_f64_family);
+    tallyport_gauge_family_free(live_gauge_family);
+    tallyport_histogram_family_free(live_histogram_family);
     tallyport_snapshot_free(live_snapshot_handle);
     tallyport_subscription_free(live_subscription);
     tallyport_topic_free(live_topic);
