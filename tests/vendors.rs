@@ -28,6 +28,9 @@ fn shell(folder: &Path, script: &str) -> Output {
     let path = format!("{bin}:{}", env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
     shell.args(["-euc", script]).current_dir(folder).env("PATH", path);
+    // Go builds its runtime once for all tests, and downloads nothing.
+    let cache = build_folder().join("go-cache");
+    shell.env("GOCACHE", cache).env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
     run(shell.env_remove("TALLYPORT_CONFIG").env_remove("MAKEFLAGS"))
 }
 
@@ -55,6 +58,12 @@ fn the_commands_of_the_guide_run_in_their_order() {
     compile(Compiler::Gcc, "c99", &[&at("two.c")], &link, &at("two.so")).unwrap();
     let toml = blocks("toml");
     fs::write(at("tallyport.toml"), &toml[0]).unwrap();
+    fs::write(at("go.toml"), &toml[1]).unwrap();
+    fs::create_dir(at("go")).unwrap();
+    for file in ["go.mod", "plugin.go", "plugin.c", "plugin.h"] {
+        let source = repo_root().join("tests/plugins/go").join(file);
+        fs::copy(source, at("go").join(file)).unwrap();
+    }
     let engine = Engine::builder().build().unwrap();
     engine.metrics().counter("http_requests_total", &[("method", "GET")]).unwrap().inc();
     engine.save_snapshot(&at("app.snapshot")).unwrap();
@@ -68,6 +77,7 @@ fn the_commands_of_the_guide_run_in_their_order() {
     assert!(said.stdout.contains(exported), "{said:#?}");
     assert!(said.stdout.contains("33 passed, 0 failed, 3 skipped"), "{said:#?}");
     assert!(said.stdout.contains("exporter second\n"), "{said:#?}");
+    assert!(said.stdout.contains("http_requests_total:1|c|#method:GET\n"), "{said:#?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 # Installs what `make demo` or `make test` needs and this machine lacks.
 #
 #   xtask/setup.sh demo    a C compiler
-#   xtask/setup.sh test    also the C++ and clang compilers, valgrind, promtool,
+#   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
 #                          binutils, and Python readers in .venv
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
@@ -132,6 +132,7 @@ case "${1:-}" in
             need valgrind command -v valgrind
             need prometheus command -v promtool
             need binutils command -v readelf
+            need golang-go command -v go
             need python3 command -v python3
             need python3-venv python_with_venv
         fi

@@ -1,0 +1,3 @@
+module example.com/tallyport/statsd
+
+go 1.18
