@@ -18,6 +18,7 @@ use tallyport_core::plugin::Sha256;
 use tallyport_tests::{
     Compiler, Output, build_folder, cargo_artifact, compile, plugin, repo_root, run,
 };
+use tempfile::TempDir;
 
 const PACKAGE: &str = "tallyport-ffi";
 
@@ -176,6 +177,72 @@ fn an_exporter_with_a_deadline_keeps_away_from_its_host() {
     // What a forked child leaves alone is lost there, so that is not looked for leaks.
     let folder = tempfile::tempdir().unwrap();
     let _ = run_twice(&program, &[&waits, &good, folder.path(), Path::new("no fork")]);
+}
+
+/// How tests/hosts/forks.c is run with a verb, so many rounds.
+fn forks(verb: &str, rounds: u32) -> (Command, TempDir) {
+    let program = build(&host("forks.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program);
+    command.arg(verb).arg(plugin("good_minimal.c")).arg(plugin("fork_aware.c"));
+    command.arg(folder.path().join("slow")).arg(rounds.to_string());
+    (command, folder)
+}
+
+fn run_forks(verb: &str, rounds: u32) -> Output {
+    let (mut command, _folder) = forks(verb, rounds);
+    let output = run(&mut command).success();
+    assert_eq!(output.stderr, "", "the library or the host wrote to stderr");
+    output
+}
+
+#[test]
+fn a_child_exports_while_its_parents_threads_work() {
+    let rounds = std::env::var("TALLYPORT_FORKS").map_or(100, |text| text.parse().unwrap());
+    let _ = run_forks("forks", rounds);
+}
+
+#[test]
+fn a_child_that_no_handler_saw_is_a_child() {
+    let _ = run_forks("past-the-handlers", 64);
+    let _ = run_forks("records-past-the-handlers", 200);
+}
+
+#[test]
+fn a_program_that_is_spawned_costs_no_wait() {
+    let _ = run_forks("spawns", 200);
+}
+
+#[test]
+fn forks_that_are_announced_twice_or_wrongly_are_forks() {
+    let _ = run_forks("announces", 243);
+}
+
+#[test]
+fn a_child_keeps_what_a_fork_aware_exporter_has() {
+    let _ = run_forks("keeps", 1);
+}
+
+#[test]
+fn a_childs_queue_begins_empty() {
+    let _ = run_forks("queues", 1);
+}
+
+/// Before Linux 4.14 forks copy every page: then the number of the process tells.
+#[test]
+fn where_no_page_is_wiped_a_child_is_one_too() {
+    let hide = library_folder().join("hide_wipe.so");
+    let flags = ["-shared", "-fPIC", "-D_GNU_SOURCE"];
+    compile(Compiler::Gcc, "c11", &[&host("hide_wipe.c")], &flags, &hide).unwrap();
+    for (verb, rounds) in [("past-the-handlers", 32), ("forks", 20), ("queues", 1)] {
+        let (mut command, _folder) = forks(verb, rounds);
+        let _ = run(command.env("LD_PRELOAD", &hide)).success();
+    }
+}
+
+#[test]
+fn a_daemon_exports() {
+    assert_eq!(run_forks("daemon", 1).stdout, "a daemon\n");
 }
 
 #[test]

@@ -691,6 +691,7 @@ fn c_host(folder: &Path, verb: &str) -> Command {
 fn forked_hosts_have_helpers_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let _ = run(&mut c_host(folder.path(), "forks")).success();
+    let _ = run(&mut c_host(folder.path(), "forks-during-exports")).success();
 }
 
 #[test]

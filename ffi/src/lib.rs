@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod export;
 pub mod family;
+pub mod fork;
 pub mod gauge;
 pub mod handler;
 mod handles;

@@ -60,6 +60,9 @@ static void versions(void) {
     CHECK(strncmp(text, tallyport_version(), strlen(text)) == 0);
     CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION) == TALLYPORT_OK);
     CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION + 1) == TALLYPORT_UNSUPPORTED);
+    tallyport_before_fork();
+    tallyport_after_fork_parent();
+    tallyport_after_fork_child();
     CHECK(strcmp(tallyport_status_name(TALLYPORT_OK), "OK") == 0);
     CHECK(strcmp(tallyport_status_name(TALLYPORT_PLUGIN_ABI_MISMATCH), "PLUGIN_ABI_MISMATCH") == 0);
     for (tallyport_status status = 0; status <= TALLYPORT_UNAVAILABLE; status++)

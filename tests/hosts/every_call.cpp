@@ -236,6 +236,9 @@ int main(int argc, char **argv) {
     CHECK(argc == 3);
     CHECK(tallyport::version() == TALLYPORT_VERSION_STRING);
     CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION) == TALLYPORT_OK);
+    tallyport_before_fork();
+    tallyport_after_fork_parent();
+    tallyport_after_fork_child();
 
     int lines = 0;
     tallyport::engine_options options;

@@ -133,6 +133,33 @@ static void forks(tallyport_engine *engine) {
     good(engine);
 }
 
+static volatile sig_atomic_t forking;
+
+static void *exports(void *engine) {
+    while (forking) good(engine);
+    return NULL;
+}
+
+/* Forks while other threads are in the middle of exports. */
+static void forks_during_exports(tallyport_engine *engine) {
+    pthread_t threads[2];
+    forking = 1;
+    for (int i = 0; i < 2; i++) CHECK(pthread_create(&threads[i], NULL, exports, engine) == 0);
+    for (int round = 0; round < 50; round++) {
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            alarm(60);
+            good(engine);
+            _exit(0);
+        }
+        CHECK(wait_for(child) == 0);
+    }
+    forking = 0;
+    for (int i = 0; i < 2; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    good(engine);
+}
+
 static void *reaps(void *unused) {
     for (;;) {
         if (waitpid(-1, NULL, 0) < 0) moment(1);
@@ -181,6 +208,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 3);
     OK(tallyport_engine_open_z(argv[1], &engine, &err));
     if (strcmp(argv[2], "forks") == 0) forks(engine);
+    else if (strcmp(argv[2], "forks-during-exports") == 0) forks_during_exports(engine);
     else if (strcmp(argv[2], "reaps") == 0) reaps_every_child(engine);
     else if (strcmp(argv[2], "ignores") == 0) ignores_children(engine);
     else if (strcmp(argv[2], "is-killed") == 0) is_killed(engine);

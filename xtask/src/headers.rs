@@ -73,6 +73,7 @@ const HEADERS: &[Header] = &[
             "subscription",
             "handler",
             "registry",
+            "fork",
         ],
         before: version_macros,
         after: String::new,

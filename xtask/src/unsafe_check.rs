@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("ffi/src/boundary.rs", "the shape of every C entry"),
     ("ffi/src/text.rs", "C strings and buffers"),
     ("core/tests/table_model.rs", "loom's cells, as in grace_model.rs"),
+    ("core/tests/forks.rs", "fork and clone, which is what it tests"),
     ("core/tests/gate_model.rs", "loom's cells, as in grace_model.rs"),
     ("core/tests/lock_model.rs", "loom's cells, as in grace_model.rs"),
     ("core/tests/grace_model.rs", "loom's cells, whose access is unsafe so that loom sees it"),
