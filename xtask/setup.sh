@@ -3,7 +3,7 @@
 #
 #   xtask/setup.sh demo    a C compiler
 #   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
-#                          binutils, and Python readers in .venv
+#                          binutils, redis-server, and Python readers in .venv
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
 # root nor a network. Rust is never installed: which toolchain is the user's choice.
@@ -105,6 +105,9 @@ install_packages() {
     case " $* " in
         *" prometheus "*) update-rc.d prometheus disable 9>&- >/dev/null 2>&1 || true ;;
     esac
+    case " $* " in
+        *" redis-server "*) update-rc.d redis-server disable 9>&- >/dev/null 2>&1 || true ;;
+    esac
 }
 
 setup_venv() {
@@ -133,6 +136,7 @@ case "${1:-}" in
             need prometheus command -v promtool
             need binutils command -v readelf
             need golang-go command -v go
+            need redis-server command -v redis-server
             need python3 command -v python3
             need python3-venv python_with_venv
         fi

@@ -7,3 +7,5 @@ pub mod model;
 pub mod plugin;
 pub mod registry;
 pub mod snapshot;
+pub mod store;
+pub mod sync;

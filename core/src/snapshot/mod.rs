@@ -4,11 +4,13 @@
 //! and is shared by every snapshot of one version, values are copied each time without stopping
 //! writers. [`Snapshot`] is what exporters are lent and what a file holds. It knows no format.
 
+mod build;
 mod file;
 mod memory;
 mod schema;
 mod values;
 
+pub(crate) use build::Builder;
 pub use file::{MAX_FILE_BYTES, load, save};
 pub(crate) use memory::Block;
 pub use memory::Snapshot;

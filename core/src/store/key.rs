@@ -1,0 +1,223 @@
+//! What a series is called in a store: its family, its labels, and all that makes two series one.
+//!
+//! Series of another kind, number type, bounds or gauge mode have other keys, so nothing can add
+//! them by mistake.
+
+use std::fmt;
+
+use super::total::{Reader, damaged, text, varint};
+use crate::model::{Error, Kind, Number};
+
+/// How a gauge of several instances becomes one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum GaugeMode {
+    /// Nobody said: one series per instance as soon as there are several.
+    #[default]
+    Undeclared,
+    /// The sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+    /// The mean.
+    Mean,
+    /// The one that was set last.
+    Last,
+}
+
+impl GaugeMode {
+    const ALL: [Self; 6] =
+        [Self::Undeclared, Self::Sum, Self::Max, Self::Min, Self::Mean, Self::Last];
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+}
+
+/// All that makes a series the same series for every instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    /// Name of the family.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its number type.
+    pub number: Number,
+    /// Its gauge mode.
+    pub mode: GaugeMode,
+    /// A histogram's finite bounds.
+    pub bounds: Vec<f64>,
+    /// Labels, sorted by name.
+    pub labels: Vec<(String, String)>,
+}
+
+const VERSION: u8 = 1;
+
+/// Bytes of a family: what its series' keys begin with.
+pub(crate) fn family_bytes(
+    name: &str,
+    (kind, number, mode): (Kind, Number, GaugeMode),
+    bounds: &[f64],
+) -> Vec<u8> {
+    let mut out = vec![VERSION, kind.to_abi() as u8, number.to_abi() as u8, mode as u8];
+    text(&mut out, name.as_bytes());
+    varint(&mut out, bounds.len() as u128);
+    bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_bits().to_le_bytes()));
+    out
+}
+
+/// Appends a series' labels to the bytes of its family.
+pub(crate) fn label_bytes<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (name, value) in labels {
+        text(out, name.as_bytes());
+        text(out, value.as_bytes());
+    }
+}
+
+impl Key {
+    /// The canonical bytes: equal keys have equal bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = family_bytes(&self.name, (self.kind, self.number, self.mode), &self.bounds);
+        let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        label_bytes(&mut out, labels);
+        out
+    }
+
+    /// Reads bytes that a store gave, which may be anything.
+    ///
+    /// # Errors
+    /// Damaged, when an engine cannot have written them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut read = Reader::new(bytes);
+        if read.byte()? != VERSION {
+            return Err(damaged("a series of another format"));
+        }
+        let kind = Kind::from_abi(read.byte()?.into());
+        let number = Number::from_abi(read.byte()?.into());
+        let mode = GaugeMode::from_byte(read.byte()?);
+        let (Some(kind), Some(number), Some(mode)) = (kind, number, mode) else {
+            return Err(damaged("a series of unknown kind"));
+        };
+        let name = read.text()?.to_owned();
+        let bounds = read.u64()?;
+        let bounds = (0..bounds).map(|_| read.f64()).collect::<Result<Vec<_>, _>>()?;
+        let increasing = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| a < b);
+        if name.is_empty() || !increasing || !bounds.iter().all(|bound| bound.is_finite()) {
+            return Err(damaged("a series without a name, or with disordered bounds"));
+        }
+        let mut labels: Vec<(String, String)> = Vec::new();
+        while read.end().is_err() {
+            let (label, value) = (read.text()?.to_owned(), read.text()?.to_owned());
+            if label.is_empty() || labels.last().is_some_and(|(last, _)| *last >= label) {
+                return Err(damaged("labels that are not sorted, or twice"));
+            }
+            labels.push((label, value));
+        }
+        Ok(Self { name, kind, number, mode, bounds, labels })
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        f.debug_map().entries(self.labels.iter().map(|(name, value)| (name, value))).finish()
+    }
+}
+
+/// What is told of a series once: its key, and what is shown with it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Text {
+    /// Bytes of the [`Key`].
+    pub key: Vec<u8>,
+    /// When it was created, Unix ns.
+    pub created_ns: u64,
+    /// The family's help, with its first series only.
+    pub help: String,
+    /// The family's unit, with its first series only.
+    pub unit: String,
+}
+
+impl Text {
+    /// Bytes for a record.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        Self::bytes_of(&self.key, self.created_ns, &self.help, &self.unit)
+    }
+
+    pub(crate) fn bytes_of(key: &[u8], created_ns: u64, help: &str, unit: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(key.len() + help.len() + unit.len() + 16);
+        text(&mut out, key);
+        varint(&mut out, u128::from(created_ns));
+        text(&mut out, help.as_bytes());
+        text(&mut out, unit.as_bytes());
+        out
+    }
+
+    fn read(read: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            key: read.block()?.to_vec(),
+            created_ns: read.u64()?,
+            help: read.text()?.to_owned(),
+            unit: read.text()?.to_owned(),
+        })
+    }
+
+    /// Reads bytes that a store gave, which may be anything.
+    ///
+    /// # Errors
+    /// Damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut read = Reader::new(bytes);
+        let text = Self::read(&mut read)?;
+        read.end()?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(labels: &[(&str, &str)]) -> Key {
+        let labels = labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Key {
+            name: "requests".into(),
+            kind: Kind::Histogram,
+            number: Number::F64,
+            mode: GaugeMode::Undeclared,
+            bounds: vec![0.5, 1.0],
+            labels: labels.collect(),
+        }
+    }
+
+    #[test]
+    fn bytes_give_the_key_back() {
+        let keys = [key(&[]), key(&[("a", "1"), ("b", "")]), key(&[("ab", "1")])];
+        for key in &keys {
+            assert_eq!(Key::from_bytes(&key.to_bytes()).unwrap(), *key);
+        }
+        assert_ne!(key(&[("a", "bc")]).to_bytes(), key(&[("ab", "c")]).to_bytes());
+    }
+
+    #[test]
+    fn what_no_engine_writes_is_refused() {
+        assert!(Key::from_bytes(&key(&[("b", "1"), ("a", "2")]).to_bytes()).is_err());
+        assert!(Key::from_bytes(&key(&[("a", "1"), ("a", "2")]).to_bytes()).is_err());
+        let mut other = key(&[]).to_bytes();
+        other[0] = 9;
+        assert!(Key::from_bytes(&other).is_err());
+        assert!(Key::from_bytes(&Key { bounds: vec![1.0, 1.0], ..key(&[]) }.to_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
+            let _ = Key::from_bytes(&bytes);
+            let _ = Text::from_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A store in this process's memory: several engines of one process share it.
+
+use std::sync::Arc;
+
+use super::{
+    Answer, Batch, Book, Epoch, Fold, Identity, Lease, Prune, Roll, State, Store, Swap, Totals,
+    Wanted,
+};
+use crate::model::{Clock, Error, Mutex, SystemClock};
+
+/// A store in memory. Clones share it; it ends with the last one.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    book: Arc<Mutex<Book>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock::default()))
+    }
+}
+
+impl MemoryStore {
+    /// An empty store whose leases end by this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { book: Arc::default(), clock }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.unix_ns() / 1_000_000
+    }
+
+    /// The shard itself, for a model that breaks it.
+    #[cfg(test)]
+    pub(crate) fn book(&self) -> crate::model::MutexGuard<'_, Book> {
+        self.book.lock()
+    }
+}
+
+impl Store for MemoryStore {
+    fn register(
+        &mut self,
+        id: Identity,
+        name: &str,
+        fresh: Epoch,
+        lease: Lease,
+    ) -> Result<Answer, Error> {
+        Ok(self.book.lock().register(self.now_ms(), id, (name, fresh), lease))
+    }
+
+    fn publish(
+        &mut self,
+        id: Identity,
+        (epoch, fresh): (Epoch, Epoch),
+        lease: Lease,
+        batches: &[Batch],
+    ) -> Result<Answer, Error> {
+        Ok(self.book.lock().publish(self.now_ms(), (id, epoch, fresh), lease, batches))
+    }
+
+    fn roll(&mut self, _: u32) -> Result<Roll, Error> {
+        Ok(self.book.lock().roll(self.now_ms()))
+    }
+
+    fn states(&mut self, _: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
+        let book = self.book.lock();
+        Ok(ids.iter().map(|id| book.state(*id)).collect())
+    }
+
+    fn totals(&mut self, _: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
+        Ok(self.book.lock().totals(self.now_ms(), wanted))
+    }
+
+    fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
+        Ok(self.book.lock().fold(self.now_ms(), fold))
+    }
+
+    fn prune(&mut self, prune: &Prune) -> Result<Swap, Error> {
+        Ok(self.book.lock().prune(prune))
+    }
+}

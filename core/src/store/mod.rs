@@ -1,0 +1,106 @@
+//! Floor 4: where instances keep what they share.
+//!
+//! [`Store`] is the protocol's few steps, each of them atomic in the store; `sync` uses them.
+//! [`Book`] is what they mean. All arithmetic is in `total.rs`: a store keeps, compares and swaps
+//! bytes. A store knows no metrics, no configuration and no schedule.
+
+mod book;
+mod key;
+mod memory;
+mod record;
+#[cfg(feature = "store-redis")]
+mod redis;
+#[cfg(feature = "store-sqlite")]
+mod sqlite;
+#[cfg(all(test, feature = "store-redis"))]
+pub(crate) mod testing;
+mod total;
+
+use std::fmt;
+
+pub use book::Book;
+pub use key::{GaugeMode, Key, Text};
+pub(crate) use key::{family_bytes, label_bytes};
+pub use memory::MemoryStore;
+pub use record::{
+    Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Retired, Roll, Standing, State,
+    Swap, Tombstone, Totals, Wanted,
+};
+#[cfg(feature = "store-redis")]
+pub use redis::{DEFAULT_SHARDS, MAX_SHARDS, RedisSettings, RedisStore};
+#[cfg(feature = "store-sqlite")]
+pub use sqlite::SqliteStore;
+pub use total::{Distribution, Total};
+
+use crate::model::Error;
+
+/// A store: each call is one atomic step in one shard, or fails.
+///
+/// A call that fails may have taken place, or may still take place; every step is written so that
+/// this does no harm.
+pub trait Store: Send + fmt::Debug {
+    /// How many shards it has: fixed when it was created.
+    fn shards(&self) -> u32 {
+        1
+    }
+
+    /// Makes a record at version 0, unless there is one or a tombstone; the only call that does.
+    ///
+    /// `name` is for people. `fresh` becomes the shard's epoch if it has none.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io.
+    fn register(
+        &mut self,
+        id: Identity,
+        name: &str,
+        fresh: Epoch,
+        lease: Lease,
+    ) -> Result<Answer, Error>;
+
+    /// Moves a record on by each batch in turn that it stands before, and renews its lease.
+    ///
+    /// Each batch is a step of its own. Where the shard's epoch is not the first of `epochs`, nothing
+    /// is written; the second becomes its epoch if it has none. The answer is how the record then stands.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io.
+    fn publish(
+        &mut self,
+        id: Identity,
+        epochs: (Epoch, Epoch),
+        lease: Lease,
+        batches: &[Batch],
+    ) -> Result<Answer, Error>;
+
+    /// The instances of a shard.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io, Damaged.
+    fn roll(&mut self, shard: u32) -> Result<Roll, Error>;
+
+    /// What each of these instances of a shard published, each read at one instant, `None` for
+    /// one that is gone.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io, Damaged.
+    fn states(&mut self, shard: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error>;
+
+    /// The retired total of a shard, read at one instant.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io, Damaged.
+    fn totals(&mut self, shard: u32, wanted: Wanted<'_>) -> Result<Totals, Error>;
+
+    /// Folds an instance whose lease has ended, if all stands as the caller read it.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io.
+    fn fold(&mut self, fold: &Fold) -> Result<Swap, Error>;
+
+    /// Drops retired series and tombstones, if the totals stand as the caller read them.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io.
+    fn prune(&mut self, prune: &Prune) -> Result<Swap, Error>;
+}

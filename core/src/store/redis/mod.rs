@@ -1,0 +1,533 @@
+//! Redis, Valkey and Redis Cluster.
+//!
+//! K shards, fixed when the store is created: each has its instances, its tombstones and its own
+//! retired total under one tag, so a step touches one slot. What a shard's life hangs on (epoch,
+//! totals, tombstones) is one key, and so is each instance's record: an eviction takes a whole one.
+
+mod node;
+mod scripts;
+mod value;
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use redis::{Cmd, Value};
+
+use self::{
+    node::{Address, Node},
+    scripts::Step,
+    value::{field, number, pairs, refused, text_of, words},
+};
+use super::{
+    Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store, Swap,
+    Tombstone, Totals, Wanted,
+};
+use crate::model::{Error, ErrorKind};
+
+/// Shards of a store that is created, unless the configuration says otherwise.
+pub const DEFAULT_SHARDS: u32 = 8;
+/// Most shards.
+pub const MAX_SHARDS: u32 = 1024;
+/// Records that are read in one exchange.
+const RECORDS: usize = 32;
+/// How often a command follows to another node.
+const REDIRECTS: usize = 5;
+
+/// A store in Redis.
+#[derive(Debug)]
+pub struct RedisStore {
+    nodes: Vec<Node>,
+    /// Node of each shard, as far as it is known; the first otherwise.
+    routes: HashMap<u32, usize>,
+    login: Vec<Cmd>,
+    namespace: String,
+    shards: u32,
+    deadline: Duration,
+}
+
+/// Where and how a Redis store is.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `redis://[user:password@]host[:port][/db]`, or `redis+unix:///path`.
+    pub url: String,
+    /// Stores of different names share a server without seeing each other.
+    pub namespace: String,
+    /// Shards, if the store has to be created.
+    pub shards: u32,
+    /// How long one step may take, all in all.
+    pub deadline: Duration,
+}
+
+impl RedisStore {
+    /// Connects, tries with a real write what the protocol needs, and finds or fixes the shards.
+    ///
+    /// # Errors
+    /// InvalidArgument for a URL or namespace that is none, Unsupported for TLS, Io or Timeout
+    /// naming the server, what the server refuses to the probe.
+    pub fn connect(settings: &RedisSettings) -> Result<Self, Error> {
+        let RedisSettings { url, namespace, shards, deadline } = settings;
+        let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if namespace.is_empty() || namespace.len() > 128 || !namespace.chars().all(named) {
+            let message =
+                format!("{namespace:?} is no namespace: that is 1 to 128 of A-Z a-z 0-9 . _ -");
+            return Err(Error::invalid("namespace", message));
+        }
+        if !(1..=MAX_SHARDS).contains(shards) {
+            let message = format!("{shards} shards; a store has 1 to {MAX_SHARDS}");
+            return Err(Error::invalid("shards", message));
+        }
+        let (address, login) = value::read_url(url)?;
+        let mut store = Self {
+            nodes: vec![Node::new(address)],
+            routes: HashMap::new(),
+            login,
+            namespace: namespace.clone(),
+            shards: *shards,
+            deadline: *deadline,
+        };
+        store.shards = store.fixed_shards()?;
+        if store.shards != *shards {
+            tracing::info!(
+                namespace,
+                shards = store.shards,
+                "the store was created with these shards"
+            );
+        }
+        for shard in 0..store.shards {
+            store.probe(shard)?;
+        }
+        store.warn_of_eviction();
+        Ok(store)
+    }
+
+    /// Tries all that the protocol does to a shard, with keys of its own.
+    ///
+    /// # Errors
+    /// What the server refuses, such as NOPERM, OOM, READONLY, NOREPLICAS.
+    pub fn probe(&mut self, shard: u32) -> Result<(), Error> {
+        let tag = self.tag(shard);
+        let keys =
+            [format!("{tag}probe:total"), format!("{tag}probe:i"), format!("{tag}probe:ids")];
+        let reply = self.run(shard, Step::Probe, &keys, vec![vec![b"probe".to_vec()]])?;
+        match reply.first().map(text_of) {
+            Some(Some("0")) => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                "Redis store: a probe read back something else than it wrote",
+            )
+            .with_field("store")),
+        }
+    }
+
+    fn tag(&self, shard: u32) -> String {
+        format!("{{tallyport:{}:{shard}}}:", self.namespace)
+    }
+
+    /// Keys of a shard's total, of a record, of the list of instances.
+    fn keys(&self, shard: u32, id: Option<Identity>) -> [String; 3] {
+        let tag = self.tag(shard);
+        let record = id.map_or_else(|| format!("{tag}i:"), |id| format!("{tag}i:{id}"));
+        [format!("{tag}total"), record, format!("{tag}ids")]
+    }
+
+    /// The number of shards that the store has: the first to come says.
+    fn fixed_shards(&mut self) -> Result<u32, Error> {
+        let key = format!("{{tallyport:{}}}:shards", self.namespace);
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg(self.shards).arg("NX");
+        let mut read = redis::cmd("GET");
+        read.arg(&key);
+        let replies = self.commands(u32::MAX, &[set, read])?;
+        let shards = replies.get(1).and_then(number).and_then(|n| u32::try_from(n).ok());
+        shards.filter(|shards| (1..=MAX_SHARDS).contains(shards)).ok_or_else(|| {
+            let message =
+                format!("Redis store: `{key}` is no number of shards; is it someone else's?");
+            Error::new(ErrorKind::Conflict, message)
+        })
+    }
+
+    fn warn_of_eviction(&mut self) {
+        let mut info = redis::cmd("INFO");
+        info.arg("memory");
+        let Ok(replies) = self.commands(0, &[info]) else { return };
+        let text = replies.first().and_then(text_of).unwrap_or_default().to_owned();
+        let value = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("")
+        };
+        let (most, policy) = (value("maxmemory"), value("maxmemory_policy"));
+        if policy != "noeviction" && most != "0" {
+            tracing::warn!(
+                policy,
+                "the Redis store evicts keys when memory is short: totals of ended instances can be \
+                 lost; set maxmemory-policy to noeviction"
+            );
+        }
+    }
+
+    /// Sends commands of one shard and follows it to the node that has it.
+    fn commands(&mut self, shard: u32, commands: &[Cmd]) -> Result<Vec<Value>, Error> {
+        let deadline = Instant::now() + self.deadline;
+        let mut asking = None;
+        for _ in 0..REDIRECTS {
+            let known = self.routes.get(&shard).copied().unwrap_or(0);
+            let index = asking.unwrap_or(known);
+            let Some(node) = self.nodes.get_mut(index) else { break };
+            if !node.is_open() && !self.login.is_empty() {
+                let replies = node.exchange(&self.login, deadline)?;
+                if let Some(error) = replies.iter().find_map(refused) {
+                    node.close();
+                    return Err(error.context("log in"));
+                }
+            }
+            let replies = if asking.is_some() {
+                // Each command of a slot that is on its way has to ask.
+                let asked = commands.iter().flat_map(|cmd| [redis::cmd("ASKING"), cmd.clone()]);
+                let replies = node.exchange(&asked.collect::<Vec<_>>(), deadline)?;
+                replies.into_iter().skip(1).step_by(2).collect()
+            } else {
+                match node.exchange(commands, deadline) {
+                    // The node may be gone, and the slot be elsewhere: ask the first one next time.
+                    Err(error) => {
+                        self.routes.remove(&shard);
+                        return Err(error);
+                    }
+                    Ok(replies) => replies,
+                }
+            };
+            match replies.iter().find_map(value::redirected) {
+                None => return Ok(replies),
+                Some((moved, host, port)) => {
+                    let host = match (&host, &self.nodes.first().map(|node| &node.address)) {
+                        // The server does not know what it is called.
+                        (host, Some(Address::Tcp(first, _))) if host.is_empty() => first.clone(),
+                        _ => host,
+                    };
+                    let target = self.node(Address::Tcp(host, port));
+                    if moved {
+                        self.routes.insert(shard, target);
+                        asking = None;
+                    } else {
+                        asking = Some(target);
+                    }
+                }
+            }
+        }
+        let message = "Redis store: the cluster sent a command from node to node without end";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    fn node(&mut self, address: Address) -> usize {
+        match self.nodes.iter().position(|node| node.address == address) {
+            Some(index) => index,
+            None => {
+                self.nodes.push(Node::new(address));
+                self.nodes.len() - 1
+            }
+        }
+    }
+
+    /// Runs a script once for each list of arguments, in one exchange.
+    fn run(
+        &mut self,
+        shard: u32,
+        step: Step,
+        keys: &[String; 3],
+        arguments: Vec<Vec<Vec<u8>>>,
+    ) -> Result<Vec<Value>, Error> {
+        let source = step.source();
+        let hash = value::sha1(&source);
+        let call = |arguments: &Vec<Vec<u8>>| {
+            let bytes = arguments.iter().map(Vec::len).sum::<usize>() + 256;
+            let mut cmd = Cmd::with_capacity(arguments.len() + 6, bytes);
+            cmd.arg("EVALSHA").arg(&hash).arg(keys.len());
+            for word in keys.iter().map(String::as_bytes).chain(arguments.iter().map(Vec::as_slice))
+            {
+                cmd.arg(word);
+            }
+            cmd
+        };
+        let calls: Vec<Cmd> = arguments.iter().map(call).collect();
+        let mut replies = self.commands(shard, &calls)?;
+        if replies.iter().any(value::is_unknown_script) {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(&source);
+            // To the node of this shard: the reply of any key's command says which that is.
+            let mut type_of = redis::cmd("EXISTS");
+            type_of.arg(keys.first());
+            let loaded = self.commands(shard, &[type_of, load])?;
+            if let Some(error) = loaded.iter().find_map(refused) {
+                return Err(error);
+            }
+            // Those that ran stand where they led to, and do nothing again.
+            replies = self.commands(shard, &calls)?;
+        }
+        match replies.iter().find_map(refused) {
+            Some(error) => Err(error),
+            None => Ok(replies),
+        }
+    }
+
+    fn answered(&mut self, replies: &[Value]) -> Result<Answer, Error> {
+        let words = replies.last().and_then(words).unwrap_or_default();
+        let at = |index: usize| words.get(index).copied().unwrap_or("");
+        let number = |text: &str| text.parse::<u64>().ok();
+        let standing = match (number(at(3)), at(4).split(' ').next().and_then(number)) {
+            (Some(version), _) => Standing::Live(version),
+            (None, Some(version)) => Standing::Retired(version),
+            (None, None) => Standing::Unknown,
+        };
+        let (Some(epoch), Some(generation), Some(forgotten)) =
+            (number(at(0)), number(at(1)), number(at(2)))
+        else {
+            return Err(value::damaged("an answer"));
+        };
+        Ok(Answer { epoch: Epoch(epoch), generation, forgotten, standing })
+    }
+
+    fn swapped(replies: &[Value]) -> Result<Swap, Error> {
+        match replies.first().and_then(number) {
+            Some(1) => Ok(Swap::Done),
+            Some(0) => Ok(Swap::Conflict),
+            _ => Err(value::damaged("the answer of a swap")),
+        }
+    }
+}
+
+/// Bytes of an integer, as scripts take it.
+fn word(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+fn ms(duration: Duration) -> Vec<u8> {
+    word(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(1 << 50))
+}
+
+impl Store for RedisStore {
+    fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    fn register(
+        &mut self,
+        id: Identity,
+        name: &str,
+        fresh: Epoch,
+        lease: Lease,
+    ) -> Result<Answer, Error> {
+        let shard = id.shard(self.shards);
+        let arguments = vec![
+            id.to_string().into_bytes(),
+            word(fresh.0),
+            ms(lease.alive),
+            ms(lease.data),
+            name.as_bytes().to_vec(),
+        ];
+        let keys = self.keys(shard, Some(id));
+        let replies = self.run(shard, Step::Register, &keys, vec![arguments])?;
+        self.answered(&replies)
+    }
+
+    fn publish(
+        &mut self,
+        id: Identity,
+        (epoch, fresh): (Epoch, Epoch),
+        lease: Lease,
+        batches: &[Batch],
+    ) -> Result<Answer, Error> {
+        let shard = id.shard(self.shards);
+        let renewal = [Batch::default()];
+        let batches = if batches.is_empty() { &renewal } else { batches };
+        let arguments = |batch: &Batch| {
+            let count = 2 * (batch.texts.len() + batch.values.len());
+            let mut words = Vec::with_capacity(8 + count + batch.gone.len());
+            words.push(id.to_string().into_bytes());
+            words.extend([word(fresh.0), ms(lease.alive), ms(lease.data)]);
+            words.extend([word(epoch.0), word(batch.from), word(batch.to), word(count as u64)]);
+            for (kind, fields) in [(b't', &batch.texts), (b'c', &batch.values)] {
+                for (number, bytes) in fields {
+                    words.extend([field(kind, *number), bytes.clone()]);
+                }
+            }
+            for number in &batch.gone {
+                words.extend([field(b't', *number), field(b'c', *number)]);
+            }
+            words
+        };
+        let keys = self.keys(shard, Some(id));
+        let arguments = batches.iter().map(arguments).collect();
+        let replies = self.run(shard, Step::Publish, &keys, arguments)?;
+        self.answered(&replies)
+    }
+
+    fn roll(&mut self, shard: u32) -> Result<Roll, Error> {
+        if self.fixed_shards()? != self.shards {
+            let message = format!(
+                "Redis store: namespace `{}` was created anew with another number of shards: connect again",
+                self.namespace
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let [total, _, ids] = self.keys(shard, None);
+        let mut marks = redis::cmd("HMGET");
+        marks.arg(&total).arg("e").arg("g");
+        let mut members = redis::cmd("SMEMBERS");
+        members.arg(&ids);
+        // In this order: a fold that the list does not show any more is in a later generation.
+        let replies = self.checked(shard, &[redis::cmd("TIME"), marks, members])?;
+        let now_ms = value::time_ms(replies.first())?;
+        let marks = replies.get(1).and_then(words).unwrap_or_default();
+        let mark = |index: usize| marks.get(index).and_then(|text| text.parse::<u64>().ok());
+        let known: Vec<Identity> = replies
+            .get(2)
+            .and_then(words)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(Identity::parse)
+            .collect();
+        let lease = |id: &Identity| {
+            let mut cmd = redis::cmd("HGET");
+            cmd.arg(&self.keys(shard, Some(*id))[1]).arg("l");
+            cmd
+        };
+        let commands: Vec<Cmd> = known.iter().map(lease).collect();
+        let mut instances = Vec::with_capacity(known.len());
+        if !commands.is_empty() {
+            let leases = self.checked(shard, &commands)?;
+            for (id, lease) in known.iter().zip(&leases) {
+                match number(lease) {
+                    Some(until) => instances.push(Listed { id: *id, expired: until <= now_ms }),
+                    None => {
+                        // Its record was evicted or outlived its data.
+                        let keys = self.keys(shard, Some(*id));
+                        let id = vec![id.to_string().into_bytes()];
+                        self.run(shard, Step::Sweep, &keys, vec![id])?;
+                    }
+                }
+            }
+        }
+        Ok(Roll { epoch: mark(0).map(Epoch), generation: mark(1).unwrap_or(0), instances })
+    }
+
+    fn states(&mut self, shard: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
+        let mut states = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(RECORDS) {
+            let read = |id: &Identity| {
+                let mut cmd = redis::cmd("HGETALL");
+                cmd.arg(&self.keys(shard, Some(*id))[1]);
+                cmd
+            };
+            let commands: Vec<Cmd> = ids.iter().map(read).collect();
+            for reply in self.checked(shard, &commands)? {
+                states.push(value::state(reply)?);
+            }
+        }
+        Ok(states)
+    }
+
+    fn totals(&mut self, shard: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
+        let [total, ..] = self.keys(shard, None);
+        let mut read = match wanted {
+            Wanted::All => redis::cmd("HGETALL"),
+            Wanted::Keys(_) => redis::cmd("HMGET"),
+        };
+        read.arg(&total);
+        if let Wanted::Keys(keys) = wanted {
+            read.arg("e").arg("g").arg("d");
+            for key in keys {
+                read.arg([b"s", key.as_slice()].concat());
+            }
+        }
+        let mut replies = self.checked(shard, &[redis::cmd("TIME"), read])?.into_iter();
+        let now_ms = value::time_ms(replies.next().as_ref())?;
+        let reply = replies.next().unwrap_or(Value::Nil);
+        let fields: Vec<(Vec<u8>, Vec<u8>)> = match wanted {
+            Wanted::All => pairs(reply)?,
+            Wanted::Keys(keys) => {
+                let names = [b"e".to_vec(), b"g".to_vec(), b"d".to_vec()].into_iter();
+                let names = names.chain(keys.iter().map(|key| [b"s", key.as_slice()].concat()));
+                let Value::Array(values) = reply else { return Err(value::damaged("the totals")) };
+                let known = |(name, value)| match value {
+                    Value::BulkString(bytes) => Some((name, bytes)),
+                    _ => None,
+                };
+                names.zip(values).filter_map(known).collect()
+            }
+        };
+        let mut totals = Totals {
+            epoch: None,
+            generation: 0,
+            forgotten: 0,
+            now_ms,
+            tombstones: Vec::new(),
+            series: Vec::new(),
+        };
+        for (name, bytes) in fields {
+            let text = || std::str::from_utf8(&bytes).ok();
+            let number = || text().and_then(|text| text.parse::<u64>().ok());
+            match name.split_first() {
+                Some((b'e', [])) => totals.epoch = number().map(Epoch),
+                Some((b'g', [])) => totals.generation = number().unwrap_or(0),
+                Some((b'd', [])) => totals.forgotten = number().unwrap_or(0),
+                Some((b's', key)) => totals.series.push((key.to_vec(), bytes)),
+                Some((b'x', id)) => {
+                    let id = std::str::from_utf8(id).ok().and_then(Identity::parse);
+                    let mut numbers =
+                        text().unwrap_or("").split(' ').map(|number| number.parse::<u64>().ok());
+                    let mut next = || numbers.next().flatten();
+                    let (Some(id), Some(version), Some(generation), Some(at_ms)) =
+                        (id, next(), next(), next())
+                    else {
+                        return Err(value::damaged("a tombstone"));
+                    };
+                    totals.tombstones.push(Tombstone { id, version, generation, at_ms });
+                }
+                _ => return Err(value::damaged("a field of the totals")),
+            }
+        }
+        Ok(totals)
+    }
+
+    fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
+        let shard = fold.id.shard(self.shards);
+        let mut words = vec![
+            fold.id.to_string().into_bytes(),
+            word(fold.epoch.0),
+            word(fold.generation),
+            word(fold.version),
+        ];
+        for (key, bytes) in &fold.series {
+            words.extend([[b"s", key.as_slice()].concat(), bytes.clone()]);
+        }
+        let keys = self.keys(shard, Some(fold.id));
+        Self::swapped(&self.run(shard, Step::Fold, &keys, vec![words])?)
+    }
+
+    fn prune(&mut self, prune: &Prune) -> Result<Swap, Error> {
+        let newest = prune.tombstones.iter().map(|tombstone| tombstone.generation).max();
+        let mut words = vec![
+            Vec::new(),
+            word(prune.epoch.0),
+            word(prune.generation),
+            word(newest.unwrap_or(0)),
+        ];
+        words.extend(prune.series.iter().map(|key| [b"s", key.as_slice()].concat()));
+        words.extend(
+            prune.tombstones.iter().map(|tombstone| format!("x{}", tombstone.id).into_bytes()),
+        );
+        let keys = self.keys(prune.shard, None);
+        Self::swapped(&self.run(prune.shard, Step::Prune, &keys, vec![words])?)
+    }
+}
+
+impl RedisStore {
+    /// Commands none of whose replies is an error.
+    fn checked(&mut self, shard: u32, commands: &[Cmd]) -> Result<Vec<Value>, Error> {
+        let replies = self.commands(shard, commands)?;
+        match replies.iter().find_map(refused) {
+            Some(error) => Err(error),
+            None => Ok(replies),
+        }
+    }
+}

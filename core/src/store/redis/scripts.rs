@@ -1,0 +1,136 @@
+//! The steps that write, as Lua scripts: each validates before its first write.
+//!
+//! All keys of a script share a tag. `total` has the epoch (`e`), the generation (`g`), the forgotten
+//! generation (`d`), retired series (`s` + key) and tombstones (`x` + id); a record has its version
+//! (`v`), the end of its lease (`l`), a name (`n`), texts (`t` + number) and values (`c` + number).
+//! Reading every key first finds keys of someone else (WRONGTYPE) before anything is written. Integers
+//! travel as text: Lua's numbers are doubles.
+
+/// What every script begins with. KEYS: total, record, ids.
+const HEAD: &str = r"
+local total, record, ids = KEYS[1], KEYS[2], KEYS[3]
+local id = ARGV[1]
+local t = redis.call('HMGET', total, 'e', 'g', 'd', 'x' .. id)
+local r = redis.call('HMGET', record, 'v', 'l')
+redis.call('SISMEMBER', ids, id)
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local function text(number) return string.format('%.0f', number) end
+local function set(key, from, to)
+  for first = from, to, 1000 do
+    redis.call('HSET', key, unpack(ARGV, first, math.min(first + 999, to)))
+  end
+end
+local function begin(fresh)
+  if not t[1] then
+    t[1] = fresh
+    redis.call('HSET', total, 'e', fresh, 'g', '0', 'd', '0')
+  end
+end
+local function keep(ms)
+  if redis.call('EXISTS', record) == 1 then
+    redis.call('SADD', ids, id)
+    redis.call('PEXPIRE', record, ms)
+  end
+  local long = text(tonumber(ms) + 691200000)
+  redis.call('PEXPIRE', total, long)
+  redis.call('PEXPIRE', ids, long)
+end
+local function answer()
+  return { t[1], t[2] or '0', t[3] or '0', r[1] or '', t[4] or '' }
+end
+";
+
+/// ARGV: id, fresh epoch, alive ms, data ms, name.
+const REGISTER: &str = r"
+begin(ARGV[2])
+if not r[1] and not t[4] then
+  r[1] = '0'
+  redis.call('HSET', record, 'v', '0', 'l', text(now + tonumber(ARGV[3])), 'n', ARGV[5])
+end
+keep(ARGV[4])
+return answer()
+";
+
+/// ARGV: id, fresh epoch, alive ms, data ms, epoch, from, to, n, n field-value words, gone fields.
+const PUBLISH: &str = r"
+begin(ARGV[2])
+if r[1] and t[1] == ARGV[5] then
+  if r[1] == ARGV[6] and ARGV[6] ~= ARGV[7] then
+    local n = tonumber(ARGV[8])
+    set(record, 9, 8 + n)
+    for at = 9 + n, #ARGV do redis.call('HDEL', record, ARGV[at]) end
+    r[1] = ARGV[7]
+  end
+  redis.call('HSET', record, 'v', r[1], 'l', text(now + tonumber(ARGV[3])))
+end
+keep(ARGV[4])
+return answer()
+";
+
+/// ARGV: id, epoch, generation, version, then key-value words of the totals.
+const FOLD: &str = r"
+if t[1] ~= ARGV[2] or t[2] ~= ARGV[3] or t[4] or r[1] ~= ARGV[4] or tonumber(r[2]) > now then
+  return 0
+end
+local next = text(tonumber(t[2]) + 1)
+set(total, 5, #ARGV)
+redis.call('HSET', total, 'g', next, 'x' .. id, r[1] .. ' ' .. next .. ' ' .. text(now))
+redis.call('DEL', record)
+redis.call('SREM', ids, id)
+return 1
+";
+
+/// ARGV: '', epoch, generation, newest forgotten generation, then fields to drop.
+const PRUNE: &str = r"
+if t[1] ~= ARGV[2] or t[2] ~= ARGV[3] then return 0 end
+local forgotten = t[3]
+if tonumber(ARGV[4]) > tonumber(forgotten) then forgotten = ARGV[4] end
+redis.call('HSET', total, 'g', text(tonumber(t[2]) + 1), 'd', forgotten)
+for at = 5, #ARGV do redis.call('HDEL', total, ARGV[at]) end
+return 1
+";
+
+/// Takes an id whose record is gone from the list. ARGV: id.
+const SWEEP: &str = r"
+if not r[1] then redis.call('SREM', ids, id) end
+return 1
+";
+
+/// Does with a key of its own all that the others do with theirs. ARGV: id.
+const PROBE: &str = r"
+begin('1')
+redis.call('HSET', record, 'v', '0', 'c', '1')
+redis.call('HDEL', record, 'c')
+keep('60000')
+local kept = redis.call('HGET', record, 'v')
+redis.call('DEL', record, total)
+redis.call('SREM', ids, id)
+return kept
+";
+
+/// The scripts, by what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Register,
+    Publish,
+    Fold,
+    Prune,
+    Sweep,
+    Probe,
+}
+
+impl Step {
+    /// The whole script.
+    pub(super) fn source(self) -> String {
+        let body = match self {
+            Self::Register => REGISTER,
+            Self::Publish => PUBLISH,
+            Self::Fold => FOLD,
+            Self::Prune => PRUNE,
+            Self::Sweep => SWEEP,
+            Self::Probe => PROBE,
+        };
+        format!("{HEAD}{body}")
+    }
+}

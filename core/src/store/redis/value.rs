@@ -1,0 +1,180 @@
+//! What Redis answers, read with care: anything may come.
+
+use redis::{Cmd, ConnectionAddr, IntoConnectionInfo, Value};
+
+use super::{Address, State};
+use crate::model::{Error, ErrorKind};
+
+/// Address and login of a URL.
+///
+/// # Errors
+/// InvalidArgument for what is no URL (which may hold a password, so it is not shown), Unsupported
+/// for TLS.
+pub(super) fn read_url(url: &str) -> Result<(Address, Vec<Cmd>), Error> {
+    let info = url.into_connection_info().map_err(|error| {
+        let what = error.detail().unwrap_or("it is none");
+        let message = format!("the URL of the Redis store cannot be read: {what}");
+        Error::invalid("url", message)
+    })?;
+    let address = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
+        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+        _ => {
+            let message =
+                "the Redis store does not speak TLS: use a local stunnel or a private network";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("url"));
+        }
+    };
+    let settings = info.redis_settings();
+    let mut login = Vec::new();
+    if let Some(password) = settings.password() {
+        let mut auth = redis::cmd("AUTH");
+        auth.arg(settings.username()).arg(password);
+        login.push(auth);
+    }
+    if settings.db() != 0 {
+        let mut select = redis::cmd("SELECT");
+        select.arg(settings.db());
+        login.push(select);
+    }
+    Ok((address, login))
+}
+
+/// The name under which a server keeps a script.
+pub(super) fn sha1(source: &str) -> String {
+    redis::Script::new(source).get_hash().to_owned()
+}
+
+pub(super) fn damaged(what: &str) -> Error {
+    Error::new(ErrorKind::Damaged, format!("Redis store: {what} cannot be read"))
+}
+
+/// The server's refusal, as an error.
+pub(super) fn refused(value: &Value) -> Option<Error> {
+    let Value::ServerError(error) = value else { return None };
+    let code = error.code();
+    let details = error.details().unwrap_or("");
+    let kind = match code {
+        // What a script may not do for its user.
+        "ERR" if details.contains("can't run this command") => ErrorKind::Config,
+        "WRONGTYPE" => ErrorKind::Conflict,
+        "OOM" => ErrorKind::Limit,
+        "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "NOREPLICAS"
+        | "READONLY" | "MISCONF" => ErrorKind::Unavailable,
+        "NOPERM" | "NOAUTH" | "WRONGPASS" => ErrorKind::Config,
+        _ => ErrorKind::Io,
+    };
+    let hint = match kind {
+        ErrorKind::Config => {
+            "; the user needs EVALSHA, SCRIPT LOAD and what the scripts do, on the store's keys"
+        }
+        _ => "",
+    };
+    Some(Error::new(kind, format!("Redis store: {code} {details}{hint}")))
+}
+
+/// Whether a script has to be loaded first.
+pub(super) fn is_unknown_script(value: &Value) -> bool {
+    matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+/// Where a slot is: whether for good, host and port.
+pub(super) fn redirected(value: &Value) -> Option<(bool, String, u16)> {
+    let Value::ServerError(error) = value else { return None };
+    let moved = match error.code() {
+        "MOVED" => true,
+        "ASK" => false,
+        _ => return None,
+    };
+    let (host, port) = error.details()?.split(' ').nth(1)?.rsplit_once(':')?;
+    Some((moved, host.to_owned(), port.parse().ok()?))
+}
+
+/// Text of a string reply.
+pub(super) fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// An integer, however it comes.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        value => text_of(value)?.parse().ok(),
+    }
+}
+
+/// The texts of an array; what is none is "".
+pub(super) fn words(value: &Value) -> Option<Vec<&str>> {
+    let (Value::Array(values) | Value::Set(values)) = value else { return None };
+    Some(values.iter().map(|value| text_of(value).unwrap_or("")).collect())
+}
+
+/// Fields and values of a hash.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Reads a hash.
+pub(super) fn pairs(value: Value) -> Result<Pairs, Error> {
+    let Value::Array(values) = value else { return Err(damaged("a hash")) };
+    let mut pairs = Vec::with_capacity(values.len() / 2);
+    let mut values = values.into_iter();
+    while let (Some(field), Some(value)) = (values.next(), values.next()) {
+        let (Value::BulkString(field), Value::BulkString(value)) = (field, value) else {
+            return Err(damaged("a hash"));
+        };
+        pairs.push((field, value));
+    }
+    Ok(pairs)
+}
+
+/// The server's clock, Unix ms.
+pub(super) fn time_ms(value: Option<&Value>) -> Result<u64, Error> {
+    let words = value.and_then(words).unwrap_or_default();
+    let mut numbers = words.iter().map(|text| text.parse::<u64>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(seconds), Some(micros)) => Ok(seconds.saturating_mul(1000) + micros / 1000),
+        _ => Err(damaged("the time")),
+    }
+}
+
+/// Name of a field of a record: its kind and the series' number.
+pub(super) fn field(kind: u8, number: u32) -> Vec<u8> {
+    let [a, b, c, d] = number.to_be_bytes();
+    vec![kind, a, b, c, d]
+}
+
+/// A record; `None` when it is not there.
+pub(super) fn state(reply: Value) -> Result<Option<State>, Error> {
+    let fields = pairs(reply)?;
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let mut state = State::default();
+    let (mut texts, mut values) = (Vec::new(), Vec::new());
+    for (name, bytes) in fields {
+        match name.as_slice() {
+            b"v" => {
+                let text = std::str::from_utf8(&bytes).ok();
+                let version = text.and_then(|text| text.parse().ok());
+                state.version = version.ok_or_else(|| damaged("a record's version"))?;
+            }
+            b"n" => state.name = String::from_utf8_lossy(&bytes).into_owned(),
+            b"l" => {}
+            [b't', rest @ ..] => texts.push((rest.to_vec(), bytes)),
+            [b'c', rest @ ..] => values.push((rest.to_vec(), bytes)),
+            _ => return Err(damaged("a field of a record")),
+        }
+    }
+    texts.sort_unstable();
+    for (number, value) in values {
+        if let Ok(at) = texts.binary_search_by(|(known, _)| known.cmp(&number))
+            && let Some((_, text)) = texts.get_mut(at)
+        {
+            state.series.push((std::mem::take(text), value));
+        }
+    }
+    Ok(Some(state))
+}

@@ -1,0 +1,144 @@
+//! Opening the file: where it may lie, its format, whose leases still run.
+
+use std::{fs, path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::{
+    fs::statfs,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::model::{Error, ErrorKind};
+
+/// `PRAGMA application_id`: "TLYP".
+const APPLICATION: i32 = 0x544c_5950;
+/// `PRAGMA user_version`.
+const VERSION: i32 = 1;
+
+/// File systems of networks, whose locks hold between processes of one host at most.
+const NETWORKS: &[(u32, &str)] = &[
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0102_1997, "9P"),
+    (0x00c3_6400, "Ceph"),
+    (0x5346_414f, "AFS"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636f, "OCFS2"),
+    (0x6573_5546, "FUSE"),
+    (0x7375_7245, "Coda"),
+];
+
+/// Refuses a file on a network file system.
+pub(super) fn check_place(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let place = statfs(folder).map_err(|error| {
+        let what = format!("the folder `{}` of the SQLite store", folder.display());
+        Error::io(what, &error.into()).with_field("path")
+    })?;
+    let number = place.f_type as u32;
+    match NETWORKS.iter().find(|(known, _)| *known == number) {
+        None => Ok(()),
+        Some((_, name)) => {
+            let message = format!(
+                "`{}` lies on a {name} file system, where SQLite's locks do not protect it: name a \
+                 local file, or use Redis to share between hosts",
+                path.display()
+            );
+            Err(Error::new(ErrorKind::Unsupported, message).with_field("path"))
+        }
+    }
+}
+
+/// Milliseconds since the system started, suspended ones too.
+pub(super) fn boot_ms() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
+/// A connection of this process.
+pub(super) fn connect(path: &Path, deadline: Duration) -> Result<Connection, rusqlite::Error> {
+    // One thread uses it at a time: the store is borrowed mutably.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(deadline)?;
+    Ok(connection)
+}
+
+/// Makes the tables if there are none, and ends the leases of an earlier boot.
+pub(super) fn prepare(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    // A rollback journal: outside a transaction no lock is held, so a fork then inherits none. A
+    // commit is synced to the disk, once a sync interval.
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_mode = TRUNCATE;")?;
+    let number = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
+    let (application, version): (i32, i32) = (number("application_id")?, number("user_version")?);
+    match (application, version) {
+        (APPLICATION, VERSION) => {}
+        (0, 0) => create(connection)?,
+        _ => {
+            let message = format!(
+                "it is no Tallyport store of version {VERSION} (application_id {application:#x}, \
+                 user_version {version})"
+            );
+            return Err(rusqlite::Error::ToSqlConversionFailure(message.into()));
+        }
+    }
+    let boot = boot_id();
+    let known: String = connection.query_row("SELECT boot FROM shard", [], |row| row.get(0))?;
+    if known != boot {
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        // Another process may have come first, and a lease of this boot be there.
+        if transaction.execute("UPDATE shard SET boot = ?1 WHERE boot <> ?1", [&boot])? == 1 {
+            transaction.execute("UPDATE instance SET lease_ms = 0", [])?;
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn create(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let tables: i64 =
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables != 0 {
+        let made: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if made == VERSION {
+            // Another process came first.
+            return Ok(());
+        }
+        let message = "it is a database of something else";
+        return Err(rusqlite::Error::ToSqlConversionFailure(message.into()));
+    }
+    transaction.execute_batch(&format!(
+        "CREATE TABLE shard (
+             epoch INTEGER, generation INTEGER NOT NULL, forgotten INTEGER NOT NULL,
+             boot TEXT NOT NULL);
+         INSERT INTO shard VALUES (NULL, 0, 0, '');
+         CREATE TABLE instance (
+             id BLOB PRIMARY KEY, version INTEGER NOT NULL, lease_ms INTEGER NOT NULL,
+             name TEXT NOT NULL) WITHOUT ROWID;
+         CREATE TABLE series (
+             id BLOB NOT NULL, number INTEGER NOT NULL, text BLOB NOT NULL, value BLOB,
+             PRIMARY KEY (id, number)) WITHOUT ROWID;
+         CREATE TABLE total (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+         CREATE TABLE tombstone (
+             id BLOB PRIMARY KEY, version INTEGER NOT NULL, generation INTEGER NOT NULL,
+             at_ms INTEGER NOT NULL) WITHOUT ROWID;
+         PRAGMA application_id = {APPLICATION};
+         PRAGMA user_version = {VERSION};"
+    ))?;
+    transaction.commit()
+}
+
+/// Which start of the system this is.
+fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map_or_else(|_| String::from("unknown"), |id| id.trim().to_owned())
+}

@@ -1,0 +1,22 @@
+//! Floor 5: what instances share, through a store.
+//!
+//! [`Session`] is where to start: one arena, one store. [`Publisher`] is the protocol's one side,
+//! [`aggregate`] and [`retire`] are the other: machines without a clock, over whatever keeps bytes.
+//! It knows no configuration and no schedule.
+
+pub mod aggregate;
+mod columns;
+#[cfg(test)]
+mod model;
+mod output;
+#[cfg(test)]
+pub(crate) mod planted;
+mod publisher;
+pub mod retire;
+mod session;
+mod slot;
+
+pub use columns::GaugeModes;
+pub use output::{Conflict, Overview, View, overview};
+pub use publisher::{Mishaps, Publisher};
+pub use session::{Session, Settings, Synced};

@@ -1,0 +1,163 @@
+//! Folding what ended into the retired total, once.
+//!
+//! Read the record, read the totals, add, swap: the store takes the sums only if record, totals and
+//! lease still stand as they were read, and a tombstone and the end of the record come in the same
+//! step. Whoever loses the race reads again.
+
+use std::collections::HashMap;
+
+use crate::{
+    model::Error,
+    store::{
+        Fold, Identity, Prune, Retired, Roll, Store, Swap, Text, Tombstone, Total, Totals, Wanted,
+    },
+};
+
+/// How often one instance is tried in one pass; then it waits for the next one.
+const TRIES: usize = 3;
+/// Most tombstones of a shard.
+const MAX_TOMBSTONES: usize = 10_000;
+/// How long tombstones stay.
+const TOMBSTONE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// What a pass over expired instances did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retirement {
+    /// Instances that this pass folded.
+    pub folded: u64,
+    /// Times that something else came between.
+    pub conflicts: u64,
+    /// Series that could not be read, or not be added.
+    pub damaged: u64,
+    /// Retired series that were dropped because nothing touched them.
+    pub dropped_series: u64,
+    /// Tombstones that were dropped before their time, because there were too many.
+    pub dropped_tombstones: u64,
+}
+
+impl Retirement {
+    /// Adds what another pass did.
+    pub fn add(&mut self, other: &Self) {
+        self.folded += other.folded;
+        self.conflicts += other.conflicts;
+        self.damaged += other.damaged;
+        self.dropped_series += other.dropped_series;
+        self.dropped_tombstones += other.dropped_tombstones;
+    }
+}
+
+/// Folds the expired instances of a shard.
+///
+/// # Errors
+/// What the store answers.
+pub fn fold_expired(
+    store: &mut dyn Store,
+    shard: u32,
+    roll: &Roll,
+    done: &mut Retirement,
+) -> Result<(), Error> {
+    for listed in roll.instances.iter().filter(|listed| listed.expired) {
+        for _ in 0..TRIES {
+            let Some(fold) = prepare(store, shard, listed.id, done)? else { break };
+            if store.fold(&fold)? == Swap::Done {
+                done.folded += 1;
+                break;
+            }
+            done.conflicts += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The fold of one instance as all stands now; `None` when there is nothing to fold.
+///
+/// # Errors
+/// What the store answers.
+pub fn prepare(
+    store: &mut dyn Store,
+    shard: u32,
+    id: Identity,
+    done: &mut Retirement,
+) -> Result<Option<Fold>, Error> {
+    let Some(state) = store.states(shard, &[id])?.into_iter().next().flatten() else {
+        return Ok(None);
+    };
+    let mut counted: Vec<(Text, Total)> = Vec::new();
+    for (text, value) in &state.series {
+        match (Text::from_bytes(text), Total::from_bytes(value)) {
+            (Ok(text), Ok(total)) if total.outlives_its_instance() => counted.push((text, total)),
+            (Ok(_), Ok(_)) => {}
+            _ => done.damaged += 1,
+        }
+    }
+    let keys: Vec<Vec<u8>> = counted.iter().map(|(text, _)| text.key.clone()).collect();
+    let totals = store.totals(shard, Wanted::Keys(&keys))?;
+    let Some(epoch) = totals.epoch else { return Ok(None) };
+    let mut known: HashMap<&[u8], &[u8]> = HashMap::new();
+    known.extend(totals.series.iter().map(|(key, bytes)| (key.as_slice(), bytes.as_slice())));
+    let mut series = Vec::with_capacity(counted.len());
+    for (text, total) in counted {
+        let before =
+            known.get(text.key.as_slice()).map(|bytes| Retired::from_bytes(&text.key, bytes));
+        let before = match before {
+            Some(Ok(before)) => Some(before),
+            // What is there cannot be read: it is left as it is, and this instance's part is lost.
+            Some(Err(_)) => {
+                done.damaged += 1;
+                continue;
+            }
+            None => None,
+        };
+        let mut retired = Retired { touched_ms: totals.now_ms, text, total };
+        if let Some(before) = before {
+            if retired.total.add(&before.total).is_err() {
+                done.damaged += 1;
+                continue;
+            }
+            retired.text.created_ns = retired.text.created_ns.min(before.text.created_ns);
+            let Text { help, unit, .. } = before.text;
+            let text = &mut retired.text;
+            if !help.is_empty() {
+                text.help = help;
+            }
+            if !unit.is_empty() {
+                text.unit = unit;
+            }
+        }
+        series.push((retired.text.key.clone(), retired.to_bytes()));
+    }
+    let generation = totals.generation;
+    Ok(Some(Fold { id, version: state.version, epoch, generation, series }))
+}
+
+/// What is to be dropped of a shard's totals: series that nothing touched for `retention_ms` and no
+/// live instance has, tombstones that are old or too many. `None` when there is nothing.
+#[must_use]
+pub fn prunable(
+    shard: u32,
+    totals: &Totals,
+    retention_ms: u64,
+    is_live: &dyn Fn(&[u8]) -> bool,
+    done: &mut Retirement,
+) -> Option<Prune> {
+    let epoch = totals.epoch?;
+    let idle = |(key, bytes): &&(Vec<u8>, Vec<u8>)| {
+        Retired::from_bytes(key, bytes).is_ok_and(|retired| {
+            totals.now_ms.saturating_sub(retired.touched_ms) > retention_ms && !is_live(key)
+        })
+    };
+    let series: Vec<_> = totals.series.iter().filter(idle).map(|(key, _)| key.clone()).collect();
+    let mut tombstones: Vec<Tombstone> = totals.tombstones.clone();
+    tombstones.sort_unstable_by_key(|tombstone| tombstone.generation);
+    let surplus = tombstones.len().saturating_sub(MAX_TOMBSTONES);
+    let is_old =
+        |tombstone: &Tombstone| totals.now_ms.saturating_sub(tombstone.at_ms) > TOMBSTONE_MS;
+    let old = tombstones.iter().take_while(|tombstone| is_old(tombstone)).count();
+    tombstones.truncate(old.max(surplus));
+    if series.is_empty() && tombstones.is_empty() {
+        return None;
+    }
+    done.dropped_series += series.len() as u64;
+    done.dropped_tombstones += surplus.saturating_sub(old) as u64;
+    Some(Prune { shard, epoch, generation: totals.generation, series, tombstones })
+}

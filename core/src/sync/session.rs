@@ -1,0 +1,219 @@
+//! One arena and one store: publish, retire, aggregate.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    Mishaps, Publisher,
+    aggregate::{Everyone, read_shard},
+    columns::{Columns, GaugeModes, own_family},
+    output::{Overview, View, overview},
+    retire::{Retirement, fold_expired, prunable},
+};
+use crate::{
+    model::{CorrelationId, Error, ErrorKind},
+    snapshot::Snapshot,
+    store::{Epoch, Lease, Store, Swap},
+};
+
+/// Messages of one sync, before it is left to the next one.
+const ROUNDS: usize = 8;
+
+/// How an arena shares.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What it is called, for people and for `instance="…"`.
+    pub name: String,
+    /// How long it counts as alive after a sync, and how long its data stays.
+    pub lease: Lease,
+    /// How long retired series stay that nothing touches.
+    pub retired_retention: Duration,
+    /// How gauges of several instances become one.
+    pub gauge_modes: GaugeModes,
+    /// One series per instance in aggregates, always.
+    pub include_instances: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            lease: Lease { alive: Duration::from_secs(90), data: Duration::from_secs(86_400) },
+            retired_retention: Duration::from_secs(86_400),
+            gauge_modes: GaugeModes::default(),
+            include_instances: false,
+        }
+    }
+}
+
+/// What one sync did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Synced {
+    /// Series whose values were sent and acknowledged.
+    pub series: u64,
+    /// Bytes of texts and values that were sent, again when they were sent again.
+    pub bytes: u64,
+    /// Messages to the store that published.
+    pub messages: u64,
+    /// Instances that ended, and were folded.
+    pub retirement: Retirement,
+}
+
+/// Shares one arena through one store.
+pub struct Session {
+    store: Box<dyn Store>,
+    publisher: Publisher,
+    columns: Columns,
+    settings: Settings,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("store", &self.store)
+            .field("identity", &self.publisher.identity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Random bits of the system.
+fn draw() -> u128 {
+    let mut bytes = [0_u8; 16];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(16) => u128::from_le_bytes(bytes),
+        // As random as the keys of the process, its id and the time are.
+        _ => u128::from_str_radix(CorrelationId::generate().as_str(), 16).unwrap_or(0),
+    }
+}
+
+impl Session {
+    /// A session of an arena that was never shared.
+    #[must_use]
+    pub fn new(store: Box<dyn Store>, settings: Settings) -> Self {
+        let publisher = Publisher::new(store.shards(), &mut draw);
+        Self { store, publisher, columns: Columns::default(), settings }
+    }
+
+    /// Who publishes now.
+    #[must_use]
+    pub fn identity(&self) -> crate::store::Identity {
+        self.publisher.identity()
+    }
+
+    /// What happened to its records so far.
+    #[must_use]
+    pub fn mishaps(&self) -> Mishaps {
+        self.publisher.mishaps()
+    }
+
+    /// Publishes what changed, and folds the expired instances that it meets.
+    ///
+    /// After Ok the store has every value of `snapshot`. What fails is sent by the next sync.
+    ///
+    /// # Errors
+    /// What the store answers; Unavailable when it kept changing under every message.
+    pub fn sync(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
+        let mut done = Synced::default();
+        self.publish(snapshot, self.settings.lease, &mut done)?;
+        let shard = self.publisher.identity().shard(self.store.shards());
+        let roll = self.store.roll(shard)?;
+        fold_expired(&mut *self.store, shard, &roll, &mut done.retirement)?;
+        Ok(done)
+    }
+
+    fn publish(
+        &mut self,
+        snapshot: &Snapshot,
+        lease: Lease,
+        done: &mut Synced,
+    ) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            let fresh = Epoch(draw() as u64);
+            let id = self.publisher.identity();
+            if !self.publisher.is_registered() {
+                let answer = self.store.register(id, &self.settings.name, fresh, lease)?;
+                self.publisher.registered(&answer, &mut draw);
+                continue;
+            }
+            self.columns.show(snapshot, &self.settings.gauge_modes, &mut self.publisher)?;
+            let all_new = self.publisher.plan();
+            let epoch = self.publisher.epoch(fresh);
+            let batches = self.publisher.batches();
+            let (mut series, mut bytes) = (0, 0);
+            for batch in batches {
+                series += batch.values.len() as u64;
+                let sizes = batch.values.iter().chain(&batch.texts);
+                bytes += sizes.map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+            }
+            done.bytes += bytes;
+            done.messages += batches.len().max(1) as u64;
+            let answer = self.store.publish(id, (epoch, fresh), lease, batches)?;
+            if self.publisher.answered(&answer, &mut draw) {
+                done.series += series;
+                if all_new {
+                    return Ok(());
+                }
+            }
+        }
+        let message = format!(
+            "the store's records changed under {ROUNDS} messages of one sync; the next one goes on"
+        );
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Publishes for the last time and folds this instance at once: its totals stay, its gauges go.
+    ///
+    /// A later sync goes on under another identity, and doubles nothing.
+    ///
+    /// # Errors
+    /// As [`Session::sync`]; the instance then ends with its lease.
+    pub fn withdraw(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
+        let mut done = Synced::default();
+        let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
+        self.publish(snapshot, lease, &mut done)?;
+        let shard = self.publisher.identity().shard(self.store.shards());
+        let roll = self.store.roll(shard)?;
+        fold_expired(&mut *self.store, shard, &roll, &mut done.retirement)?;
+        Ok(done)
+    }
+
+    /// What all instances have: counters and histograms added, gauges by their mode.
+    ///
+    /// It does not publish: sync first, so that this instance's last values are in it. `own` is a
+    /// snapshot of this engine, whose families keep their name where instances disagree.
+    ///
+    /// # Errors
+    /// What the store answers; Limit when there are more series than a snapshot can number.
+    pub fn aggregate(&mut self, own: &Snapshot) -> Result<(Overview, Retirement), Error> {
+        let mut done = Retirement::default();
+        let mut everyone = Everyone::default();
+        let mut totals = Vec::new();
+        for shard in 0..self.store.shards() {
+            let roll = self.store.roll(shard)?;
+            fold_expired(&mut *self.store, shard, &roll, &mut done)?;
+            let read = read_shard(&mut *self.store, shard)?;
+            everyone.add(&read);
+            totals.push(read.totals);
+        }
+        let retention_ms = self.settings.retired_retention.as_millis() as u64;
+        for (shard, totals) in (0..).zip(&totals) {
+            let is_live =
+                |key: &[u8]| everyone.series.get(key).is_some_and(|merged| !merged.live.is_empty());
+            let mut dropped = Retirement::default();
+            let Some(prune) = prunable(shard, totals, retention_ms, &is_live, &mut dropped) else {
+                continue;
+            };
+            match self.store.prune(&prune)? {
+                Swap::Done => done.add(&dropped),
+                // A fold came first; the next aggregate looks again.
+                Swap::Conflict => done.conflicts += 1,
+            }
+        }
+        let modes = &self.settings.gauge_modes;
+        let view = own.read(|view| {
+            let own = view.families().map(|family| own_family(&family, modes)).collect();
+            let include_instances = self.settings.include_instances;
+            Ok::<_, Error>(View { include_instances, own })
+        })?;
+        Ok((overview(&everyone, &view, own.time_unix_ns())?, done))
+    }
+}

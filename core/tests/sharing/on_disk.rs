@@ -1,0 +1,179 @@
+//! SQLite: full, busy, killed, damaged, someone else's.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tallyport_core::{model::ErrorKind, store::SqliteStore};
+
+use crate::instances::{Instance, named};
+
+fn at(path: &Path, deadline: Duration) -> Instance {
+    Instance::new(Box::new(SqliteStore::open(path, deadline).unwrap()), named("a"))
+}
+
+/// Runs a test of this program in a process of its own, with a variable that says where the file is.
+fn child(test: &str, path: &Path, before: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{before} exec \"$0\" \"$@\"")])
+        .arg(env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("TALLYPORT_TEST_STORE", path);
+    command
+}
+
+/// The file that a child process was given; `None` in the run of all tests.
+fn given() -> Option<std::path::PathBuf> {
+    env::var_os("TALLYPORT_TEST_STORE").map(Into::into)
+}
+
+#[test]
+fn a_store_that_another_process_writes_to_is_waited_for_until_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut a = at(&path, Duration::from_millis(300));
+    a.add("requests", "/", 5);
+    a.sync();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    a.add("requests", "/", 1);
+    let (start, snapshot) = (Instant::now(), a.snapshot());
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("store.db"), "{error}");
+    assert!((0.2..5.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    other.execute_batch("ROLLBACK").unwrap();
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_writer_that_is_killed_leaves_the_store_as_it_was() {
+    if let Some(path) = given() {
+        let connection = Connection::open(path).unwrap();
+        // More than the cache holds, so that the file itself is changed before the commit.
+        connection.execute_batch("PRAGMA cache_size = 2; BEGIN IMMEDIATE").unwrap();
+        connection.execute_batch("UPDATE instance SET version = 77; DELETE FROM series").unwrap();
+        for key in 0..2000_u32 {
+            let row = (key.to_be_bytes().repeat(20), vec![7_u8; 200]);
+            connection.execute("INSERT INTO total VALUES (?1, ?2)", row).unwrap();
+        }
+        println!("ready");
+        std::thread::park();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut a = at(&path, Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    let name = "on_disk::a_writer_that_is_killed_leaves_the_store_as_it_was";
+    let mut writer = child(name, &path, "").stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")));
+    assert!(fs::metadata(folder.path().join("store.db-journal")).unwrap().len() > 0);
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert_eq!(a.total("requests", "/"), 5);
+    a.add("requests", "/", 1);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+    assert_eq!(a.session.mishaps(), Default::default());
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_changes_nothing() {
+    if let Some(path) = given() {
+        let mut b = at(&path, Duration::from_secs(10));
+        for number in 0..2000 {
+            b.add("requests", &format!("{}{number}", "long".repeat(50)), 1);
+        }
+        let snapshot = b.snapshot();
+        let error = b.session.sync(&snapshot).unwrap_err();
+        println!("refused {:?}: {error}", error.kind());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut a = at(&path, Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    let name = "on_disk::a_full_disk_is_an_error_and_changes_nothing";
+    // No file of the child grows past 100 KiB; writes past it fail.
+    let mut full = child(name, &path, "trap '' XFSZ; ulimit -f 200;");
+    let output = full.stderr(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("refused Io: SQLite store"), "{text}");
+    a.add("requests", "/", 1);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut a = at(&path, Duration::from_secs(2));
+    a.add("requests", "/", 5);
+    a.sync();
+    let whole = fs::read(&path).unwrap();
+    let mut none = whole.clone();
+    none[..100].fill(b'x');
+    let mut torn = whole.clone();
+    let half = torn.len() / 2;
+    torn[4096..half.max(12_288)].fill(0xff);
+    for damaged in [none, torn] {
+        fs::write(&path, &damaged).unwrap();
+        a.add("requests", "/", 1);
+        let snapshot = a.snapshot();
+        let error = a.session.sync(&snapshot).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+        let mut now = Vec::new();
+        fs::File::open(&path).unwrap().read_to_end(&mut now).unwrap();
+        assert!(now == damaged, "the file was changed");
+    }
+    fs::write(&path, &whole).unwrap();
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 7);
+}
+
+#[test]
+fn a_database_of_something_else_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.db");
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE mine (a); INSERT INTO mine VALUES (1)").unwrap();
+    let error = SqliteStore::open(&path, Duration::from_secs(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert!(error.to_string().contains("something else"), "{error}");
+    let tables = |sql| other.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(tables("SELECT count(*) FROM sqlite_schema"), 1);
+    let missing = SqliteStore::open(&folder.path().join("no/store.db"), Duration::from_secs(1));
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[test]
+fn leases_of_an_earlier_boot_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut a = at(&path, Duration::from_secs(2));
+    a.add("requests", "/", 5);
+    a.metrics.gauge("temperature", &[]).unwrap().set(20.0);
+    a.sync();
+    let other = Connection::open(&path).unwrap();
+    // As after a restart of the system, whose clock begins anew.
+    let before = "UPDATE shard SET boot = 'before'; UPDATE instance SET lease_ms = 1 << 60";
+    other.execute_batch(before).unwrap();
+    let mut b = at(&path, Duration::from_secs(2));
+    let overview = b.everyone();
+    assert_eq!(overview.instances, 0);
+    let all = crate::instances::values(&overview.snapshot);
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), [("requests{path=/}".into(), "5".into())]);
+}

@@ -1,0 +1,80 @@
+//! A TCP proxy that cuts connections after so many bytes.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+};
+
+#[derive(Default)]
+struct Way {
+    /// Bytes that may still pass.
+    room: AtomicU64,
+    passed: AtomicU64,
+}
+
+/// Passes bytes on until a way's room is used up, and then closes both sides.
+pub(crate) struct Proxy {
+    port: u16,
+    up: Arc<Way>,
+    down: Arc<Way>,
+}
+
+impl Proxy {
+    pub(crate) fn start(target: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (up, down) = (Arc::new(Way::default()), Arc::new(Way::default()));
+        let proxy = Self { port, up: Arc::clone(&up), down: Arc::clone(&down) };
+        proxy.allow(u64::MAX, u64::MAX);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
+                    continue;
+                };
+                for (from, to, way) in [(&client, &server, &up), (&server, &client, &down)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let way = Arc::clone(way);
+                    thread::spawn(move || pass(from, to, &way));
+                }
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Lets so many bytes pass from now on, to the server and from it.
+    pub(crate) fn allow(&self, up: u64, down: u64) {
+        self.up.room.store(up, SeqCst);
+        self.down.room.store(down, SeqCst);
+    }
+
+    pub(crate) fn passed(&self, to_server: bool) -> u64 {
+        if to_server { self.up.passed.load(SeqCst) } else { self.down.passed.load(SeqCst) }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, way: &Way) {
+    let mut buffer = [0; 4096];
+    loop {
+        let read = from.read(&mut buffer).unwrap_or(0);
+        let take = |room: u64| Some(room.saturating_sub(read as u64)).filter(|_| room != u64::MAX);
+        let before = way.room.fetch_update(SeqCst, SeqCst, take).unwrap_or(u64::MAX);
+        let passing = read.min(usize::try_from(before).unwrap_or(usize::MAX));
+        way.passed.fetch_add(passing as u64, SeqCst);
+        let written = to.write_all(&buffer[..passing]);
+        if read == 0 || passing < read || written.is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,287 @@
+//! A Redis that refuses, forgets, stops or answers nonsense.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tallyport_core::{
+    model::ErrorKind,
+    store::{RedisSettings, RedisStore},
+};
+
+use crate::{
+    instances::{Instance, named, redis},
+    proxy::Proxy,
+    testing::RedisServer,
+};
+
+fn settings(url: String, deadline: Duration) -> RedisSettings {
+    RedisSettings { url, namespace: "shared".into(), shards: 1, deadline }
+}
+
+fn connected(url: String, deadline: Duration) -> Instance {
+    let store = RedisStore::connect(&settings(url, deadline)).unwrap();
+    Instance::new(Box::new(store), named("a"))
+}
+
+#[test]
+fn a_redis_that_lost_everything_is_told_everything_again() {
+    let server = RedisServer::start(&[]);
+    let mut a = Instance::new(Box::new(redis(&server, "n")), named("a"));
+    let mut b = Instance::new(Box::new(redis(&server, "n")), named("b"));
+    for instance in [&mut a, &mut b] {
+        instance.add("requests", "/", 5);
+        instance.sync();
+    }
+    assert_eq!(a.total("requests", "/"), 10);
+    server.command(&["FLUSHALL"]);
+    a.add("requests", "/", 1);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6, "b has not synced yet");
+    b.sync();
+    assert_eq!(a.total("requests", "/"), 11);
+    assert_eq!((a.session.mishaps().resets, b.session.mishaps().resets), (1, 1));
+}
+
+#[test]
+fn a_redis_that_was_restarted_empty_is_told_everything_again() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    let port = server.port();
+    drop(server);
+    a.add("requests", "/", 2);
+    let snapshot = a.snapshot();
+    assert!(a.session.sync(&snapshot).is_err());
+    let _server = RedisServer::start_at(port, &[]);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 7);
+    // The scripts were gone too.
+    assert_eq!(a.session.mishaps().resets, 1);
+}
+
+#[test]
+fn an_evicted_record_is_sent_again_and_nothing_doubles() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    let record = format!("{{tallyport:shared:0}}:i:{}", a.session.identity());
+    assert_eq!(server.command(&["DEL", &record]), ":1\r\n");
+    assert_eq!(a.total("requests", "/"), 0);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 5);
+    assert_eq!(a.session.mishaps().lost, 1);
+}
+
+#[test]
+fn keys_of_someone_else_are_left_as_they_are() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    let keys = ["total", "ids"].map(|name| format!("{{tallyport:shared:0}}:{name}"));
+    for key in &keys {
+        server.command(&["FLUSHALL"]);
+        server.command(&["SET", key, "mine"]);
+        a.add("requests", "/", 1);
+        let snapshot = a.snapshot();
+        let error = a.session.sync(&snapshot).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+        assert_eq!(server.command(&["GET", key]), "$4\r\nmine\r\n");
+        assert_eq!(server.command(&["DBSIZE"]), ":1\r\n", "something else was written");
+    }
+    server.command(&["FLUSHALL"]);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 2);
+}
+
+#[test]
+fn a_redis_without_memory_refuses_whole_steps() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    a.add("requests", "/", 2);
+    let snapshot = a.snapshot();
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    assert!(error.to_string().contains("OOM"), "{error}");
+    let refused = RedisStore::connect(&settings(server.url(), Duration::from_secs(5)));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Limit, "the probe writes");
+    assert_eq!(a.total("requests", "/"), 5, "reading goes on");
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 7);
+}
+
+#[test]
+fn a_user_who_may_not_write_is_refused_at_connect() {
+    let server = RedisServer::start(&[]);
+    server.command(&["ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-hset"]);
+    let url = format!("redis://reader:secret@127.0.0.1:{}/", server.port());
+    let error = RedisStore::connect(&settings(url, Duration::from_secs(5))).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+    assert!(text.contains("can't run this command"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+    let url = format!("redis://reader:wrong@127.0.0.1:{}/", server.port());
+    let error = RedisStore::connect(&settings(url, Duration::from_secs(5))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+}
+
+#[test]
+fn a_stopped_redis_costs_the_deadline_and_no_count() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_millis(500));
+    a.add("requests", "/", 5);
+    a.sync();
+    let process = Pid::from_raw(server.process().cast_signed()).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    for _ in 0..3 {
+        a.add("requests", "/", 1);
+        let (start, snapshot) = (Instant::now(), a.snapshot());
+        let error = a.session.sync(&snapshot).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(450) && took < Duration::from_secs(5), "{took:?}");
+    }
+    kill_process(process, Signal::CONT).unwrap();
+    // What was sent before arrives now, late; what is sent again changes nothing.
+    let start = Instant::now();
+    loop {
+        let snapshot = a.snapshot();
+        match a.session.sync(&snapshot) {
+            Ok(_) => break,
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+    }
+    assert_eq!(a.total("requests", "/"), 8);
+}
+
+#[test]
+fn a_connection_that_is_cut_at_every_byte_loses_and_doubles_nothing() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let mut a = connected(proxy.url(), Duration::from_secs(5));
+    let mut observer = connected(server.url(), Duration::from_secs(5));
+    a.add("requests", "/", 1);
+    a.sync();
+    let (mut recorded, mut failed) = (1, 0);
+    for to_server in [true, false] {
+        let whole = {
+            proxy.allow(u64::MAX, u64::MAX);
+            let before = proxy.passed(to_server);
+            a.add("requests", "/", 1);
+            recorded += 1;
+            a.sync();
+            proxy.passed(to_server) - before
+        };
+        assert!(whole > 100, "{whole}");
+        for bytes in 0..whole + 20 {
+            let (up, down) = if to_server { (bytes, u64::MAX) } else { (u64::MAX, bytes) };
+            proxy.allow(up, down);
+            a.add("requests", "/", 1);
+            recorded += 1;
+            let snapshot = a.snapshot();
+            failed += u64::from(a.session.sync(&snapshot).is_err());
+            if bytes % 16 == 0 {
+                let seen = observer.total("requests", "/");
+                assert!(seen <= recorded, "doubled at {bytes}: {seen} of {recorded}");
+            }
+            proxy.allow(u64::MAX, u64::MAX);
+            a.sync();
+            if bytes % 16 == 0 {
+                assert_eq!(observer.total("requests", "/"), recorded, "cut at {bytes}");
+            }
+        }
+    }
+    assert!(failed > 500, "only {failed} syncs were cut");
+    assert_eq!(observer.total("requests", "/"), recorded);
+    assert_eq!(a.session.mishaps(), Default::default());
+}
+
+/// A server that reads a request and answers with these bytes, `each` at a time.
+fn nonsense(reply: Vec<u8>, pause: Duration) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = [0; 1024];
+            let _ = socket.read(&mut request);
+            if pause.is_zero() {
+                let _ = socket.write_all(&reply);
+                continue;
+            }
+            for byte in &reply {
+                // The pause is what is tested: a server that sends a byte at a time.
+                thread::sleep(pause);
+                if socket.write_all(&[*byte]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    format!("redis://127.0.0.1:{port}/")
+}
+
+#[test]
+fn nonsense_from_a_server_is_an_error() {
+    let replies: [&[u8]; 9] = [
+        b"",
+        b"hello, this is no Redis\r\n",
+        b"*1000000000\r\n",
+        b"$9000000000000000000\r\n",
+        b"$-9\r\n",
+        b"*-9\r\n",
+        b":99999999999999999999999999\r\n:1\r\n",
+        b"+OK\r\n$3\r\nabc\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ];
+    for reply in replies {
+        let url = nonsense(reply.to_vec(), Duration::ZERO);
+        let error = RedisStore::connect(&settings(url, Duration::from_secs(2))).unwrap_err();
+        let text = String::from_utf8_lossy(reply).into_owned();
+        assert!(
+            [ErrorKind::Io, ErrorKind::Conflict, ErrorKind::Timeout].contains(&error.kind()),
+            "{text:?}: {error:?}"
+        );
+    }
+    let mut deep = b"*1\r\n".repeat(100_000);
+    deep.extend_from_slice(b":1\r\n");
+    let url = nonsense(deep, Duration::ZERO);
+    assert!(RedisStore::connect(&settings(url, Duration::from_secs(2))).is_err());
+}
+
+#[test]
+fn a_server_that_sends_a_byte_at_a_time_does_not_outlast_the_deadline() {
+    let url = nonsense(vec![b'+'; 100_000], Duration::from_millis(20));
+    let start = Instant::now();
+    let error = RedisStore::connect(&settings(url, Duration::from_millis(400))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_is_no_url_or_namespace_is_named_and_no_secret_shown() {
+    let bad = |url: &str, namespace: &str| {
+        let namespace = namespace.into();
+        let settings = settings(url.into(), Duration::from_secs(1));
+        RedisStore::connect(&RedisSettings { namespace, ..settings }).unwrap_err()
+    };
+    let error = bad("redis//user:secret@host", "n");
+    assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some("url")));
+    assert!(!error.to_string().contains("secret"), "{error}");
+    assert_eq!(bad("rediss://user:secret@host", "n").field(), Some("url"));
+    for namespace in ["", "a b", "a}b", &"n".repeat(129)] {
+        let error = bad("redis://127.0.0.1:1", namespace);
+        assert_eq!(error.field(), Some("namespace"), "{namespace:?}");
+    }
+}
