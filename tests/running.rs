@@ -275,6 +275,82 @@ fn a_stuck_export_slows_nothing_else() {
     });
 }
 
+/// Exports a format on as many threads.
+fn at_once(engine: &Engine, format: &str, threads: usize) -> Vec<Result<Vec<u8>, Error>> {
+    thread::scope(|scope| {
+        let export = || engine.export_to_vec(&format!("bad/{format}"));
+        let calls: Vec<_> = (0..threads).map(|_| scope.spawn(export)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn calls_of_a_concurrent_exporter_with_a_deadline_run_at_the_same_time() {
+    let (engine, _) = engine();
+    load(&engine, plugin("meets.c"), json!({}), patient()).unwrap();
+    for _ in 0..10 {
+        for ended in at_once(&engine, "four", 4) {
+            assert_eq!(ended.unwrap(), b"4\n");
+        }
+    }
+    engine.plugins().unregister("bad").unwrap();
+    // Never five, however many there are.
+    let run = RunConfig { breaker_failures: Some(0), ..polite() };
+    load(&engine, plugin("meets.c"), json!({}), run).unwrap();
+    for ended in at_once(&engine, "five", 7) {
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(engine.export_to_vec("bad/two").unwrap(), b"4\n");
+}
+
+#[test]
+fn a_call_that_heeds_its_own_flag_is_not_the_end_of_others() {
+    let (engine, _) = engine();
+    let run = RunConfig { deadline_ms: Some(2_000), ..polite() };
+    load(&engine, plugin("meets.c"), json!({}), run).unwrap();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| engine.export_to_vec("bad/five"));
+        thread::sleep(Duration::from_millis(1_000));
+        let second = scope.spawn(|| engine.export_to_vec("bad/five"));
+        assert_eq!(first.join().unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(engine.export_to_vec("bad/cancels").unwrap(), b"0\n");
+        assert!(!second.is_finished());
+        assert_eq!(second.join().unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    });
+}
+
+#[test]
+fn calls_beside_one_that_hangs_end_as_if_it_did_not() {
+    let (engine, hands) = engine();
+    let run = RunConfig { backoff_ms: 1000, ..hasty() };
+    // What runs beside it takes longer than the one that hangs is waited for, and has the time.
+    let run = RunConfig { deadline_ms: Some(4_000), grace_ms: 100, ..run };
+    load(&engine, plugin("meets.c"), json!({}), run).unwrap();
+    thread::scope(|scope| {
+        let hangs = scope.spawn(|| engine.export_to_vec("bad/hangs"));
+        thread::sleep(Duration::from_millis(3_000));
+        let beside: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| engine.export_to_vec("bad/waits"))).collect();
+        assert_eq!(hangs.join().unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(info(&engine).zombies, 1);
+        assert!(beside.iter().all(|call| !call.is_finished()), "they run beside it");
+        // Whoever comes now is told to wait.
+        let error = engine.export_to_vec("bad/two").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        for call in beside {
+            assert_eq!(call.join().unwrap().unwrap(), b"2\n");
+        }
+    });
+    // Another instance serves; the thread that hangs stays.
+    hands.pass(Duration::from_secs(3600));
+    assert_eq!(engine.export_to_vec("bad/cancels").unwrap(), b"0\n");
+    for ended in at_once(&engine, "four", 4) {
+        assert_eq!(ended.unwrap(), b"4\n");
+    }
+    let info = info(&engine);
+    assert_eq!((info.health, info.zombies), (Health::Ready, 1));
+}
+
 #[test]
 fn as_many_calls_wait_as_the_queue_holds() {
     let (engine, _) = engine();
@@ -305,6 +381,8 @@ fn a_call_that_waits_too_long_is_withdrawn_and_never_made() {
         let first = scope.spawn(|| engine.export_to_vec("bad"));
         until("the first to begin", || file.with_extension("began").exists());
         fs::remove_file(file.with_extension("began")).unwrap();
+        // Its deadline is well past the first one's.
+        thread::sleep(Duration::from_millis(300));
         let error = engine.export_to_vec("bad").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("did not get its turn"), "{error}");

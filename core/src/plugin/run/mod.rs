@@ -4,7 +4,7 @@
 //! after a panic), measures (`meter`) and asks a [`Backend`] to do the work:
 //!
 //! - `direct`: on the caller's thread; for exporters without a deadline.
-//! - `worker`: on a thread of its own, because only then can a caller leave an export that hangs.
+//! - `worker`: on threads of its own, because only then can a caller leave an export that hangs.
 //!
 //! Another way to run exporters is one more [`Source`] and [`Backend`]; nothing above knows which it
 //! is. A backend that went wrong for good says so with a [`Blame`], is dropped, and its source

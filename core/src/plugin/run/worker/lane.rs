@@ -1,6 +1,8 @@
-//! A thread with a bounded queue, which can be left when it hangs.
+//! Threads of one exporter with a bounded queue, which can be left when they hang.
 //!
-//! Order of locks: a lane's before a job's.
+//! There is one thread, unless the exporter is CONCURRENT: then another one starts when a call would
+//! wait, up to a number, and all of them serve the same queue. Order of locks: a lane's before a
+//! job's.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +13,7 @@ use std::{
 };
 
 use super::{
-    super::{Blame, Export, Failed},
+    super::{Blame, Export, Failed, Limits},
     Zombies,
     job::{Job, Task},
 };
@@ -20,15 +22,19 @@ use crate::{
     plugin::exporter::Exporter,
 };
 
-/// The thread of one exporter, and what it is to do.
+/// The threads of one exporter, and what they are to do.
 #[derive(Debug)]
 pub(super) struct Lane {
     name: String,
     capacity: usize,
+    /// Most threads that make calls.
+    most: usize,
+    /// Most bytes of an export.
+    budget: u64,
     zombies: Arc<Zombies>,
     state: Mutex<State>,
     /// There is something to do.
-    for_thread: Condvar,
+    for_threads: Condvar,
     /// A call or a thread ended.
     for_callers: Condvar,
 }
@@ -36,16 +42,19 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Arc<Job>>,
-    /// For `cancel`; the thread holds the exporter.
+    /// For `cancel` and further threads; those that run hold the exporter.
     exporter: Weak<Exporter>,
     /// The exporter's `cancel` runs: the next call waits for its end, or it would be cancelled.
     cancelling: bool,
     closed: bool,
-    /// It hangs and nobody waits for it; counted in `zombies`.
-    abandoned: bool,
+    /// Threads that hang and that nobody waits for; counted in `zombies`.
+    hanging: usize,
     /// Threads inside the exporter's code, or on their way.
     threads: usize,
-    own: Option<ThreadId>,
+    /// Of them, those that make calls, and how many of those have none.
+    own: Vec<ThreadId>,
+    starting: usize,
+    idle: usize,
     stop_by_ns: u64,
 }
 
@@ -56,9 +65,12 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.threads -= 1;
-        let ended = state.threads == 0 && state.abandoned;
+        let here = thread::current().id();
+        state.own.retain(|own| *own != here);
+        let ended = state.hanging.saturating_sub(state.threads);
+        state.hanging -= ended;
         drop(state);
-        if ended {
+        for _ in 0..ended {
             self.0.zombies.remove(&self.0.name);
         }
         self.0.for_callers.notify_all();
@@ -66,60 +78,65 @@ impl Drop for Counted {
 }
 
 impl Lane {
-    pub(super) fn new(name: &str, capacity: usize, zombies: Arc<Zombies>) -> Self {
+    /// A lane of one thread, or of several for an exporter that may be called at the same time.
+    pub(super) fn new(name: &str, most: usize, limits: &Limits, zombies: Arc<Zombies>) -> Self {
         Self {
             name: name.to_owned(),
-            capacity,
+            capacity: limits.queue,
+            most,
+            budget: limits.max_output_bytes,
             zombies,
             state: Mutex::default(),
-            for_thread: Condvar::new(),
+            for_threads: Condvar::new(),
             for_callers: Condvar::new(),
         }
     }
 
-    /// Starts the thread with `body`.
+    /// Starts the first thread: it makes the exporter, and serves its calls until the lane is closed.
     pub(super) fn start(
         self: &Arc<Self>,
-        body: impl FnOnce(&Self) + Send + 'static,
+        make: impl FnOnce() -> Result<Exporter, Failed> + Send + 'static,
+        first: Arc<Job>,
     ) -> io::Result<()> {
-        self.spawn("tallyport-run", |lane| {
-            lane.state.lock().own = Some(thread::current().id());
-            body(lane);
+        let mut state = self.state.lock();
+        state.starting += 1;
+        let counted = self.count(&mut state);
+        drop(state);
+        spawn("tallyport-run", counted, move |lane| {
+            lane.arrived();
+            match make() {
+                Ok(exporter) => {
+                    let exporter = Arc::new(exporter);
+                    lane.state.lock().exporter = Arc::downgrade(&exporter);
+                    lane.finish(&first, Ok(0));
+                    lane.serve(exporter);
+                }
+                Err(failed) => lane.finish(&first, Err(failed)),
+            }
         })
     }
 
-    fn spawn(
-        self: &Arc<Self>,
-        name: &str,
-        body: impl FnOnce(&Self) + Send + 'static,
-    ) -> io::Result<()> {
-        self.state.lock().threads += 1;
-        // Handlers of the host run on the host's threads.
-        let _blocked = SignalsBlocked::new();
-        let counted = Counted(Arc::clone(self));
-        // Not started: the closure is dropped, and the count with it.
-        thread::Builder::new().name(name.to_owned()).spawn(move || body(&counted.0)).map(drop)
+    /// One more thread, from now on.
+    fn count(self: &Arc<Self>, state: &mut State) -> Counted {
+        state.threads += 1;
+        Counted(Arc::clone(self))
     }
 
-    /// Makes the exporter and serves its calls, until the lane is closed.
-    pub(super) fn work(
-        &self,
-        make: impl FnOnce() -> Result<Exporter, Failed>,
-        first: &Job,
-        budget: u64,
-    ) {
-        let exporter = match make() {
-            Ok(exporter) => Arc::new(exporter),
-            Err(failed) => return self.finish(first, Err(failed)),
-        };
-        self.state.lock().exporter = Arc::downgrade(&exporter);
-        self.finish(first, Ok(0));
+    /// A thread that makes calls begins.
+    fn arrived(&self) {
+        let mut state = self.state.lock();
+        state.starting -= 1;
+        state.own.push(thread::current().id());
+    }
+
+    /// Serves calls until the lane is closed.
+    fn serve(&self, exporter: Arc<Exporter>) {
         while let Some(job) = self.next() {
             let done = match &job.task {
                 Task::Export { snapshot, format } => {
                     let export = Export { snapshot, format };
                     let mut out = |bytes: &[u8]| job.write(bytes);
-                    exporter.export(&export, &mut out, budget, &job.control)
+                    exporter.export(&export, &mut out, self.budget, &job.control)
                 }
                 Task::Flush => exporter.flush(&job.control).map(|()| 0),
                 Task::Create => Ok(0),
@@ -127,7 +144,7 @@ impl Lane {
             self.finish(&job, done);
         }
         exporter.stop_by(self.state.lock().stop_by_ns);
-        // Here it is shut down and destroyed.
+        // Here it is shut down and destroyed, by the last thread that has it.
         drop(exporter);
     }
 
@@ -153,12 +170,14 @@ impl Lane {
                     return None;
                 }
             }
-            self.for_thread.wait(&mut state);
+            state.idle += 1;
+            self.for_threads.wait(&mut state);
+            state.idle -= 1;
         }
     }
 
-    /// Puts a call into the queue.
-    pub(super) fn submit(&self, job: &Arc<Job>) -> Result<(), Failed> {
+    /// Puts a call into the queue; where it would wait and another thread may serve it, starts one.
+    pub(super) fn submit(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), Failed> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(self.given_up());
@@ -171,8 +190,25 @@ impl Lane {
             return Err(Blame::Caller.of(Error::new(ErrorKind::Limit, message)));
         }
         state.jobs.push_back(Arc::clone(job));
+        let busy = state.jobs.len() > state.idle + state.starting;
+        let more = busy && state.own.len() + state.starting < self.most;
+        let exporter = if more { state.exporter.upgrade() } else { None };
+        let further = exporter.map(|exporter| {
+            state.starting += 1;
+            (self.count(&mut state), exporter)
+        });
         drop(state);
-        self.for_thread.notify_one();
+        self.for_threads.notify_one();
+        if let Some((counted, exporter)) = further {
+            let started = spawn("tallyport-run", counted, move |lane| {
+                lane.arrived();
+                lane.serve(exporter);
+            });
+            if started.is_err() {
+                // The threads that there are serve it.
+                self.state.lock().starting -= 1;
+            }
+        }
         Ok(())
     }
 
@@ -199,10 +235,11 @@ impl Lane {
             return;
         };
         state.cancelling = true;
+        let counted = self.count(&mut state);
         drop(state);
-        let started = self.spawn("tallyport-stop", move |lane| {
+        let started = spawn("tallyport-stop", counted, move |lane| {
             exporter.cancel();
-            // Before the lane's thread goes on, so that it is the one that shuts it down.
+            // Before the lane's threads go on, so that one of them shuts it down.
             drop(exporter);
             lane.cancelled();
         });
@@ -213,7 +250,7 @@ impl Lane {
 
     fn cancelled(&self) {
         self.state.lock().cancelling = false;
-        self.for_thread.notify_one();
+        self.for_threads.notify_all();
         self.for_callers.notify_all();
     }
 
@@ -224,43 +261,65 @@ impl Lane {
         !self.for_callers.wait_while_until(&mut state, going_on, until)
     }
 
+    /// Whether other calls run beside one that does.
+    pub(super) fn has_others(&self) -> bool {
+        let state = self.state.lock();
+        state.own.len() > state.idle + 1
+    }
+
     /// Gives up a lane that hangs in `job`, and returns how many of that name hang now; `None`: it
-    /// does not hang any more.
+    /// does not hang any more. Calls that run beside it go on, and are its last ones.
     pub(super) fn abandon(&self, job: Option<&Job>) -> Option<usize> {
         let mut state = self.state.lock();
-        let over = job.is_some_and(|job| job.is_over() && !state.cancelling);
-        if over || state.threads == 0 || state.abandoned {
+        let over = match job {
+            Some(job) => job.is_over() && !state.cancelling,
+            None => state.hanging > 0,
+        };
+        if over || state.hanging >= state.threads {
             return None;
         }
-        (state.closed, state.abandoned) = (true, true);
+        state.closed = true;
+        state.hanging += 1;
         let waiting = std::mem::take(&mut state.jobs);
         let zombies = self.zombies.add(&self.name);
         drop(state);
+        self.for_threads.notify_all();
         for job in waiting {
             job.finish(Err(self.given_up()));
         }
         Some(zombies)
     }
 
-    /// Has the thread shut the exporter down after the calls that wait, and waits for its end.
+    /// Has the threads shut the exporter down after the calls that wait, and waits for their end.
     pub(super) fn stop(&self, until: Instant, stop_by_ns: u64) -> bool {
         let mut state = self.state.lock();
         state.closed = true;
         state.stop_by_ns = stop_by_ns;
-        self.for_thread.notify_one();
-        if state.abandoned || state.own == Some(thread::current().id()) {
+        self.for_threads.notify_all();
+        if state.hanging > 0 || state.own.contains(&thread::current().id()) {
             return true;
         }
         let alive = |state: &mut State| state.threads > 0;
         !self.for_callers.wait_while_until(&mut state, alive, until)
     }
 
-    /// Whether this is the lane's own thread.
+    /// Whether this is one of the lane's own threads.
     pub(super) fn is_here(&self) -> bool {
-        self.state.lock().own == Some(thread::current().id())
+        self.state.lock().own.contains(&thread::current().id())
     }
 
     pub(super) fn queue_length(&self) -> usize {
         self.state.lock().jobs.len()
     }
+}
+
+/// Starts a thread that was counted. If that fails, the closure is dropped, and the count with it.
+fn spawn(
+    name: &str,
+    counted: Counted,
+    body: impl FnOnce(&Lane) + Send + 'static,
+) -> io::Result<()> {
+    // Handlers of the host run on the host's threads.
+    let _blocked = SignalsBlocked::new();
+    thread::Builder::new().name(name.to_owned()).spawn(move || body(&counted.0)).map(drop)
 }

@@ -1,9 +1,11 @@
-//! Calls on a thread of the exporter's own, so that a caller can leave one that hangs.
+//! Calls on threads of the exporter's own, so that a caller can leave one that hangs: one thread, or
+//! up to [`THREADS`] for an exporter that is CONCURRENT.
 //!
 //! A call is a [`Job`]: its caller puts it in the bounded queue of the [`Lane`], takes the bytes that
 //! it writes from the job and hands them to its own output, until the job is over or its deadline
-//! passes. Then a job that still waits is withdrawn; one that runs is cancelled, and after the grace
-//! the lane is abandoned: what hangs keeps its thread, its exporter and all that it was lent, and is
+//! passes. Then a job that still waits is withdrawn; one that runs is cancelled (by `cancel`, which is
+//! for all calls that run, only where it is alone or does not heed its own flag for half the grace),
+//! and after the grace the lane is abandoned: what hangs keeps its thread, its exporter and all that it was lent, and is
 //! counted as a zombie until it ends. The caller goes on. Deadlines are real time, and include the
 //! wait in the queue.
 
@@ -34,7 +36,10 @@ use crate::{
     },
 };
 
-/// An exporter on a thread of its own.
+/// Most threads of an exporter that may be called at the same time.
+const THREADS: usize = 4;
+
+/// An exporter on threads of its own.
 pub(in crate::plugin) struct Worker {
     name: String,
     lane: Arc<Lane>,
@@ -68,21 +73,21 @@ impl Worker {
             );
             return Err(Blame::Lost.of(Error::new(ErrorKind::Unavailable, message)));
         }
+        let most = if table.is_concurrent() { THREADS } else { 1 };
         let mailbox = Arc::new(Mailbox::default());
         let worker = Self {
             name: name.to_owned(),
-            lane: Arc::new(Lane::new(name, limits.queue, Arc::clone(zombies))),
+            lane: Arc::new(Lane::new(name, most, limits, Arc::clone(zombies))),
             mailbox: Arc::clone(&mailbox),
             limits: limits.clone(),
             deadline,
             generation: fork::generation(),
         };
         let create = worker.job(Task::Create);
-        let (first, options, budget) =
-            (Arc::clone(&create), options.to_owned(), limits.max_output_bytes);
+        let options = options.clone();
         let context = Context::to_mailbox(name, mailbox);
         let make = move || Exporter::create(table, context, &options);
-        let started = worker.lane.start(move |lane| lane.work(make, &first, budget));
+        let started = worker.lane.start(make, Arc::clone(&create));
         if let Err(error) = started {
             let error = Error::io(format_args!("plugin `{name}`: starting its thread"), &error);
             return Err(Blame::Caller.of(error));
@@ -158,8 +163,12 @@ impl Worker {
         }
         job.control.cancel();
         job.close();
-        self.lane.cancel(job);
-        if !self.lane.wait_for(job, Instant::now() + self.limits.grace)
+        let late = Instant::now() + self.limits.grace;
+        // `cancel` ends the others too.
+        if !self.lane.has_others() || !self.lane.wait_for(job, late - self.limits.grace / 2) {
+            self.lane.cancel(job);
+        }
+        if !self.lane.wait_for(job, late)
             && let Some(zombies) = self.lane.abandon(Some(job))
         {
             self.mailbox.deliver(&self.name);
