@@ -219,6 +219,16 @@ fn forks_that_are_announced_twice_or_wrongly_are_forks() {
 }
 
 #[test]
+fn a_fork_inside_a_call_ends_it_in_both_processes() {
+    let _ = run_forks("in-calls", 16);
+}
+
+#[test]
+fn threads_that_fork_at_once_wait_for_each_other() {
+    let _ = run_forks("at-once", 10);
+}
+
+#[test]
 fn a_child_keeps_what_a_fork_aware_exporter_has() {
     let _ = run_forks("keeps", 1);
 }

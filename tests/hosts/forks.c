@@ -187,6 +187,102 @@ static void forks(int rounds) {
     end_work();
 }
 
+/* Forks inside a function that the library calls; the call ends in both processes. */
+static pid_t main_process;
+static int inside_rounds;
+
+static void forks_inside(void) {
+    if (getpid() != main_process) return;
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    inside_rounds++;
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        uses_everything(inside_rounds);
+        return;
+    }
+    ends_well(child, inside_rounds);
+}
+
+static int forks_on_bytes(void *data, const uint8_t *bytes, size_t len) {
+    (void)bytes;
+    if (*(size_t *)data == 0) forks_inside();
+    *(size_t *)data += len;
+    return 0;
+}
+
+static int forks_on_event(void *data, const tallyport_event *event) {
+    (void)data;
+    (void)event;
+    forks_inside();
+    return 0;
+}
+
+static void forks_in_calls(int rounds) {
+    static const char *const exporters[] = {"prometheus", "worker", "aware", "slow"};
+    tallyport_listener_options options;
+    tallyport_subscription *subscription;
+    main_process = getpid();
+    /* More than an exporter with a thread hands over at once. */
+    for (int i = 0; i < 20000; i++) {
+        char value[64];
+        tallyport_counter *counter;
+        const char *labels[3] = {"n", value, NULL};
+        snprintf(value, sizeof value, "the value of the label that tells %d from the others", i);
+        OK(tallyport_counter_get_z(engine, "many_total", labels, &counter, &err));
+        tallyport_counter_free(counter);
+    }
+    for (int round = 0; round < rounds; round++) {
+        size_t bytes = 0;
+        tallyport_error *err = NULL;
+        const char *exporter = exporters[round % 4];
+        const tallyport_status status =
+            tallyport_export_cb(engine, str(exporter), forks_on_bytes, &bytes, &err);
+        CHECK(bytes > 0);
+        if (getpid() != main_process) {
+            /* The rest of the output was on a thread that is not here. */
+            CHECK(status == (round % 4 == 1 ? TALLYPORT_UNAVAILABLE : TALLYPORT_OK));
+            tallyport_error_free(err);
+            uses_everything(round);
+            _exit(0);
+        }
+        CHECK(status == TALLYPORT_OK);
+    }
+    CHECK(inside_rounds == rounds);
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.events = TALLYPORT_STR("export.*");
+    options.function = forks_on_event;
+    OK(tallyport_event_subscribe(engine, &options, &subscription, &err));
+    exports("worker");
+    if (getpid() != main_process) _exit(0);
+    /* Asked for, and completed. */
+    CHECK(inside_rounds == rounds + 2);
+    tallyport_subscription_free(subscription);
+}
+
+static void *forks_too(void *rounds) {
+    for (int round = 0; round < *(int *)rounds; round++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(CHILD_SECONDS);
+            uses_everything(round);
+            _exit(0);
+        }
+        ends_well(child, round);
+    }
+    return rounds;
+}
+
+/* Threads that fork at the same time. */
+static void forks_at_once(int rounds) {
+    pthread_t forkers[3];
+    start_work();
+    for (int i = 0; i < 3; i++) CHECK(pthread_create(&forkers[i], NULL, forks_too, &rounds) == 0);
+    for (int i = 0; i < 3; i++) CHECK(pthread_join(forkers[i], NULL) == 0);
+    end_work();
+}
+
 static pid_t raw_clone(void) { return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }
 
 /* Children that the C library's handlers do not see. Nothing else runs: only what is
@@ -411,6 +507,8 @@ int main(int argc, char **argv) {
     else if (strcmp(verb, "records-past-the-handlers") == 0) records_past_the_handlers(rounds);
     else if (strcmp(verb, "spawns") == 0) spawns(rounds);
     else if (strcmp(verb, "announces") == 0) announces(rounds);
+    else if (strcmp(verb, "in-calls") == 0) forks_in_calls(rounds);
+    else if (strcmp(verb, "at-once") == 0) forks_at_once(rounds);
     else if (strcmp(verb, "queues") == 0) queues();
     else if (strcmp(verb, "keeps") == 0) keeps_an_exporter(argv[4]);
     else if (strcmp(verb, "daemon") == 0) becomes_a_daemon();

@@ -93,6 +93,31 @@ static int wait_for(pid_t child) {
     return status;
 }
 
+static int forks_on_bytes(void *data, const uint8_t *bytes, size_t len) {
+    CHECK(len == 5 && memcmp(bytes, "good\n", 5) == 0);
+    *(pid_t *)data = fork();
+    return 0;
+}
+
+/* Forks in the middle of an export, which ends in the parent; the child asks a helper of its own. */
+static void forks_in_an_export(tallyport_engine *engine) {
+    pid_t child = -1;
+    tallyport_error *err = NULL;
+    const tallyport_status status =
+        tallyport_export_cb(engine, TALLYPORT_STR("it"), forks_on_bytes, &child, &err);
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        CHECK(status == TALLYPORT_UNAVAILABLE);
+        tallyport_error_free(err);
+        good(engine);
+        _exit(0);
+    }
+    CHECK(status == TALLYPORT_OK);
+    CHECK(wait_for(child) == 0);
+    good(engine);
+}
+
 static void forks(tallyport_engine *engine) {
     good(engine);
     const int ours = helper_of(getpid());
@@ -122,6 +147,8 @@ static void forks(tallyport_engine *engine) {
         CHECK(helper_of(getpid()) == ours);
         good(engine);
     }
+    for (int round = 0; round < 10; round++) forks_in_an_export(engine);
+    CHECK(helper_of(getpid()) == ours);
     /* A child that never exports and closes what it inherited. */
     const pid_t child = fork();
     if (child == 0) {

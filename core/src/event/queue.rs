@@ -61,6 +61,9 @@ impl Queue {
     pub(super) fn push(&self, event: &Event<'_>) -> bool {
         self.forget_the_parents();
         // Looked at first, so that a full queue costs no copy.
+        if self.events.load(Relaxed) >= self.limits.events {
+            return false;
+        }
         if self.events.fetch_add(1, Relaxed) >= self.limits.events {
             self.events.fetch_sub(1, Relaxed);
             return false;

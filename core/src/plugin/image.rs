@@ -25,13 +25,18 @@ pub(super) struct Opened {
     handle: *mut libc::c_void,
 }
 
+/// Around every call of the loader: a child of a fork that came in its middle would find lists half
+/// changed, and one of the loader's locks (of two, in glibc 2.36) held by nobody.
+fn asking_the_loader() -> Inside {
+    Inside::new()
+}
+
 /// Has the system's loader open `file`, which messages call `path`.
 pub(super) fn open(path: &Path, file: &Path) -> Result<Opened, Error> {
     // NOW: a missing symbol fails here, not at the first call. LOCAL: it serves nobody else.
     // NODELETE: threads, TLS destructors and our pointers outlive any dlclose.
     let flags = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
-    // A child of a fork that comes in the middle would find the loader's lists half changed.
-    let _inside = Inside::new();
+    let _inside = asking_the_loader();
     // SAFETY: loading runs the file's constructors: the configuration asked for that, and the
     // file was checked as far as bytes tell. Test: plugin_defects_have_their_status.
     let library = unsafe { Library::open(Some(file), flags) }.map_err(|error| {
@@ -63,6 +68,7 @@ pub(super) type Query = unsafe extern "C" fn(u32) -> *const tallyport_plugin_set
 
 /// The entry point of a plugin file.
 pub(super) fn entry(path: &Path, library: &Opened) -> Result<Query, Error> {
+    let _inside = asking_the_loader();
     // SAFETY: the symbol has this type in every Tallyport plugin.
     let symbol =
         unsafe { library.library.get::<tallyport_plugin_query_fn>(ENTRY.to_bytes_with_nul()) };
@@ -135,6 +141,7 @@ fn link_map(handle: *mut libc::c_void) -> *const LinkMap {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         let mut map: *const LinkMap = ptr::null();
+        let _inside = asking_the_loader();
         let answer = (&raw mut map).cast::<libc::c_void>();
         // SAFETY: the handle is open, and the answer to this request is one pointer.
         // Test: a_plugin_is_found_under_a_second_path.
@@ -163,6 +170,7 @@ impl Opened {
 /// The object that the system's loader has under a name already; NULL: none. Runs no code.
 pub(super) fn loaded_as(name: &OsStr) -> *const LinkMap {
     let flags = RTLD_LAZY | libc::RTLD_NOLOAD;
+    let _inside = asking_the_loader();
     // SAFETY: with NOLOAD nothing is loaded, so nothing runs.
     // Test: a_pinned_library_comes_before_the_plugin_that_needs_it.
     let Ok(library) = (unsafe { Library::open(Some(name), flags) }) else { return ptr::null() };
@@ -188,6 +196,7 @@ fn is_object(owner: *const LinkMap, library: &Opened) -> bool {
 pub(super) fn own_object() -> Option<PathBuf> {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
+        let _inside = asking_the_loader();
         let map = owner((own_object as fn() -> Option<PathBuf>) as *const libc::c_void);
         if !map.is_null() {
             // SAFETY: the loader's own struct of the object that runs.
@@ -223,8 +232,10 @@ pub(super) fn same_as_checked(
     #[cfg(target_os = "linux")]
     {
         let mut visit = Visit { inside: inside.addr() as u64, found: None };
+        let asking = asking_the_loader();
         // SAFETY: `visit` has the form that is asked for, and its argument outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(Visit::object), (&raw mut visit).cast()) };
+        drop(asking);
         // Compared out here: the loader's lock is held around the visit, and everybody who loads
         // or unwinds waits for it. The image stays mapped (NODELETE).
         let same = visit.found.zip(constants(bytes, code)).is_some_and(|(image, file)| {

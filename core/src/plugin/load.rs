@@ -27,7 +27,7 @@ use super::{
     table::Table,
     verify::{FileInfo, read, refused, verify},
 };
-use crate::model::{Error, ErrorKind, Mutex};
+use crate::model::{Error, ErrorKind, Mutex, gate};
 
 /// A loaded plugin file.
 #[derive(Debug)]
@@ -379,7 +379,9 @@ fn check_rust_types(
     set: *const tallyport_plugin_set,
 ) -> Result<(), Error> {
     // SAFETY: only the symbol's address is taken.
-    let symbol = unsafe { library.get::<*const ()>(layout_check::SYMBOL.to_bytes_with_nul()) };
+    let symbol = gate::within(|| unsafe {
+        library.get::<*const ()>(layout_check::SYMBOL.to_bytes_with_nul())
+    });
     let Ok(symbol) = symbol else {
         return Err(refused(
             path,

@@ -28,7 +28,7 @@ use crate::{
     plugin::{
         HelperLimits, ProbeJob, filtered,
         host::Output,
-        run::{self, Blame, Failed, emit},
+        run::{self, Blame, Failed, emit, forked},
     },
     snapshot::Snapshot,
 };
@@ -59,6 +59,8 @@ enum Trouble {
     Broke(String),
     /// It said that it cannot go on.
     GaveUp(Error),
+    /// This process was forked during the call: the helper talks with its parent.
+    Forked,
 }
 
 impl From<NotSent> for Trouble {
@@ -406,12 +408,19 @@ impl Client {
         descriptor: Option<BorrowedFd<'_>>,
         until: Instant,
     ) -> Result<(), Trouble> {
+        self.check_ours()?;
         Ok(self.sender.send(&message.frame(), descriptor, Some(until))?)
+    }
+
+    /// Whoever is called during a call (the output, a log function) may fork.
+    fn check_ours(&self) -> Result<(), Trouble> {
+        if self.child.is_ours() { Ok(()) } else { Err(Trouble::Forked) }
     }
 
     /// The next message that is not a line of the log.
     fn hear(&mut self, until: Instant) -> Result<FromHelper, Trouble> {
         loop {
+            self.check_ours()?;
             let frame = match self.receiver.receive(Some(until)) {
                 Received::Message(frame, _) => frame,
                 Received::Closed => return Err(Trouble::Gone),
@@ -475,6 +484,7 @@ impl Client {
         };
         let (name, pid) = (&self.name, self.child.pid());
         let (kind, message) = match trouble {
+            Trouble::Forked => return forked(name, during),
             Trouble::GaveUp(error) => {
                 self.child.kill();
                 // Its words are the plugin's or the loader's: they name who and what already.

@@ -33,7 +33,10 @@ pub(super) use worker::Worker;
 pub(crate) use worker::Zombies;
 
 use super::{host::Output, secrets::Hidden, table::Format};
-use crate::{model::Error, snapshot::Snapshot};
+use crate::{
+    model::{Error, ErrorKind},
+    snapshot::Snapshot,
+};
 
 /// What an exporter says of itself, wherever its code runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +138,12 @@ pub(crate) enum Blame {
     Panic,
     /// The instance is gone: it hangs in a call, or its process died.
     Lost,
+}
+
+/// The failure, in a forked child, of a call that its parent's thread or helper process is making.
+pub(crate) fn forked(plugin: &str, what: &str) -> Failed {
+    let message = format!("plugin `{plugin}`: the process was forked during {what}: it ends there");
+    Blame::Caller.of(Error::new(ErrorKind::Unavailable, message))
 }
 
 impl Blame {

@@ -26,7 +26,7 @@ use self::{
     job::{Job, Next, Task},
     lane::Lane,
 };
-use super::{Backend, Blame, Export, Failed, Limits, Mailbox, Wanted, emit};
+use super::{Backend, Blame, Export, Failed, Limits, Mailbox, Wanted, emit, forked};
 use crate::{
     model::{Error, ErrorKind, fork},
     plugin::{
@@ -114,7 +114,9 @@ impl Worker {
     fn attend(&self, job: &Arc<Job>, out: Output<'_>) -> Result<u64, Failed> {
         let mut refused = None;
         let done = loop {
-            match job.next(job.deadline) {
+            // The output and the log function may fork: in the child the lane's thread is not there.
+            let ours = self.generation == fork::generation();
+            match job.next(if ours { job.deadline } else { Instant::now() }) {
                 Next::Bytes(bytes) if refused.is_none() => {
                     let wrote = contained(|| out(&bytes)).unwrap_or_else(|| Err(output_panicked()));
                     if let Err(error) = wrote {
@@ -128,6 +130,7 @@ impl Worker {
                     break Err(Blame::Exporter.of(late));
                 }
                 Next::Over(done) => break done,
+                Next::Late if !ours => break Err(forked(&self.name, job.task.name())),
                 Next::Late => break self.end(job),
             }
             self.mailbox.deliver(&self.name);
