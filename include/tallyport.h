@@ -477,8 +477,9 @@ typedef struct tallyport_plugin_options {
     /** TALLYPORT_ISOLATION_*: where its code runs; 0: in this process. */
     uint32_t isolation;
     /**
-     * Longest time of a call, the wait for its turn included; starts a thread for the exporter. 0:
-     * calls run on the thread that asks for them, for as long as they take.
+     * Longest time of a call, the wait for its turn included; starts a thread for the exporter, up
+     * to four for one that is CONCURRENT. 0: calls run on the thread that asks for them, for as long
+     * as they take.
      */
     uint64_t deadline_ms;
     /**

@@ -182,8 +182,9 @@ pub struct tallyport_plugin_options {
     pub probe: u32,
     /// TALLYPORT_ISOLATION_*: where its code runs; 0: in this process.
     pub isolation: u32,
-    /// Longest time of a call, the wait for its turn included; starts a thread for the exporter. 0:
-    /// calls run on the thread that asks for them, for as long as they take.
+    /// Longest time of a call, the wait for its turn included; starts a thread for the exporter, up
+    /// to four for one that is CONCURRENT. 0: calls run on the thread that asks for them, for as long
+    /// as they take.
     pub deadline_ms: u64,
     /// How long a call may go on after it was cancelled at its deadline, before it is given up; 0:
     /// 500.

@@ -19,8 +19,9 @@ const MAX_ZOMBIES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Longest time of a call, the wait for its turn included. Starts a thread for the exporter.
-    /// Absent: calls run on the thread that asks for them, for as long as they take.
+    /// Longest time of a call, the wait for its turn included. Starts a thread for the exporter, up
+    /// to four for one that is CONCURRENT. Absent: calls run on the thread that asks for them, for
+    /// as long as they take.
     #[schemars(range(min = 1, max = MAX_MS))]
     pub deadline_ms: Option<u64>,
     /// How long a call may go on after it was cancelled at its deadline, before it is given up.
