@@ -3,6 +3,7 @@
 //! It owns metrics, snapshots, events and plugins, and brings them together: record → snapshot →
 //! export. It starts no thread; everything runs on the caller's. Formats and C types are above it.
 
+mod background;
 mod choice;
 pub mod config;
 mod exports;
@@ -10,7 +11,9 @@ mod fork;
 mod plugins;
 mod registries;
 mod secrets;
+mod share;
 mod source;
+mod sync_meter;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
@@ -26,6 +29,7 @@ use crate::{
 use config::Config;
 pub use fork::{Forks, after_fork_child, after_fork_parent, before_fork, forks};
 pub use registries::RegistryStatistics;
+pub use share::{Notices, Shared, Strategy, SyncStatus};
 pub use source::PluginFile;
 
 /// A metrics engine. Clones share it; it ends with the last one.
@@ -43,6 +47,9 @@ struct Inner {
     failures: Vec<LoadFailure>,
     /// What was loaded from files, by the name it is registered under.
     files: Mutex<BTreeMap<String, plugins::FromFile>>,
+    share: share::Share,
+    sync_meter: sync_meter::SyncMeter,
+    background: background::Background,
 }
 
 impl fmt::Debug for Inner {
@@ -53,6 +60,9 @@ impl fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.share.own_process().is_ok() {
+            self.background.end();
+        }
         self.plugins.clear();
         // Last, so that listeners are told of that too.
         self.events.close();
@@ -133,13 +143,16 @@ impl EngineBuilder {
         let mut inner = Inner {
             metrics,
             snapshots: Snapshots::default(),
-            plugins: Plugins::new(&events, Runtime::new(Arc::clone(&clock), own)),
+            plugins: Plugins::new(&events, Runtime::new(Arc::clone(&clock), own.clone())),
             events,
             linked: tables,
             loader: config.loader(),
             config,
             failures: Vec::new(),
             files: Mutex::default(),
+            share: share::Share::default(),
+            sync_meter: sync_meter::SyncMeter(own),
+            background: background::Background::default(),
         };
         plugins::start(&mut inner)?;
         Ok(Engine(Arc::new(inner)))

@@ -44,6 +44,15 @@ pub trait Store: Send + fmt::Debug {
         1
     }
 
+    /// Tries with a real write what the protocol needs; again after a failure, which may have been a
+    /// failover.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    fn probe(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Makes a record at version 0, unless there is one or a tombstone; the only call that does.
     ///
     /// `name` is for people. `fresh` becomes the shard's epoch if it has none.

@@ -93,6 +93,14 @@ impl Session {
         Self { store, publisher, columns: Columns::default(), settings }
     }
 
+    /// Tries with a real write what the store can.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn probe(&mut self) -> Result<(), Error> {
+        self.store.probe()
+    }
+
     /// Who publishes now.
     #[must_use]
     pub fn identity(&self) -> crate::store::Identity {

@@ -11,8 +11,10 @@
 
 mod agree;
 mod cluster;
+mod engine;
 mod instances;
 mod on_disk;
+mod processes;
 mod proxy;
 mod redis_faults;
 #[path = "../../src/store/testing.rs"]

@@ -19,6 +19,7 @@ mod isolation;
 mod read;
 mod rules;
 mod run;
+mod share;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -27,6 +28,7 @@ pub use self::{
     isolation::{HelperConfig, IsolationConfig},
     read::Source,
     run::RunConfig,
+    share::{GaugeModeConfig, StoreConfig, StoreKind, StrategyConfig, SyncConfig},
     types::{
         CellsConfig, Config, ConfigVersion, HistogramConfig, LibraryConfig, Limits, LoadingConfig,
         LogConfig, LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig,

@@ -1,7 +1,7 @@
 //! What a schema cannot say: the rules that hold for a configuration from a file and from code.
 
 use super::{
-    Config, LoadingConfig, MAX_SERIES, PluginConfig, isolation,
+    Config, LoadingConfig, MAX_SERIES, PluginConfig, isolation, share,
     types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
@@ -35,6 +35,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
         violations.push(Violation::new(path, ViolationKind::OutOfRange, message));
     }
     check_bounds(&config.histogram.default_bounds, &mut violations);
+    share::check(config, &mut violations);
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);
         if !is_name(name) {

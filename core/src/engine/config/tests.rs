@@ -365,12 +365,14 @@ fn every_default_equals_the_one_in_the_schema() {
         compared
     };
     let actual = serde_json::to_value(Config::default()).unwrap();
-    assert_eq!(compare(&schema, actual.clone()), 7);
+    assert_eq!(compare(&schema, actual.clone()), 9);
     let definitions = &schema["$defs"];
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 5);
     assert_eq!(compare(&definitions["RecordingConfig"], actual["recording"].clone()), 2);
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);
     assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 6);
+    assert_eq!(compare(&definitions["StoreConfig"], actual["store"].clone()), 7);
+    assert_eq!(compare(&definitions["SyncConfig"], actual["sync"].clone()), 9);
     assert_eq!(compare(&definitions["LogConfig"], actual["log"].clone()), 1);
     let plugin = serde_json::to_value(PluginConfig::default()).unwrap();
     assert_eq!(compare(&definitions["PluginConfig"], plugin.clone()), 11);

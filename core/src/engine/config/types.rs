@@ -15,7 +15,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{HelperConfig, IsolationConfig, RunConfig, Source};
+use super::{HelperConfig, IsolationConfig, RunConfig, Source, StoreConfig, SyncConfig};
 use crate::{
     metrics::{self, DEFAULT_BOUNDS},
     plugin,
@@ -65,6 +65,12 @@ pub struct Config {
     /// What the engine says about itself.
     #[serde(default)]
     pub log: LogConfig,
+    /// Where instances share their totals.
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// How and when they do.
+    #[serde(default)]
+    pub sync: SyncConfig,
     /// Which plugin files are loaded, and how.
     #[serde(default)]
     pub loading: LoadingConfig,

@@ -95,9 +95,7 @@ impl RedisStore {
                 "the store was created with these shards"
             );
         }
-        for shard in 0..store.shards {
-            store.probe(shard)?;
-        }
+        store.probe()?;
         store.warn_of_eviction();
         Ok(store)
     }
@@ -106,7 +104,7 @@ impl RedisStore {
     ///
     /// # Errors
     /// What the server refuses, such as NOPERM, OOM, READONLY, NOREPLICAS.
-    pub fn probe(&mut self, shard: u32) -> Result<(), Error> {
+    fn probe_shard(&mut self, shard: u32) -> Result<(), Error> {
         let tag = self.tag(shard);
         let keys =
             [format!("{tag}probe:total"), format!("{tag}probe:i"), format!("{tag}probe:ids")];
@@ -307,6 +305,10 @@ fn ms(duration: Duration) -> Vec<u8> {
 impl Store for RedisStore {
     fn shards(&self) -> u32 {
         self.shards
+    }
+
+    fn probe(&mut self) -> Result<(), Error> {
+        (0..self.shards).try_for_each(|shard| self.probe_shard(shard))
     }
 
     fn register(

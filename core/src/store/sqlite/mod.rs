@@ -44,9 +44,9 @@ impl SqliteStore {
     /// Unsupported on a network file system, Io naming the path, Damaged for a file that is no
     /// store of this version.
     pub fn open(path: &Path, deadline: Duration) -> Result<Self, Error> {
-        let store = Self { path: path.to_owned(), deadline, clock: SystemClock::default() };
+        let mut store = Self { path: path.to_owned(), deadline, clock: SystemClock::default() };
         open::check_place(path)?;
-        store.step("open", |_| Ok(()))?;
+        store.probe()?;
         Ok(store)
     }
 
@@ -195,6 +195,12 @@ fn apply(
 }
 
 impl Store for SqliteStore {
+    fn probe(&mut self) -> Result<(), Error> {
+        self.step("write to it", |transaction| {
+            transaction.execute("UPDATE shard SET forgotten = forgotten", []).map(drop)
+        })
+    }
+
     fn register(
         &mut self,
         id: Identity,

@@ -1,0 +1,253 @@
+//! Eight processes that are killed, stopped and restarted at random, while another one watches.
+//!
+//! Each life writes down what it recorded before a sync and what was acknowledged after it. The
+//! watcher's totals are at least what was acknowledged before it looked, at most what was sent when it
+//! had looked, and never less than before.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use proptest::{
+    prelude::Rng,
+    test_runner::{RngAlgorithm, TestRng},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tallyport_core::{
+    store::{Lease, RedisSettings, RedisStore, SqliteStore, Store},
+    sync::Settings,
+};
+
+use crate::{
+    instances::{Instance, values},
+    testing::RedisServer,
+};
+
+const PROCESSES: usize = 8;
+const SERIES: usize = 5000;
+/// Series that change between two syncs.
+const CHANGES: usize = 300;
+/// A process that stops for longer is retired.
+const ALIVE: Duration = Duration::from_millis(1500);
+
+fn settings(name: String) -> Settings {
+    let data = Duration::from_secs(3600);
+    Settings { name, lease: Lease { alive: ALIVE, data }, ..Settings::default() }
+}
+
+fn open(place: &str) -> Box<dyn Store> {
+    let deadline = Duration::from_secs(30);
+    if place.starts_with("redis:") {
+        let (url, namespace) = (place.into(), "crowd".into());
+        let settings = RedisSettings { url, namespace, shards: 4, deadline };
+        return Box::new(RedisStore::connect(&settings).unwrap());
+    }
+    Box::new(SqliteStore::open(Path::new(place), deadline).unwrap())
+}
+
+/// One life: records and syncs until it is killed, or the file `stop` is there.
+fn live(place: &str, log: &Path, stop: &Path) {
+    let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+    let mut one = Instance::new(open(place), settings(format!("p{}", std::process::id())));
+    let counters: Vec<_> = (0..SERIES)
+        .map(|n| one.metrics.counter("requests", &[("path", &format!("/{n}"))]).unwrap())
+        .collect();
+    let (mut recorded, mut at) = (0_u64, std::process::id() as usize);
+    loop {
+        let last = stop.exists();
+        for _ in 0..CHANGES {
+            at = (at + 17) % SERIES;
+            counters[at].add(1);
+            recorded += 1;
+        }
+        writeln!(log, "sent {recorded}").unwrap();
+        one.sync();
+        writeln!(log, "acknowledged {recorded}").unwrap();
+        if last {
+            return;
+        }
+    }
+}
+
+/// Sent and acknowledged, over all lives.
+fn written_down(folder: &Path) -> (u64, u64) {
+    let (mut sent, mut acknowledged) = (0, 0);
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "life") {
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
+        let last = |word: &str| {
+            let number = |line: &str| line.strip_prefix(word)?.trim().parse::<u64>().ok();
+            // A line without its end may be half a number.
+            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter_map(number).last()
+        };
+        // Half a line of what was sent counts as the most that it can have been.
+        let cut = !text.is_empty() && !text.ends_with('\n');
+        sent += last("sent ").unwrap_or(0) + if cut { CHANGES as u64 } else { 0 };
+        acknowledged += last("acknowledged ").unwrap_or(0);
+    }
+    (sent, acknowledged)
+}
+
+struct Crowd {
+    place: String,
+    folder: PathBuf,
+    test: &'static str,
+    lives: usize,
+    children: Vec<Child>,
+}
+
+impl Crowd {
+    fn start(&mut self) -> Child {
+        self.lives += 1;
+        let log = self.folder.join(format!("{}.life", self.lives));
+        File::create(&log).unwrap();
+        Command::new(env::current_exe().unwrap())
+            .args([self.test, "--exact", "--nocapture", "--test-threads=1"])
+            .env("TALLYPORT_TEST_PLACE", &self.place)
+            .env("TALLYPORT_TEST_LOG", log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn signal(&self, index: usize, signal: Signal) {
+        let process = Pid::from_child(&self.children[index]);
+        kill_process(process, signal).unwrap();
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn total(observer: &mut Instance) -> u64 {
+    let all = values(&observer.everyone().snapshot);
+    all.iter()
+        .filter(|(key, _)| key.starts_with("requests{"))
+        .map(|(_, value)| value.parse::<u64>().unwrap())
+        .sum()
+}
+
+fn stands_it(test: &'static str, place: String, lasting: Duration) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut crowd =
+        Crowd { place, folder: folder.path().into(), test, lives: 0, children: Vec::new() };
+    for _ in 0..PROCESSES {
+        let child = crowd.start();
+        crowd.children.push(child);
+    }
+    let mut observer = Instance::new(open(&crowd.place), settings("observer".into()));
+    let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut next = move |below: usize| random.next_u32() as usize % below;
+    let (mut seen, mut looks, mut kills) = (0, 0, 0);
+    // The last one is stopped until its lease has long ended, again and again.
+    let (mut stopped, mut stops) = (None::<Instant>, 0);
+    let start = Instant::now();
+    while start.elapsed() < lasting {
+        let (_, acknowledged) = written_down(&crowd.folder);
+        let now = total(&mut observer);
+        let (sent, _) = written_down(&crowd.folder);
+        assert!(now >= acknowledged, "lost: {now} of {acknowledged} acknowledged");
+        assert!(now <= sent, "doubled: {now} of {sent} sent");
+        assert!(now >= seen, "fell: {now} from {seen}");
+        (seen, looks) = (now, looks + 1);
+        let last = PROCESSES - 1;
+        match stopped {
+            None => {
+                crowd.signal(last, Signal::STOP);
+                stopped = Some(Instant::now());
+                stops += 1;
+            }
+            Some(since) if since.elapsed() > ALIVE * 2 => {
+                crowd.signal(last, Signal::CONT);
+                stopped = None;
+            }
+            Some(_) => {}
+        }
+        if next(2) == 0 {
+            let index = next(last);
+            crowd.signal(index, Signal::KILL);
+            crowd.children[index].wait().unwrap();
+            crowd.children[index] = crowd.start();
+            kills += 1;
+        }
+    }
+    if stopped.is_some() {
+        crowd.signal(PROCESSES - 1, Signal::CONT);
+    }
+    // All end in peace: what they recorded is acknowledged.
+    File::create(crowd.folder.join("stop")).unwrap();
+    for child in &mut crowd.children {
+        assert!(child.wait().unwrap().success());
+    }
+    let (sent, acknowledged) = written_down(&crowd.folder);
+    let end = Instant::now() + ALIVE * 20;
+    // Their leases end, and everything is folded.
+    let retired = loop {
+        let now = total(&mut observer);
+        assert!(now >= seen && now >= acknowledged && now <= sent, "{now}: {acknowledged}..{sent}");
+        seen = now;
+        if observer.everyone().instances == 0 {
+            break now;
+        }
+        assert!(Instant::now() < end, "instances stay");
+    };
+    println!(
+        "{test}: {} lives, {kills} killed, {stops} stops, {looks} looks; \
+         acknowledged {acknowledged} <= {retired} <= sent {sent}",
+        crowd.lives
+    );
+    assert!(kills > 2 && stops > 1 && looks > 5, "{kills} {stops} {looks}");
+}
+
+/// Lives, if this process is one of the crowd.
+fn is_one_of_many() -> bool {
+    let (Some(place), Some(log)) =
+        (env::var_os("TALLYPORT_TEST_PLACE"), env::var_os("TALLYPORT_TEST_LOG"))
+    else {
+        return false;
+    };
+    let log = PathBuf::from(log);
+    live(place.to_str().unwrap(), &log, &log.parent().unwrap().join("stop"));
+    true
+}
+
+/// Seconds of one run; the campaign has more.
+fn lasting() -> Duration {
+    let seconds = env::var("TALLYPORT_CROWD_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(12))
+}
+
+#[test]
+fn processes_that_are_killed_and_stopped_lose_and_double_nothing_in_redis() {
+    if !is_one_of_many() {
+        let server = RedisServer::start(&[]);
+        let test =
+            "processes::processes_that_are_killed_and_stopped_lose_and_double_nothing_in_redis";
+        stands_it(test, server.url(), lasting());
+    }
+}
+
+#[test]
+fn processes_that_are_killed_and_stopped_lose_and_double_nothing_in_sqlite() {
+    if !is_one_of_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("store.db").to_str().unwrap().to_owned();
+        let test =
+            "processes::processes_that_are_killed_and_stopped_lose_and_double_nothing_in_sqlite";
+        stands_it(test, place, lasting());
+    }
+}
