@@ -653,7 +653,7 @@ void tallyport_engine_close(struct tallyport_engine *engine);
 
 /**
  * The engine's state as a JSON object: families, series, what was dropped, exporters with their
- * statistics, plugins that were not loaded.
+ * statistics, how sharing stands (it waits for a sync that runs), plugins that were not loaded.
  *
  * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
  * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
@@ -1878,6 +1878,66 @@ tallyport_status tallyport_registries_statistics(const tallyport_engine *engine,
 tallyport_status tallyport_registries_check(const tallyport_engine *engine,
                                             tallyport_buf *buf,
                                             tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* What instances share through the store of the configuration (docs/STORES.md). */
+
+/**
+ * Writes what changed to the store, and retires the instances that ended. Runs on this thread.
+ *
+ * After OK every value that was recorded before the call is in the store; what fails is written by
+ * the next one. Without a store in the configuration it does nothing. It may block for some times
+ * `store.deadline_ms`.
+ *
+ * Threads: any thread; a second call waits for the first. Ownership: returns owned `err`. Errors:
+ * what the store answers (IO, TIMEOUT, LIMIT, CONFLICT, CONFIG, DAMAGED), UNAVAILABLE while a failing
+ * store is left alone, UNSUPPORTED for a store that this build lacks and in a forked child,
+ * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_sync(const tallyport_engine *engine,
+                                tallyport_error **err);
+
+/**
+ * Starts a thread that syncs every `sync.interval_ms`, at once for the first time.
+ *
+ * Failures are logged, counted in `tallyport_sync_failures_total`, and shown by
+ * tallyport_engine_status. The thread blocks the host's signals, and ends with
+ * tallyport_sync_stop or tallyport_engine_close. A forked child has none.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED in a
+ * forked child, IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_sync_start(const tallyport_engine *engine, tallyport_error **err);
+
+/**
+ * Ends the thread of tallyport_sync_start, after the sync that it is in; without one, a no-op.
+ *
+ * It does not sync for the last time: tallyport_sync_leave does.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_sync_stop(const tallyport_engine *engine, tallyport_error **err);
+
+/**
+ * Syncs for the last time, and retires this instance at once: its counts stay, its gauges go.
+ *
+ * Without it the instance is retired when its lease ends. A later sync goes on under another
+ * identity, and doubles nothing.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: as tallyport_sync. Since: 0.1.
+ */
+tallyport_status tallyport_sync_leave(const tallyport_engine *engine, tallyport_error **err);
+
+/**
+ * Syncs, and takes a snapshot of what all instances have; where nothing is shared, of this one.
+ *
+ * Threads: any thread. Ownership: returns owned `snapshot` (free with tallyport_snapshot_free) and
+ * `err`. Errors: as tallyport_sync, and those of tallyport_snapshot_take. Since: 0.1.
+ */
+tallyport_status tallyport_snapshot_take_shared(const tallyport_engine *engine,
+                                                tallyport_snapshot_handle **snapshot,
+                                                tallyport_error **err);
 
 /* -------------------------------------------------------------------------------------------- */
 /* Forks, for hosts that know better than the C library when one comes. */

@@ -377,6 +377,34 @@ public:
         return tallyport::snapshot(taken);
     }
 
+    /// Of all instances that share the configuration's store; syncs first.
+    returned<tallyport::snapshot> shared_snapshot() const {
+        tallyport_snapshot_handle *taken = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_snapshot_take_shared(get(), &taken, &err);
+        if (code != TALLYPORT_OK) return detail::failed<tallyport::snapshot>(code, err);
+        return tallyport::snapshot(taken);
+    }
+    /// Writes what changed to the store.
+    returned<void> sync() const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_sync(get(), &err), err);
+    }
+    /// Starts a thread that syncs at the configuration's interval.
+    returned<void> start_sync() const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_sync_start(get(), &err), err);
+    }
+    returned<void> stop_sync() const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_sync_stop(get(), &err), err);
+    }
+    /// Syncs for the last time and retires this instance.
+    returned<void> leave() const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_sync_leave(get(), &err), err);
+    }
+
     returned<void> load_plugin(const plugin_options &options) const {
         const detail::plugin_entry entry(options);
         tallyport_error *err = nullptr;

@@ -179,6 +179,16 @@ fn an_exporter_with_a_deadline_keeps_away_from_its_host() {
     let _ = run_twice(&program, &[&waits, &good, folder.path(), Path::new("no fork")]);
 }
 
+#[test]
+fn engines_share_through_a_store() {
+    let program = build(&host("sharing.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let _ = run_plainly(&program, &[folder.path()]);
+    let program = build(&host("sharing.c"), Compiler::Clang, "c11", Link::Static, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let _ = run_twice(&program, &[folder.path(), Path::new("no fork")]);
+}
+
 /// How tests/hosts/forks.c is run with a verb, so many rounds.
 fn forks(verb: &str, rounds: u32) -> (Command, TempDir) {
     let program = build(&host("forks.c"), Compiler::Gcc, "c11", Link::Shared, &[]);

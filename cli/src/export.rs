@@ -1,10 +1,14 @@
-//! `tallyport export`: a snapshot file through an exporter to stdout or a file.
+//! `tallyport export`: a snapshot file, or what a store has, through an exporter to stdout or a file.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use tallyport_core::{plugin::Outcome, snapshot};
+use tallyport_core::{
+    model::ErrorKind,
+    plugin::Outcome,
+    snapshot::{self, Snapshot},
+};
 
 use crate::{
     console::Console,
@@ -14,7 +18,7 @@ use crate::{
     report::{self, Report},
 };
 
-const USAGE: &str = "tallyport export --from <FILE> --format <NAME> [OPTIONS]";
+const USAGE: &str = "tallyport export <--from <FILE>|--shared> --format <NAME> [OPTIONS]";
 
 const HELP: &str = "\
 Examples:
@@ -22,6 +26,7 @@ Examples:
   tallyport export --from app.snap --format csv --config tallyport.toml
   tallyport export --from app.snap --format prometheus --output /var/lib/node/app.prom
   tallyport export --from app.snap --format json --output app.json --report json
+  tallyport export --shared --config tallyport.toml --format prometheus
 
 A host saves a snapshot file with tallyport_snapshot_save(). The file that --output names is
 replaced as a whole, by a rename, and keeps its mode; on a failure it stays as it was.
@@ -32,9 +37,12 @@ The report goes to stderr; as JSON it goes to stdout when the data goes to a fil
 #[command(after_help = HELP, override_usage = USAGE)]
 pub(crate) struct ExportArgs {
     /// Snapshot file that a host saved
-    // It and the format are required, by `run`: clap cannot say what they are.
-    #[arg(long, value_name = "FILE")]
+    // It or the store, and the format, are required, by `run`: clap cannot say what they are.
+    #[arg(long, value_name = "FILE", conflicts_with = "shared")]
     from: Option<PathBuf>,
+    /// What all instances have that share the configuration's store
+    #[arg(long)]
+    shared: bool,
     /// What to write: an exporter's name, a format, or EXPORTER/FORMAT
     #[arg(short, long, value_name = "NAME")]
     format: Option<String>,
@@ -63,21 +71,26 @@ struct Exported<'a> {
 
 /// Exports; what is cheap to find wrong is found before any plugin runs.
 pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
-    let Some(from) = &args.from else {
-        let failure = Failure::usage("export needs a snapshot file: --from FILE");
+    if args.from.is_none() && !args.shared {
+        let failure = Failure::usage("export needs a snapshot file: --from FILE, or --shared");
         return Err(failure.hint("a host writes one with tallyport_snapshot_save()"));
-    };
+    }
     let Some(format) = &args.format else {
         let failure = Failure::usage("export needs to know what to write: --format NAME");
         return Err(failure.hint("`tallyport plugins list` shows exporters and their formats"));
     };
     let config = args.config.load()?;
-    let snapshot = snapshot::load(from)
-        .map_err(|error| Failure::new(Exit::State, "cannot read the snapshot", error))?;
+    let file = args.from.as_deref().map(snapshot::load).transpose();
+    let file =
+        file.map_err(|error| Failure::new(Exit::State, "cannot read the snapshot", error))?;
     let opened = Opened::new(config)?;
     opened.required()?;
     opened.check(format)?;
     opened.warn(console);
+    let snapshot = match file {
+        Some(snapshot) => snapshot,
+        None => shared(&opened, console)?,
+    };
 
     let target = Target::new(&args.output);
     let mut writer = target.open()?;
@@ -95,6 +108,30 @@ pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
         }
         Some(Report::Json) => json(&outcome, &target, console),
     }
+}
+
+/// Reads what all instances have, as somebody who only looks.
+fn shared(opened: &Opened, console: Console) -> Result<Snapshot, Failure> {
+    let all = opened.engine.read_shared().map_err(|error| {
+        let exit = match error.kind() {
+            ErrorKind::Timeout => Exit::Timeout,
+            ErrorKind::Unsupported | ErrorKind::InvalidArgument | ErrorKind::Config => Exit::Config,
+            _ => Exit::State,
+        };
+        Failure::new(exit, "cannot read the store", error)
+    })?;
+    let notices = all.overview.unwrap_or_default();
+    for conflict in &notices.conflicts {
+        let (family, shown_as) = (&conflict.family, conflict.shown_as.join(", "));
+        console.warn(format!("instances disagree on what `{family}` is; shown apart: {shown_as}"));
+    }
+    for family in &notices.undeclared {
+        console.warn(format!("gauge `{family}` of several instances has no [sync.gauge_modes]"));
+    }
+    if notices.damaged > 0 {
+        console.warn(format!("{} series of the store are damaged", notices.damaged));
+    }
+    Ok(all.snapshot)
 }
 
 fn sentence(outcome: &Outcome, target: &Target) -> String {

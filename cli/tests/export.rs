@@ -205,3 +205,28 @@ fn a_plugin_file_is_found_from_the_configurations_folder() {
     place.write("etc/t.toml", "schema = 1\n[plugins.mine]\npath = \"mine.so\"\n");
     place.run(&format!("{FROM} mine -c etc/t.toml")).exits(0).silent();
 }
+
+#[test]
+fn what_all_instances_have_comes_from_the_store() {
+    use tallyport_core::engine::{Engine, config::Config};
+
+    let place = Place::new();
+    let toml = "schema = 1\nstore = { kind = \"sqlite\", path = \"store.db\" }\n";
+    place.write("tallyport.toml", toml);
+    for amount in [3, 4] {
+        let config = Config::load(place.path("tallyport.toml")).unwrap();
+        let engine = Engine::builder().config(config).build().unwrap();
+        engine.metrics().counter("hits_total", &[]).unwrap().add(amount);
+        engine.metrics().gauge("level", &[]).unwrap().set(1.0);
+        engine.sync().unwrap();
+    }
+    let run = place.run("export --shared -c tallyport.toml --format prometheus").exits(0);
+    assert!(run.stdout.contains("hits_total 7\n"), "{}", run.stdout);
+    assert!(run.stderr.contains("gauge `level` of several instances"), "{}", run.stderr);
+    let run = place.run("export --shared --format prometheus").exits(3);
+    assert!(run.stderr.contains("has no totals of all instances"), "{}", run.stderr);
+    place.write("store.db", "x".repeat(5000));
+    let run = place.run("export --shared -c tallyport.toml --format prometheus").exits(7);
+    assert!(run.stderr.contains("store.db"), "{}", run.stderr);
+    let _ = place.run("export --shared --from app.snap --format prometheus").exits(2);
+}

@@ -29,7 +29,7 @@ use crate::{
     handles::{self, Object},
     log,
     options::{TALLYPORT_NONE, cells, tallyport_engine_options},
-    plugin,
+    plugin, sync,
 };
 
 /// An engine: metrics, exporters, their configuration. Opaque.
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn tallyport_engine_close(engine: *mut tallyport_engine) {
 }
 
 /// The engine's state as a JSON object: families, series, what was dropped, exporters with their
-/// statistics, plugins that were not loaded.
+/// statistics, how sharing stands (it waits for a sync that runs), plugins that were not loaded.
 ///
 /// Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
 /// Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
@@ -358,6 +358,7 @@ fn status(engine: &Engine) -> Value {
             "handlers": engine.events().handlers().len(),
             "too_deep": engine.events().too_deep(),
         },
+        "sync": sync::status(engine),
         "load_failures": failures,
         "process": {
             "handles": live,

@@ -29,6 +29,7 @@ pub mod plugin;
 pub mod registry;
 pub mod snapshot;
 pub mod subscription;
+pub mod sync;
 mod text;
 pub mod topic;
 pub mod up_down_counter;

@@ -560,7 +560,17 @@ static void taking_out(tallyport_engine *engine) {
     tallyport_buf_free(&buf);
     OK(tallyport_engine_status(engine, &buf, &err));
     CHECK(has(&buf, "\"service_name\":\"till\"") && has(&buf, "\"nan\":2"));
+    CHECK(has(&buf, "\"strategy\":\"local_only\""));
     tallyport_buf_free(&buf);
+
+    /* Without a store an engine has its own totals. */
+    tallyport_snapshot_handle *own;
+    OK(tallyport_sync(engine, &err));
+    OK(tallyport_sync_start(engine, &err));
+    OK(tallyport_sync_stop(engine, &err));
+    OK(tallyport_sync_leave(engine, &err));
+    OK(tallyport_snapshot_take_shared(engine, &own, &err));
+    tallyport_snapshot_free(own);
 
     /* A handle outlives its engine and records where nobody looks. */
     OK(tallyport_counter_family_get(engine, str("kept_total"), &kept_name, 1, &kept, &err));

@@ -120,6 +120,11 @@ void exporting(const tallyport::engine &engine, const std::string &folder) {
     engine.export_to(fileno(file), "json");
     CHECK(std::fclose(file) == 0);
 
+    engine.sync();
+    engine.start_sync();
+    engine.stop_sync();
+    engine.leave();
+    static_cast<void>(engine.shared_snapshot());
     auto snapshot = engine.snapshot();
     snapshot.save(folder + "/metrics.tlysnap");
     auto loaded = tallyport::snapshot::load(folder + "/metrics.tlysnap");

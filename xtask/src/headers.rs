@@ -73,6 +73,7 @@ const HEADERS: &[Header] = &[
             "subscription",
             "handler",
             "registry",
+            "sync",
             "fork",
         ],
         before: version_macros,

@@ -1,4 +1,7 @@
 //! Syncs at an interval, on a thread that the host asked for.
+//!
+//! The thread runs no code of the host: it publishes no event, and logs only to a process-wide
+//! subscriber. What it did is in the status and in the metrics.
 
 use std::{
     mem,
@@ -9,7 +12,10 @@ use std::{
 
 use crossbeam::channel::{self, RecvTimeoutError, Sender};
 
-use super::{Engine, Inner, share::jitter};
+use super::{
+    Engine, Inner,
+    share::{Tell, jitter},
+};
 use crate::model::{Error, ErrorKind, LongMutex, fork, platform::SignalsBlocked};
 
 /// The thread, if there is one.
@@ -49,7 +55,10 @@ impl Background {
 
 impl Engine {
     /// Starts a thread that syncs every `sync.interval_ms`, give or take a tenth, at once for the
-    /// first time. Failures are logged, counted, and shown by [`Engine::sync_status`].
+    /// first time. Failures are counted, and shown by [`Engine::sync_status`].
+    ///
+    /// The thread calls no code of the host: `cache.synced` is not published, and what it logs goes
+    /// to a process-wide subscriber only.
     ///
     /// It ends with [`Engine::stop_sync`] or with the engine. A forked child has none.
     ///
@@ -66,19 +75,15 @@ impl Engine {
         let interval = Duration::from_millis(self.0.config.sync.interval_ms);
         let engine = Arc::downgrade(&self.0);
         let (stop, stopped) = channel::bounded(0);
-        // What it logs goes where this call's logs go.
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let _blocked = SignalsBlocked::new();
         let thread = thread::Builder::new().name("tallyport-sync".into()).spawn(move || {
-            tracing::dispatcher::with_default(&dispatch, || {
-                let mut wait = Duration::ZERO;
-                while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                    if !sync(&engine) {
-                        break;
-                    }
-                    wait = interval.mul_f64(0.9 + 0.2 * jitter());
+            let mut wait = Duration::ZERO;
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                if !sync(&engine) {
+                    break;
                 }
-            });
+                wait = interval.mul_f64(0.9 + 0.2 * jitter());
+            }
         });
         let thread = thread.map_err(|error| Error::io("start the sync thread", &error))?;
         *worker = Some(Worker { stop, thread, generation: fork::generation() });
@@ -100,7 +105,7 @@ impl Engine {
 fn sync(engine: &Weak<Inner>) -> bool {
     let Some(inner) = engine.upgrade() else { return false };
     let engine = Engine(inner);
-    match engine.sync() {
+    match engine.sync_as(Tell::Nobody) {
         Ok(_) => {}
         // That was logged when the store began to be left alone.
         Err(error) if error.kind() == ErrorKind::Unavailable => tracing::debug!("sync: {error}"),

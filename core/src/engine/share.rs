@@ -44,6 +44,13 @@ impl Strategy {
     }
 }
 
+/// Who is told of a sync: the host's listeners, on a thread of the host only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    Listeners,
+    Nobody,
+}
+
 /// How sharing stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStatus {
@@ -323,16 +330,20 @@ impl Engine {
     /// What the store answers, Timeout, Unavailable while a failing store is left alone,
     /// Unsupported for a store that this build lacks and in a forked child.
     pub fn sync(&self) -> Result<Synced, Error> {
+        self.sync_as(Tell::Listeners)
+    }
+
+    pub(super) fn sync_as(&self, tell: Tell) -> Result<Synced, Error> {
         self.0.share.own_process()?;
         let config = &self.0.config;
         match (strategy(config), config.store.kind) {
-            (Strategy::LocalOnly, StoreKind::File) => self.synced(|_, snapshot| {
+            (Strategy::LocalOnly, StoreKind::File) => self.synced(tell, |_, snapshot| {
                 let path = self.own_file();
                 snapshot::save(snapshot, &path)?;
                 Ok(Synced { series: snapshot.series_count(), ..Synced::default() })
             }),
             (Strategy::LocalOnly, _) => Ok(Synced::default()),
-            _ => self.synced(|state, snapshot| state.session(config)?.sync(snapshot)),
+            _ => self.synced(tell, |state, snapshot| state.session(config)?.sync(snapshot)),
         }
     }
 
@@ -357,7 +368,9 @@ impl Engine {
                 }
             }
             (Strategy::LocalOnly, _) => Ok(Synced::default()),
-            _ => self.synced(|state, snapshot| state.session(config)?.withdraw(snapshot)),
+            _ => self.synced(Tell::Listeners, |state, snapshot| {
+                state.session(config)?.withdraw(snapshot)
+            }),
         }
     }
 
@@ -432,6 +445,7 @@ impl Engine {
     /// Does one sync, and notes how it went.
     fn synced(
         &self,
+        tell: Tell,
         act: impl FnOnce(&mut State, &Snapshot) -> Result<Synced, Error>,
     ) -> Result<Synced, Error> {
         let config = &self.0.config;
@@ -456,7 +470,7 @@ impl Engine {
         let after = state.session.as_ref().map(Session::mishaps).unwrap_or_default();
         drop(state);
         self.0.sync_meter.record(&result, start.elapsed(), (before, after));
-        if let Ok(done) = &result {
+        if let (Ok(done), Tell::Listeners) = (&result, tell) {
             let fields = [
                 ("store", kind_name(config.store.kind).into()),
                 ("strategy", strategy(config).name().into()),

@@ -86,7 +86,10 @@ fn written_down(folder: &Path) -> (u64, u64) {
         let last = |word: &str| {
             let number = |line: &str| line.strip_prefix(word)?.trim().parse::<u64>().ok();
             // A line without its end may be half a number.
-            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter_map(number).last()
+            text.split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'))
+                .filter_map(number)
+                .next_back()
         };
         // Half a line of what was sent counts as the most that it can have been.
         let cut = !text.is_empty() && !text.ends_with('\n');

@@ -11,6 +11,8 @@ mod mapping;
 mod process;
 mod signals;
 mod thread;
+#[cfg(feature = "store-sqlite")]
+mod uptime;
 
 pub(crate) use cpus::possible_cpus;
 pub(crate) use flags::{fill_new_memory, reset_direction};
@@ -18,3 +20,5 @@ pub(crate) use mapping::Mapping;
 pub(crate) use process::{close_inherited, effective_user, is_secure_execution};
 pub(crate) use signals::SignalsBlocked;
 pub(crate) use thread::this_thread;
+#[cfg(feature = "store-sqlite")]
+pub(crate) use uptime::uptime_ms;

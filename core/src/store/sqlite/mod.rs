@@ -18,7 +18,7 @@ use super::{
     Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store, Swap,
     Tombstone, Totals, Wanted,
 };
-use crate::model::{Clock, Error, ErrorKind, SystemClock};
+use crate::model::{Clock, Error, ErrorKind, SystemClock, platform::uptime_ms};
 
 /// A store in a SQLite file.
 #[derive(Debug)]
@@ -208,7 +208,7 @@ impl Store for SqliteStore {
         fresh: Epoch,
         lease: Lease,
     ) -> Result<Answer, Error> {
-        let until = open::boot_ms().saturating_add_unsigned(lease.alive.as_millis() as u64);
+        let until = uptime_ms().saturating_add_unsigned(lease.alive.as_millis() as u64);
         self.step("register", |transaction| {
             let meta = meta_or_begin(transaction, fresh)?;
             let now = answer(transaction, &meta, id)?;
@@ -230,7 +230,7 @@ impl Store for SqliteStore {
         lease: Lease,
         batches: &[Batch],
     ) -> Result<Answer, Error> {
-        let until = open::boot_ms().saturating_add_unsigned(lease.alive.as_millis() as u64);
+        let until = uptime_ms().saturating_add_unsigned(lease.alive.as_millis() as u64);
         self.step("publish", |transaction| {
             let meta = meta_or_begin(transaction, fresh)?;
             if meta.1 == epoch {
@@ -245,7 +245,7 @@ impl Store for SqliteStore {
     }
 
     fn roll(&mut self, _: u32) -> Result<Roll, Error> {
-        let now = open::boot_ms();
+        let now = uptime_ms();
         self.look("list the instances", |transaction| {
             let meta = meta(transaction)?;
             let mut statement = transaction.prepare("SELECT id, lease_ms FROM instance")?;
@@ -306,7 +306,7 @@ impl Store for SqliteStore {
     }
 
     fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
-        let (now, now_ms) = (open::boot_ms(), self.now_ms());
+        let (now, now_ms) = (uptime_ms(), self.now_ms());
         self.step("fold", |transaction| {
             if !stands(transaction, fold.epoch, fold.generation)? {
                 return Ok(Swap::Conflict);

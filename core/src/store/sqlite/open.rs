@@ -3,10 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
-use rustix::{
-    fs::statfs,
-    time::{ClockId, clock_gettime},
-};
+use rustix::fs::statfs;
 
 use crate::model::{Error, ErrorKind};
 
@@ -51,12 +48,6 @@ pub(super) fn check_place(path: &Path) -> Result<(), Error> {
             Err(Error::new(ErrorKind::Unsupported, message).with_field("path"))
         }
     }
-}
-
-/// Milliseconds since the system started, suspended ones too.
-pub(super) fn boot_ms() -> i64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
 /// A connection of this process.
