@@ -208,7 +208,7 @@ fn run_forks(verb: &str, rounds: u32) -> Output {
 
 #[test]
 fn a_child_exports_while_its_parents_threads_work() {
-    let rounds = std::env::var("TALLYPORT_FORKS").map_or(200, |text| text.parse().unwrap());
+    let rounds = std::env::var("TALLYPORT_FORKS").map_or(100, |text| text.parse().unwrap());
     let _ = run_forks("forks", rounds);
 }
 

@@ -6,6 +6,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use tallyport_plugin_api::abi::{TALLYPORT_PLUGIN_ABI_MAJOR, TALLYPORT_PLUGIN_ABI_MINOR};
 
 use crate::{
+    arena::{self, ArenaVerb},
     config::{self, ConfigVerb},
     console::Console,
     exit::{Exit, Failure},
@@ -46,8 +47,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Export the metrics of a snapshot file in a format
+    /// Export the metrics of a snapshot file or an arena in a format
     Export(ExportArgs),
+    /// Look at arena files, and remove those that nobody has
+    #[command(subcommand, arg_required_else_help = true)]
+    Arena(ArenaVerb),
     /// List exporters, and look into plugin files
     #[command(subcommand, arg_required_else_help = true)]
     Plugins(PluginsVerb),
@@ -90,6 +94,7 @@ fn run() -> Exit {
     let console = Console::open(cli.quiet, cli.verbose);
     let done = match &cli.verb {
         Verb::Export(args) => export::run(args, console),
+        Verb::Arena(verb) => arena::run(verb, console),
         Verb::Plugins(verb) => plugins::run(verb, console),
         Verb::Config(verb) => config::run(verb, console),
     };

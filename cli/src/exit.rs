@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Retry = 5,
     /// Skipped because another process had the lock, with `--fail-on-skip`.
     Skipped = 6,
-    /// A snapshot is missing, unreadable or damaged.
+    /// A snapshot or an arena is missing, unreadable or damaged.
     State = 7,
     /// A deadline passed.
     Timeout = 8,
@@ -44,7 +44,7 @@ impl Exit {
         (Self::Partial, "partial: some targets failed"),
         (Self::Retry, "all targets failed, a later try may succeed (a full disk)"),
         (Self::Skipped, "skipped, with --fail-on-skip (no command has it yet)"),
-        (Self::State, "the snapshot is missing, unreadable or damaged"),
+        (Self::State, "the snapshot or arena is missing, unreadable or damaged"),
         (Self::Timeout, "a deadline passed"),
         (Self::PluginRefused, "a plugin that is required or needed was refused"),
         (Self::Failed, "all targets failed, a later try will fail too"),

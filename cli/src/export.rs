@@ -1,11 +1,12 @@
-//! `tallyport export`: a snapshot file, or what a store has, through an exporter to stdout or a file.
+//! `tallyport export`: a snapshot file, an arena, or what a store has, through an exporter to stdout or
+//! a file.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use serde::Serialize;
 use tallyport_core::{
-    model::ErrorKind,
+    model::{ErrorKind, SystemClock},
     plugin::Outcome,
     snapshot::{self, Snapshot},
 };
@@ -18,18 +19,22 @@ use crate::{
     report::{self, Report},
 };
 
-const USAGE: &str = "tallyport export <--from <FILE>|--shared> --format <NAME> [OPTIONS]";
+const USAGE: &str =
+    "tallyport export <--from <FILE>|--arena <FILE>|--shared> --format <NAME> [OPTIONS]";
 
 const HELP: &str = "\
 Examples:
   tallyport export --from app.snap --format openmetrics
+  tallyport export --arena /run/shop/metrics.arena --format prometheus
   tallyport export --from app.snap --format csv --config tallyport.toml
   tallyport export --from app.snap --format prometheus --output /var/lib/node/app.prom
   tallyport export --from app.snap --format json --output app.json --report json
   tallyport export --shared --config tallyport.toml --format prometheus
 
-A host saves a snapshot file with tallyport_snapshot_save(). The file that --output names is
-replaced as a whole, by a rename, and keeps its mode; on a failure it stays as it was.
+A host saves a snapshot file with tallyport_snapshot_save(), and records into an arena file with
+share = \"file\" in its [recording]: that one is read while it is used, and no process notices.
+The file that --output names is replaced as a whole, by a rename, and keeps its mode; on a failure
+it stays as it was.
 The report goes to stderr; as JSON it goes to stdout when the data goes to a file.";
 
 /// The flags of `export`.
@@ -40,6 +45,9 @@ pub(crate) struct ExportArgs {
     // It or the store, and the format, are required, by `run`: clap cannot say what they are.
     #[arg(long, value_name = "FILE", conflicts_with = "shared")]
     from: Option<PathBuf>,
+    /// Arena file that processes record into
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "shared"])]
+    arena: Option<PathBuf>,
     /// What all instances have that share the configuration's store
     #[arg(long)]
     shared: bool,
@@ -71,18 +79,28 @@ struct Exported<'a> {
 
 /// Exports; what is cheap to find wrong is found before any plugin runs.
 pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
-    if args.from.is_none() && !args.shared {
-        let failure = Failure::usage("export needs a snapshot file: --from FILE, or --shared");
-        return Err(failure.hint("a host writes one with tallyport_snapshot_save()"));
+    if args.from.is_none() && args.arena.is_none() && !args.shared {
+        let failure = Failure::usage(
+            "export needs a snapshot file, an arena or a store: --from FILE, --arena FILE, --shared",
+        );
+        return Err(failure.hint(
+            "a host writes one with tallyport_snapshot_save(), the other with `share = \"file\"`",
+        ));
     }
     let Some(format) = &args.format else {
         let failure = Failure::usage("export needs to know what to write: --format NAME");
         return Err(failure.hint("`tallyport plugins list` shows exporters and their formats"));
     };
     let config = args.config.load()?;
-    let file = args.from.as_deref().map(snapshot::load).transpose();
-    let file =
-        file.map_err(|error| Failure::new(Exit::State, "cannot read the snapshot", error))?;
+    let (read, what) = match (&args.from, &args.arena) {
+        (Some(from), _) => (Some(snapshot::load(from)), "cannot read the snapshot"),
+        (None, Some(arena)) => {
+            let clock = Arc::new(SystemClock::default());
+            (Some(snapshot::of_arena(arena, clock)), "cannot read the arena")
+        }
+        (None, None) => (None, ""),
+    };
+    let file = read.transpose().map_err(|error| Failure::new(Exit::State, what, error))?;
     let opened = Opened::new(config)?;
     opened.required()?;
     opened.check(format)?;

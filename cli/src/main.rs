@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod app;
+mod arena;
 mod config;
 mod console;
 #[allow(unsafe_code)] // one question before main

@@ -23,7 +23,7 @@ use tallyport_core::{
         config::{self, Config},
     },
     event::{Listen, QueueLimits},
-    metrics::{Cells, Description, Limits, Metrics},
+    metrics::{Cells, Description, Limits, Metrics, Share},
     model::{ErrorKind, Kind, Number, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
 };
@@ -34,7 +34,8 @@ use tracing::{Dispatch, Event, Metadata, Subscriber, span};
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn metrics_with(limits: Limits) -> Metrics {
-    Metrics::new(limits, Cells::Shared, &[], Arc::new(SystemClock::default())).unwrap()
+    Metrics::new(limits, Cells::Shared, &Share::Auto, &[], Arc::new(SystemClock::default()))
+        .unwrap()
 }
 
 /// Counters by name and the value of their first label.

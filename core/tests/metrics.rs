@@ -11,13 +11,14 @@ use std::{
 use proptest::prelude::*;
 use tallyport_core::{
     engine::Engine,
-    metrics::{Cells, Description, Limits, Metrics, OVERFLOW_LABEL},
+    metrics::{Cells, Description, Limits, Metrics, OVERFLOW_LABEL, Share},
     model::{ErrorKind, Kind, Number, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
 };
 
 fn metrics_with(limits: Limits) -> Metrics {
-    Metrics::new(limits, Cells::PerCpu, &[], Arc::new(SystemClock::default())).unwrap()
+    Metrics::new(limits, Cells::PerCpu, &Share::Auto, &[], Arc::new(SystemClock::default()))
+        .unwrap()
 }
 
 fn metrics() -> Metrics {
@@ -332,5 +333,25 @@ proptest! {
         let all = flat(&Snapshots::default().take(&metrics).unwrap());
         let all: HashMap<_, _> = all.into_iter().map(|(key, values)| (key, values[0])).collect();
         prop_assert_eq!(all, model);
+    }
+}
+
+/// The first cells of the shared plane lay on each other once.
+#[test]
+fn series_in_shared_cells_are_apart() {
+    let metrics = Metrics::new(
+        Limits::default(),
+        Cells::Shared,
+        &Share::Auto,
+        &[],
+        Arc::new(SystemClock::default()),
+    )
+    .unwrap();
+    let series: Vec<_> = (0..50_u64)
+        .map(|i| metrics.counter("a_total", &[("i", &i.to_string())]).unwrap())
+        .collect();
+    series.iter().zip(1..).for_each(|(series, amount)| series.add(amount));
+    for (series, amount) in series.iter().zip(1..) {
+        assert_eq!(series.value(), amount);
     }
 }

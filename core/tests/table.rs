@@ -16,7 +16,7 @@ use std::{
 
 use proptest::prelude::*;
 use tallyport_core::{
-    metrics::{Cells, Counter, Limits, Metrics},
+    metrics::{Cells, Counter, Limits, Metrics, Share},
     model::{Clock, ErrorKind, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
 };
@@ -52,7 +52,7 @@ fn expiring() -> (Metrics, Arc<Hand>) {
     let clock = Arc::new(Hand::default());
     let limits = Limits { series_idle_timeout: Some(TIMEOUT), ..Limits::default() };
     let same: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
-    (Metrics::new(limits, Cells::PerCpu, &[], same).unwrap(), clock)
+    (Metrics::new(limits, Cells::PerCpu, &Share::Auto, &[], same).unwrap(), clock)
 }
 
 /// Counters by their label values, sorted by label name.
@@ -268,7 +268,8 @@ fn churn_of_labels_takes_no_more_memory_than_what_lives() {
         ..Limits::default()
     };
     let metrics =
-        Metrics::new(limits, Cells::PerCpu, &[], Arc::new(SystemClock::default())).unwrap();
+        Metrics::new(limits, Cells::PerCpu, &Share::Auto, &[], Arc::new(SystemClock::default()))
+            .unwrap();
     let family = metrics.counter_family("c_total", &["pod"]).unwrap();
     // 200,000 series in all; 100 live at a time. Without reuse the limits would fold them.
     let pod = |n: usize| format!("pod-{n}-{}", "x".repeat(n % 50));
@@ -288,9 +289,14 @@ fn churn_of_labels_takes_no_more_memory_than_what_lives() {
 fn adds_by_lookup_beside_removal_and_reuse_land_in_their_own_series() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     const LIVE: usize = 16;
-    let metrics =
-        Metrics::new(Limits::default(), Cells::PerCpu, &[], Arc::new(SystemClock::default()))
-            .unwrap();
+    let metrics = Metrics::new(
+        Limits::default(),
+        Cells::PerCpu,
+        &Share::Auto,
+        &[],
+        Arc::new(SystemClock::default()),
+    )
+    .unwrap();
     let family = metrics.counter_family("c_total", &["id"]).unwrap();
     // Each stable series is added to by one thread; others come and go around them in the rows.
     let done = AtomicBool::new(false);
@@ -337,9 +343,14 @@ fn adds_by_lookup_beside_removal_and_reuse_land_in_their_own_series() {
 fn ten_million_label_sets_fold_into_a_bounded_table() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let sets = 10_000_000_u64;
-    let metrics =
-        Metrics::new(Limits::default(), Cells::PerCpu, &[], Arc::new(SystemClock::default()))
-            .unwrap();
+    let metrics = Metrics::new(
+        Limits::default(),
+        Cells::PerCpu,
+        &Share::Auto,
+        &[],
+        Arc::new(SystemClock::default()),
+    )
+    .unwrap();
     let family = metrics.counter_family("c_total", &["id", "route"]).unwrap();
     let before = resident();
     thread::scope(|scope| {

@@ -49,6 +49,7 @@ const B: u32 = 0x0200_0001;
 struct Table {
     slots: [AtomicU32; 4],
     state: AtomicU32,
+    pins: AtomicU32,
     /// Whose row it is: stands for hash, texts and creation time.
     series: UnsafeCell<u32>,
     /// The row's cell: written by whoever is led here, one at a time.
@@ -58,7 +59,7 @@ struct Table {
     generation: AtomicU32,
     announcement: [Announcement; 1],
     crowd: Announcement,
-    /// Whether the row waits for a grace only.
+    /// Whether the row waits for a grace and for pins.
     gone: Mutex<bool>,
     /// The planted bug.
     careless: bool,
@@ -70,6 +71,7 @@ impl Table {
         let table = Self {
             slots: std::array::from_fn(|_| AtomicU32::new(0)),
             state: AtomicU32::new(0),
+            pins: AtomicU32::new(u32::from(pinned)),
             series: UnsafeCell::new(A),
             cell: Mutex::new(0),
             left: Mutex::new(0),
@@ -79,7 +81,7 @@ impl Table {
             gone: Mutex::new(false),
             careless,
         };
-        state::make(&table.state, pinned);
+        state::make(&table.state);
         slots::insert(&table.slots, A, 0);
         Arc::new(table)
     }
@@ -109,15 +111,15 @@ impl Table {
     /// As `Shape::get`.
     fn pin(&self, series: u32) -> bool {
         let _section = self.readers().enter_alone(1).unwrap();
-        self.find(series).is_some() && state::pin(&self.state)
+        self.find(series).is_some() && state::pin(&self.state, &self.pins)
     }
 
     /// As `Shape::remove`.
     fn remove(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
-        if let Some(unpinned) = state::remove(&self.state) {
+        if state::remove(&self.state) {
             slots::remove(&self.slots, A, 0);
-            *self.gone.lock().unwrap() |= unpinned;
+            *self.gone.lock().unwrap() = true;
         }
     }
 
@@ -126,13 +128,16 @@ impl Table {
         if !*self.gone.lock().unwrap() || !self.careless && !self.readers().all_passed(|| true) {
             return false;
         }
+        if !state::is_unpinned(&self.pins) {
+            return false;
+        }
         *self.left.lock().unwrap() = std::mem::take(&mut *self.cell.lock().unwrap());
         state::free(&self.state);
         self.series.with_mut(|series| {
             // SAFETY: as above.
             unsafe { *series = B };
         });
-        state::make(&self.state, false);
+        state::make(&self.state);
         slots::insert(&self.slots, B, 0);
         true
     }
@@ -194,9 +199,7 @@ fn a_pin_keeps_the_row_after_the_section() {
             if pinned {
                 // Through the handle: no section, no lookup.
                 *table.cell.lock().unwrap() += 1;
-                if state::unpin(&table.state) {
-                    *table.gone.lock().unwrap() = true;
-                }
+                state::unpin(&table.state, &table.pins);
             }
             pinned
         });
@@ -210,16 +213,22 @@ fn a_pin_keeps_the_row_after_the_section() {
 }
 
 #[test]
-fn of_two_that_let_go_of_a_gone_row_one_frees_it() {
+fn a_row_that_somebody_holds_is_not_used_again() {
     loom::model(|| {
         let table = Table::new(true, false);
-        state::pin_again(&table.state);
-        let other = spawn(&table, |table| state::unpin(&table.state));
-        let removed = state::remove(&table.state);
-        let last = state::unpin(&table.state);
-        let other = other.join().unwrap();
-        assert_eq!(removed, Some(false));
-        assert!(last != other, "{last} {other}");
+        state::pin_again(&table.pins);
+        let other = spawn(&table, |table| {
+            *table.cell.lock().unwrap() += 1;
+            state::unpin(&table.state, &table.pins);
+        });
+        table.remove();
+        assert!(!table.reuse(), "one pin is still held");
+        *table.cell.lock().unwrap() += 1;
+        state::unpin(&table.state, &table.pins);
+        let reused = table.reuse();
+        other.join().unwrap();
+        assert_eq!(table.counted(reused), 2);
+        assert!(reused || table.reuse());
     });
 }
 
@@ -229,11 +238,13 @@ fn a_series_that_is_looked_up_does_not_expire() {
         let table = Table::new(false, false);
         // Idle for one sweep less than it takes.
         for _ in 0..state::IDLE_SWEEPS {
-            assert_eq!(state::sweep(&table.state), Swept::Kept);
+            assert_eq!(state::sweep(&table.state, &table.pins), Swept::Kept);
         }
         let adder = spawn(&table, |table| table.add(A));
-        let fading = state::sweep(&table.state) == Swept::Fading;
-        let expired = fading && table.readers().all_passed(|| true) && state::expire(&table.state);
+        let fading = state::sweep(&table.state, &table.pins) == Swept::Fading;
+        let expired = fading
+            && table.readers().all_passed(|| true)
+            && state::expire(&table.state, &table.pins);
         let added = adder.join().unwrap();
         assert!(!(expired && added), "what was added just now is gone");
         assert_eq!(*table.cell.lock().unwrap(), u32::from(added));

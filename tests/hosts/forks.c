@@ -47,11 +47,10 @@ static void creates_a_series(int thread, int number) {
     OK(tallyport_series_remove(engine, TALLYPORT_STR("made_total"), &label, 1, &err));
 }
 
-/* Under few names: what a plugin counted stays, under its name. */
-static void loads_a_plugin(int thread) {
+static void loads_a_plugin(int thread, int number) {
     char name[64];
     tallyport_plugin_options options;
-    snprintf(name, sizeof name, "plugin-%d", thread);
+    snprintf(name, sizeof name, "p%d-%d-%d", (int)getpid(), thread, number);
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.name = str(name);
@@ -99,7 +98,7 @@ static void *creates(void *unused) {
 }
 
 static void *loads(void *unused) {
-    while (working) loads_a_plugin(2);
+    for (int number = 0; working; number++) loads_a_plugin(2, number);
     return unused;
 }
 
@@ -130,24 +129,22 @@ static void end_work(void) {
 }
 
 /* What every child does. */
-static void uses_everything_as(int thread, int round) {
+static void uses_everything(int round) {
     const uint64_t before = tallyport_counter_value(hits);
     tallyport_counter_add(hits, 3);
     tallyport_histogram_observe(took, 0.5);
     CHECK(tallyport_counter_value(hits) >= before + 3);
     exports("prometheus");
     exports("worker");
-    creates_a_series(thread, round);
-    loads_a_plugin(thread);
+    creates_a_series(0, round);
+    loads_a_plugin(0, round);
     const int before_event = heard;
     publishes();
     CHECK(heard > before_event);
 }
 
-static void uses_everything(int round) { uses_everything_as(3, round); }
-
 static void *uses_everything_too(void *unused) {
-    uses_everything_as(4, -1);
+    uses_everything(-1);
     return unused;
 }
 

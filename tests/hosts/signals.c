@@ -66,7 +66,8 @@ int main(void) {
     }
     int status = -1;
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    CHECK(tallyport_counter_value(counter) == adds);
+    /* It added to the same cells. */
+    CHECK(tallyport_counter_value(counter) == adds + 1000);
 
     OK(tallyport_export_z(engine, "prometheus", &buf, &err));
     tallyport_buf_free(&buf);

@@ -124,6 +124,7 @@ impl EngineBuilder {
         let metrics = Metrics::new(
             (&config.limits).into(),
             config.recording.cells.into(),
+            &config.recording.share(),
             &config.histogram.default_bounds,
             Arc::clone(&clock),
         )?;

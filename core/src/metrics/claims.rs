@@ -19,6 +19,16 @@ impl Claims {
     /// # Errors
     /// Conflict, naming the family that has one of them.
     pub(crate) fn claim(&mut self, name: &str, kind: Kind) -> Result<(), Error> {
+        self.check(name, kind)?;
+        self.0.extend(sample_names(name, kind).into_iter().map(|sample| (sample, name.into())));
+        Ok(())
+    }
+
+    /// Whether a new family could have its names.
+    ///
+    /// # Errors
+    /// As [`Claims::claim`].
+    pub(crate) fn check(&self, name: &str, kind: Kind) -> Result<(), Error> {
         let names = sample_names(name, kind);
         if let Some((taken, owner)) = names.iter().find_map(|name| self.0.get_key_value(name)) {
             let message = format!(
@@ -26,7 +36,6 @@ impl Claims {
             );
             return Err(Error::new(ErrorKind::Conflict, message).with_field("name"));
         }
-        self.0.extend(names.into_iter().map(|sample| (sample, name.into())));
         Ok(())
     }
 }

@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use tallyport_plugin_api::Kind;
 
-use super::{claims::Claims, family::Family, levels::Levels};
-use crate::model::{Error, ErrorKind, Mutex, TextHash};
+use super::{
+    arena::At,
+    claims::Claims,
+    family::Family,
+    levels::Levels,
+    table::{Memory, record},
+};
+use crate::model::{Error, ErrorKind, Mutex};
 
 /// Most families: names that come from outside must not take memory for ever.
 pub(super) const MAX_FAMILIES: usize = 100_000;
@@ -13,12 +19,12 @@ pub(super) const MAX_FAMILIES: usize = 100_000;
 /// Places of the first level.
 const FIRST: usize = 64;
 
-/// Families by name. Any thread.
+/// Families by name, those of all processes in one order. Any thread.
 #[derive(Debug)]
 pub(super) struct Directory {
     found: Levels<Arc<Family>>,
-    hash: TextHash,
-    /// What changes with a new family; the lock also orders inserts.
+    memory: Arc<Memory>,
+    /// What changes with a new family; the lock also orders this process's inserts.
     writing: Mutex<Writing>,
 }
 
@@ -26,55 +32,122 @@ pub(super) struct Directory {
 struct Writing {
     order: Vec<Arc<Family>>,
     claims: Claims,
-}
-
-impl Default for Directory {
-    fn default() -> Self {
-        Self { found: Levels::new(FIRST), hash: TextHash::random(), writing: Mutex::default() }
-    }
+    /// The last record that was read; 0: none.
+    last: At,
+    /// Whether it was said that the list is damaged.
+    damaged: bool,
 }
 
 impl Directory {
-    /// The family of a name.
-    pub(super) fn find(&self, name: &str) -> Option<&Arc<Family>> {
-        self.found.find(self.hash.of([name]), |family| *family.name == *name)
+    pub(super) fn new(memory: &Arc<Memory>) -> Self {
+        let (memory, writing) = (Arc::clone(memory), Mutex::default());
+        Self { found: Levels::new(FIRST), memory, writing }
     }
 
-    /// The family of a name, made by `make` of that kind if there is none; its sample names are
-    /// claimed. `make` is called only when the family will be there.
+    /// The family of a name, as far as this process looked.
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Family>> {
+        self.found.find(self.memory.hash.of([name]), |family| *family.name == *name)
+    }
+
+    /// The family of a name, whoever made it.
+    pub(super) fn find_anew(&self, name: &str) -> Option<&Arc<Family>> {
+        self.find(name).or_else(|| {
+            self.learn(&mut self.writing.lock());
+            self.find(name)
+        })
+    }
+
+    /// The family of a name, made from the record that `write` gives if there is none; its sample
+    /// names are claimed.
     ///
     /// Returns whether it was made.
     ///
     /// # Errors
-    /// Conflict when another family has one of its sample names, Limit past [`MAX_FAMILIES`]; then
-    /// nothing changed.
+    /// Conflict when another family has one of its sample names, Limit past [`MAX_FAMILIES`], what
+    /// `write` says; then nothing changed.
     pub(super) fn find_or_insert(
         &self,
         name: &str,
         kind: Kind,
-        make: impl FnOnce() -> Family,
+        write: impl Fn() -> Result<At, Error>,
     ) -> Result<(&Arc<Family>, bool), Error> {
         let mut writing = self.writing.lock();
-        if let Some(family) = self.find(name) {
-            return Ok((family, false));
+        let mut written = None;
+        loop {
+            let whole = self.learn(&mut writing);
+            if let Some(family) = self.find(name) {
+                return Ok((family, written == Some(family.record())));
+            }
+            let full = |what: &str| Err(Error::new(ErrorKind::Limit, what).with_field("name"));
+            if writing.order.len() >= MAX_FAMILIES {
+                return full("there are 100000 metrics, and no more; put what varies into labels");
+            }
+            if self.found.free_place(self.memory.hash.of([name])).is_none() {
+                return full("too many metrics have names of one hash; use another name");
+            }
+            writing.claims.check(name, kind)?;
+            if !whole {
+                return Err(damaged());
+            }
+            let record = match written {
+                Some(record) => record,
+                None => write()?,
+            };
+            written = Some(record);
+            let last = if writing.last == 0 { record::ROOT } else { writing.last };
+            self.memory.changed();
+            // Taken: another process was faster, and may have made this one.
+            let _ = record::lead(&self.memory.heap, last, record::NEXT, record);
         }
-        let full = |what: &str| Err(Error::new(ErrorKind::Limit, what).with_field("name"));
-        if writing.order.len() >= MAX_FAMILIES {
-            return full("there are 100000 metrics, and no more; put what varies into labels");
+    }
+
+    /// Learns of the families that came since, whoever made them; false where the list is damaged.
+    fn learn(&self, writing: &mut Writing) -> bool {
+        let heap = &self.memory.heap;
+        while writing.order.len() < MAX_FAMILIES {
+            let last = if writing.last == 0 { record::ROOT } else { writing.last };
+            let next = record::load(heap, last, record::NEXT);
+            if next == 0 {
+                return true;
+            }
+            let family = Family::read(&self.memory, next);
+            // None is there twice, unless the list leads back into itself.
+            let Some(family) = family.filter(|family| self.find(&family.name).is_none()) else {
+                if !std::mem::replace(&mut writing.damaged, true) {
+                    tracing::error!("{}", damaged());
+                }
+                return false;
+            };
+            let family = Arc::new(family);
+            writing.last = next;
+            if let Err(error) = writing.claims.claim(&family.name, family.kind) {
+                // Two processes at once: in the order of the list, the first one is exported so.
+                tracing::warn!(%error, "two processes made metrics that clash");
+            }
+            if let Some(place) = self.found.free_place(self.memory.hash.of([&*family.name])) {
+                place.get_or_init(|| Box::new(Arc::clone(&family)));
+            }
+            writing.order.push(family);
         }
-        let Some(place) = self.found.free_place(self.hash.of([name])) else {
-            return full("too many metrics have names of one hash; use another name");
-        };
-        writing.claims.claim(name, kind)?;
-        let family = Arc::new(make());
-        writing.order.push(Arc::clone(&family));
-        Ok((place.get_or_init(|| Box::new(family)), true))
+        true
+    }
+
+    /// Learns of all that other processes made.
+    pub(super) fn catch_up(&self) {
+        self.learn(&mut self.writing.lock());
+        for family in self.list() {
+            family.catch_up();
+        }
     }
 
     /// The families in order of creation.
     pub(super) fn list(&self) -> Vec<Arc<Family>> {
         self.writing.lock().order.clone()
     }
+}
+
+fn damaged() -> Error {
+    Error::new(ErrorKind::Damaged, "the arena is damaged: what follows a metric is none")
 }
 
 #[cfg(test)]
@@ -84,26 +157,30 @@ mod tests {
     use tallyport_plugin_api::Number;
 
     use super::*;
-    use crate::metrics::{Cells, Description, table::Memory};
+    use crate::metrics::{Cells, Description, Share};
 
-    fn gauge(name: &str) -> Family {
+    fn gauge(memory: &Memory, name: &str) -> Result<At, Error> {
         let (kind, number) = (Kind::Gauge, Number::F64);
         let what = Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
-        static MEMORY: once_cell::sync::Lazy<Arc<Memory>> =
-            once_cell::sync::Lazy::new(|| Memory::new(4096, 4096, Cells::Shared).unwrap());
-        Family::new(&MEMORY, &what, &[])
+        Family::write(memory, &what, &[])
+    }
+
+    fn memory() -> Arc<Memory> {
+        Memory::new(&Share::Auto, 4096, 4096, Cells::Shared).unwrap()
     }
 
     #[test]
     fn every_family_is_found_again_and_is_made_once() {
-        let directory = Directory::default();
+        let memory = memory();
+        let directory = Directory::new(&memory);
         let names: Vec<String> = (0..20_000).map(|i| format!("gauge_{i}")).collect();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for name in &names {
-                        let (family, _) =
-                            directory.find_or_insert(name, Kind::Gauge, || gauge(name)).unwrap();
+                        let (family, _) = directory
+                            .find_or_insert(name, Kind::Gauge, || gauge(&memory, name))
+                            .unwrap();
                         assert_eq!(*family.name, **name);
                         assert!(Arc::ptr_eq(family, directory.find(name).unwrap()));
                     }
@@ -118,9 +195,10 @@ mod tests {
 
     #[test]
     fn a_refused_family_leaves_nothing() {
-        let directory = Directory::default();
-        directory.find_or_insert("a", Kind::Gauge, || gauge("a")).unwrap();
-        let made = directory.find_or_insert("a_total", Kind::Counter, || gauge("never"));
+        let memory = memory();
+        let directory = Directory::new(&memory);
+        directory.find_or_insert("a", Kind::Gauge, || gauge(&memory, "a")).unwrap();
+        let made = directory.find_or_insert("a_total", Kind::Counter, || gauge(&memory, "never"));
         assert_eq!(made.unwrap_err().kind(), ErrorKind::Conflict);
         assert!(directory.find("a_total").is_none());
         assert_eq!(directory.list().len(), 1);
@@ -128,17 +206,21 @@ mod tests {
 
     #[test]
     fn families_are_bounded_and_a_refused_one_leaves_nothing() {
-        let directory = Directory::default();
+        let memory = memory();
+        let directory = Directory::new(&memory);
         for i in 0..MAX_FAMILIES {
             let name = format!("gauge_{i}");
-            directory.find_or_insert(&name, Kind::Gauge, || gauge(&name)).unwrap();
+            directory.find_or_insert(&name, Kind::Gauge, || gauge(&memory, &name)).unwrap();
         }
         for _ in 0..2 {
-            let refused = directory.find_or_insert("one_more", Kind::Gauge, || gauge("one_more"));
+            let refused =
+                directory.find_or_insert("one_more", Kind::Gauge, || gauge(&memory, "one_more"));
             assert_eq!(refused.unwrap_err().kind(), ErrorKind::Limit);
         }
         assert!(directory.find("one_more").is_none());
         assert_eq!(directory.list().len(), MAX_FAMILIES);
-        assert!(directory.find_or_insert("gauge_7", Kind::Gauge, || gauge("gauge_7")).is_ok());
+        assert!(
+            directory.find_or_insert("gauge_7", Kind::Gauge, || gauge(&memory, "gauge_7")).is_ok()
+        );
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
-    arena::{F64Cell, GaugeCell, HistogramCell, I64Cell, Place, U64Cell},
+    arena::{F64Cell, HistogramCell, I64Cell, U64Cell},
     family::Family,
     handle::{
         Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64,
         check_counter_amount, check_up_down_amount,
     },
     registry::{Located, Metrics, check_new},
-    table::Shape,
+    table::{Shape, Spot},
 };
 use crate::model::{Error, SortedLabels};
 
@@ -57,7 +57,7 @@ impl Base {
 
     /// Calls `f` with the cell of the series with these values, made if there is none.
     #[inline]
-    fn with<R>(&self, values: &[&str], f: impl Fn(Place) -> R) -> Result<R, Error> {
+    fn with<R>(&self, values: &[&str], f: impl Fn(Spot<'_>) -> R) -> Result<R, Error> {
         // An empty value is no label: no series of this table has one, so it is not found. Nor is
         // one with another number of values.
         let done = match &self.order {
@@ -76,7 +76,7 @@ impl Base {
         &self,
         order: &[usize],
         values: &[&str],
-        f: impl Fn(Place) -> R,
+        f: impl Fn(Spot<'_>) -> R,
     ) -> Option<R> {
         if values.len() != order.len() {
             return None;
@@ -94,7 +94,7 @@ impl Base {
 
     #[cold]
     #[inline(never)]
-    fn make<R>(&self, values: &[&str], f: impl Fn(Place) -> R) -> Result<R, Error> {
+    fn make<R>(&self, values: &[&str], f: impl Fn(Spot<'_>) -> R) -> Result<R, Error> {
         // The frequent case past a limit. What the values are is not asked: they are not kept. An
         // empty one is no label, and may make it a series of another table.
         if !self.metrics.has_room(&self.family)
@@ -106,7 +106,7 @@ impl Base {
             return Ok(done);
         }
         let at = self.locate(values)?;
-        let done = f(at.found.place);
+        let done = f(at.shape.spot(at.found.row));
         at.shape.unpin(at.found.row);
         Ok(done)
     }
@@ -198,7 +198,7 @@ impl CounterFamily {
     /// when not even the series that others fold into finds memory. Nothing is added then.
     #[inline]
     pub fn add(&self, values: &[&str], amount: u64) -> Result<(), Error> {
-        self.0.with(values, |place| U64Cell::new(place).add(amount))
+        self.0.with(values, |spot| U64Cell::new(spot.place()).add(amount))
     }
 
     /// Adds one.
@@ -219,7 +219,7 @@ impl CounterF64Family {
     #[inline]
     pub fn add(&self, values: &[&str], amount: f64) -> Result<(), Error> {
         check_counter_amount(amount)?;
-        self.0.with(values, |place| F64Cell::new(place).add(amount))
+        self.0.with(values, |spot| F64Cell::new(spot.place()).add(amount))
     }
 }
 
@@ -230,7 +230,7 @@ impl UpDownCounterFamily {
     /// As [`CounterFamily::add`].
     #[inline]
     pub fn add(&self, values: &[&str], amount: i64) -> Result<(), Error> {
-        self.0.with(values, |place| I64Cell::new(place).add(amount))
+        self.0.with(values, |spot| I64Cell::new(spot.place()).add(amount))
     }
 }
 
@@ -242,7 +242,7 @@ impl UpDownCounterF64Family {
     #[inline]
     pub fn add(&self, values: &[&str], amount: f64) -> Result<(), Error> {
         check_up_down_amount(amount)?;
-        self.0.with(values, |place| F64Cell::new(place).add(amount))
+        self.0.with(values, |spot| F64Cell::new(spot.place()).add(amount))
     }
 }
 
@@ -254,7 +254,7 @@ impl GaugeFamily {
     /// folded.
     #[inline]
     pub fn set(&self, values: &[&str], value: f64) -> Result<(), Error> {
-        self.0.with(values, |place| GaugeCell::new(place).set(value))
+        self.0.with(values, |spot| spot.gauge().set(value))
     }
 
     /// Adds to the series with these values, made if there is none.
@@ -263,7 +263,7 @@ impl GaugeFamily {
     /// As [`GaugeFamily::set`].
     #[inline]
     pub fn add(&self, values: &[&str], amount: f64) -> Result<(), Error> {
-        self.0.with(values, |place| GaugeCell::new(place).add(amount))
+        self.0.with(values, |spot| spot.gauge().add(amount))
     }
 }
 
@@ -281,8 +281,7 @@ impl HistogramFamily {
     /// As [`CounterFamily::get`].
     pub fn get(&self, values: &[&str]) -> Result<Histogram, Error> {
         let at = self.0.locate(values)?;
-        let refused = Arc::clone(self.0.metrics.refused_nan());
-        Ok(Histogram::new(at.shape, at.found, at.family.bounds.clone(), refused))
+        Ok(Histogram::new(at.shape, at.found, at.family.bounds.clone()))
     }
 
     /// Observes in the series with these values, made if there is none.
@@ -294,13 +293,15 @@ impl HistogramFamily {
     #[inline]
     pub fn observe(&self, values: &[&str], value: f64) -> Result<(), Error> {
         if value.is_nan() {
-            self.0.metrics.refused_nan().fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.shape.refuse_nan();
             return Ok(());
         }
         let bounds = &self.0.family.bounds;
         let bucket = bounds.bucket(value);
         let buckets = bounds.len() + 1;
-        self.0.with(values, |place| HistogramCell::new(place, buckets).observe(bucket, value))
+        self.0.with(values, |spot| {
+            HistogramCell::new(spot.place(), buckets).observe(bucket, value);
+        })
     }
 }
 

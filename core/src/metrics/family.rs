@@ -4,19 +4,22 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
 };
 
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
-    arena::Cells,
+    arena::{At, Cells},
     bounds::Bounds,
     levels::Levels,
-    table::{Layout, Memory, Shape},
+    table::{
+        Layout, Memory, Shape,
+        record::{self, family as word},
+    },
 };
-use crate::model::{Error, ErrorKind, Mutex};
+use crate::model::{Error, ErrorKind, Mutex, check_metric_name};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
 pub const DEFAULT_BOUNDS: [f64; 11] =
@@ -66,28 +69,20 @@ pub struct FamilyInfo {
     pub series: usize,
 }
 
-/// A family and its series.
+/// A family and its series, as this process knows them: what is fixed, and where its record lies.
 pub(crate) struct Family {
     pub(crate) name: Box<str>,
     pub(crate) kind: Kind,
     pub(crate) number: Number,
     pub(crate) bounds: Bounds,
     cells: Option<Cells>,
-    text: Mutex<Text>,
     memory: Arc<Memory>,
+    record: At,
     shapes: Levels<Arc<Shape>>,
-    /// In order of creation; the lock also orders inserts.
+    /// In order of creation; the lock also orders this process's inserts.
     order: Mutex<Vec<Arc<Shape>>>,
-    /// Series that count against the limit.
-    counted: AtomicUsize,
     /// Whether it was said that label sets came past the limit.
     warned: AtomicBool,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Text {
-    help: Box<str>,
-    unit: Box<str>,
 }
 
 impl fmt::Debug for Family {
@@ -97,20 +92,95 @@ impl fmt::Debug for Family {
 }
 
 impl Family {
-    pub(crate) fn new(memory: &Arc<Memory>, description: &Description<'_>, bounds: &[f64]) -> Self {
-        Self {
-            name: description.name.into(),
-            kind: description.kind,
-            number: description.number,
-            bounds: Bounds::new(bounds),
-            cells: description.cells,
-            text: Mutex::new(Text { help: description.help.into(), unit: description.unit.into() }),
+    /// Writes the record of a family that nothing leads to yet.
+    ///
+    /// # Errors
+    /// Limit, when no memory is left.
+    pub(crate) fn write(
+        memory: &Memory,
+        description: &Description<'_>,
+        bounds: &[f64],
+    ) -> Result<At, Error> {
+        let heap = &memory.heap;
+        let keep = |text: &str| {
+            if text.is_empty() { Ok(0) } else { record::keep(heap, text).ok_or_else(no_memory) }
+        };
+        let cells = match description.cells {
+            None => 0,
+            Some(Cells::PerCpu) => 1,
+            Some(Cells::Shared) => 2,
+        };
+        let what = description.kind.to_abi() | description.number.to_abi() << 8 | cells << 16;
+        let mut words = vec![0; word::HEAD];
+        for (index, value) in [
+            (word::WHAT, what),
+            (word::NAME, keep(description.name)?),
+            (word::HELP, keep(description.help)?),
+            (word::UNIT, keep(description.unit)?),
+            (word::BOUNDS, bounds.len() as u32),
+        ] {
+            if let Some(word) = words.get_mut(index) {
+                *word = value;
+            }
+        }
+        for bound in bounds {
+            let bits = bound.to_bits();
+            words.extend([bits as u32, (bits >> 32) as u32]);
+        }
+        record::make(heap, &words).ok_or_else(no_memory)
+    }
+
+    /// The family of a record; `None` for a damaged one.
+    pub(crate) fn read(memory: &Arc<Memory>, record: At) -> Option<Self> {
+        let heap = &memory.heap;
+        let load = |index| record::load(heap, record, index);
+        let what = load(word::WHAT);
+        let name = record::text(heap, load(word::NAME));
+        check_metric_name(name).ok()?;
+        let kind = Kind::from_abi(what & 0xff)?;
+        let count = load(word::BOUNDS) as usize;
+        if count > MAX_BOUNDS {
+            return None;
+        }
+        let half = |index| u64::from(load(word::HEAD + index));
+        let bounds: Vec<f64> = (0..count)
+            .map(|bound| f64::from_bits(half(bound * 2) | half(bound * 2 + 1) << 32))
+            .collect();
+        match kind {
+            Kind::Histogram => check_bounds(&bounds).ok()?,
+            _ if count > 0 => return None,
+            _ => {}
+        }
+        Some(Self {
+            name: name.into(),
+            kind,
+            number: Number::from_abi(what >> 8 & 0xff)?,
+            bounds: Bounds::new(&bounds),
+            cells: match what >> 16 & 0xff {
+                1 => Some(Cells::PerCpu),
+                2 => Some(Cells::Shared),
+                _ => None,
+            },
             memory: Arc::clone(memory),
+            record,
             shapes: Levels::new(0),
             order: Mutex::default(),
-            counted: AtomicUsize::new(0),
             warned: AtomicBool::new(false),
-        }
+        })
+    }
+
+    /// Where its record lies.
+    pub(crate) fn record(&self) -> At {
+        self.record
+    }
+
+    fn load(&self, index: usize) -> u32 {
+        record::load(&self.memory.heap, self.record, index)
+    }
+
+    /// Series that count against the limit.
+    fn counted(&self) -> Option<&AtomicU32> {
+        record::word(&self.memory.heap, self.record, word::COUNTED)
     }
 
     /// What its cells are.
@@ -142,18 +212,59 @@ impl Family {
         if let Some(shape) = self.shape(sorted.clone()) {
             return Ok(shape);
         }
+        let names: Vec<Box<str>> = declared.map(Box::from).collect();
         let mut order = self.order.lock();
-        if let Some(shape) = self.shape(sorted.clone()) {
-            return Ok(shape);
+        let heap = &self.memory.heap;
+        let mut made = None;
+        loop {
+            let end = self.learn_shapes(&mut order);
+            if let Some(shape) = self.shape(sorted.clone()) {
+                return Ok(shape);
+            }
+            if self.shapes.free_place(self.memory.hash.of(sorted.clone())).is_none() {
+                let message = "too many sets of label names have one hash; use others";
+                return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
+            }
+            let Some((last, index)) = end else {
+                let message = format!("the arena is damaged: label names of `{}`", self.name);
+                return Err(Error::new(ErrorKind::Damaged, message));
+            };
+            let record = match made {
+                Some(record) => record,
+                None => write_shape(&self.memory, &names)?,
+            };
+            made = Some(record);
+            // Taken: another process was faster, and may have made this one.
+            let _ = record::lead(heap, last, index, record);
         }
-        let Some(place) = self.shapes.free_place(self.memory.hash.of(sorted)) else {
-            let message = "too many sets of label names have one hash; use others";
-            return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
-        };
-        let names = declared.map(Box::from).collect();
-        let shape = Arc::new(Shape::new(&self.memory, self.layout(), names));
-        order.push(Arc::clone(&shape));
-        Ok(place.get_or_init(|| Box::new(shape)))
+    }
+
+    /// Learns of the tables that other processes made; the word that is to lead to a further one,
+    /// `None` where the list is damaged.
+    fn learn_shapes(&self, order: &mut Vec<Arc<Shape>>) -> Option<(At, usize)> {
+        let heap = &self.memory.heap;
+        let last = order.last().map(|shape| shape.record());
+        let (mut last, mut index) =
+            last.map_or((self.record, word::SHAPES), |shape| (shape, record::NEXT));
+        loop {
+            let next = record::load(heap, last, index);
+            if next == 0 {
+                return Some((last, index));
+            }
+            (last, index) = (next, record::NEXT);
+            let shape = Arc::new(Shape::read(&self.memory, self.layout(), next)?);
+            let mut sorted: Vec<&str> = shape.names().iter().map(|name| &**name).collect();
+            sorted.sort_unstable();
+            // None is there twice, unless the list leads back into itself.
+            if self.shape(sorted.iter().copied()).is_some() {
+                return None;
+            }
+            let hash = self.memory.hash.of(sorted.iter().copied());
+            if let Some(place) = self.shapes.free_place(hash) {
+                place.get_or_init(|| Box::new(Arc::clone(&shape)));
+            }
+            order.push(shape);
+        }
     }
 
     /// The table of the series that label sets past a limit fold into, once there is one.
@@ -166,6 +277,14 @@ impl Family {
         self.order.lock().clone()
     }
 
+    /// Learns of the tables and rows that other processes made.
+    pub(crate) fn catch_up(&self) {
+        self.learn_shapes(&mut self.order.lock());
+        for shape in self.shapes() {
+            shape.catch_up();
+        }
+    }
+
     /// Number of series.
     pub(crate) fn len(&self) -> usize {
         self.order.lock().iter().map(|shape| shape.len()).sum()
@@ -173,18 +292,21 @@ impl Family {
 
     /// Counts a series unless there are `limit`.
     pub(crate) fn count(&self, limit: usize) -> bool {
-        let below = |count: usize| (count < limit).then_some(count + 1);
-        self.counted.fetch_update(Relaxed, Relaxed, below).is_ok()
+        let below = |count: u32| ((count as usize) < limit).then_some(count.saturating_add(1));
+        self.counted().is_some_and(|word| word.fetch_update(Relaxed, Relaxed, below).is_ok())
     }
 
     /// Whether there are `limit` series.
     pub(crate) fn is_full(&self, limit: usize) -> bool {
-        self.counted.load(Relaxed) >= limit
+        self.load(word::COUNTED) as usize >= limit
     }
 
     /// Takes back so many counts of series.
     pub(crate) fn uncount(&self, count: usize) {
-        self.counted.fetch_sub(count, Relaxed);
+        let less = |counted: u32| Some(counted.saturating_sub(count as u32));
+        if let Some(word) = self.counted() {
+            let _ = word.fetch_update(Relaxed, Relaxed, less);
+        }
     }
 
     /// Whether this is the first time that somebody wants to say that it is at a limit.
@@ -204,8 +326,8 @@ impl Family {
 
     /// Help and unit.
     pub(crate) fn text(&self) -> (Box<str>, Box<str>) {
-        let text = self.text.lock();
-        (text.help.clone(), text.unit.clone())
+        let text = |index| record::text(&self.memory.heap, self.load(index)).into();
+        (text(word::HELP), text(word::UNIT))
     }
 
     /// Checks a further description or use against what is fixed; sets help and unit once.
@@ -216,7 +338,7 @@ impl Family {
         &self,
         description: &Description<'_>,
         bounds: Option<&[f64]>,
-        changed: impl FnOnce(),
+        changed: impl Fn(),
     ) -> Result<(), Error> {
         let wanted = what(description.kind, description.number);
         let have = what(self.kind, self.number);
@@ -229,27 +351,30 @@ impl Family {
                 self.conflict(&format!("has bounds {have:?}; it was asked for with {bounds:?}"))
             );
         }
-        if description.help.is_empty() && description.unit.is_empty() {
-            return Ok(());
-        }
-        let mut text = self.text.lock();
-        for (field, have, wanted) in
-            [("help", &text.help, description.help), ("unit", &text.unit, description.unit)]
-        {
-            if !wanted.is_empty() && !have.is_empty() && **have != *wanted {
+        let heap = &self.memory.heap;
+        let texts =
+            [("help", word::HELP, description.help), ("unit", word::UNIT, description.unit)];
+        for (field, index, wanted) in texts {
+            let have = record::text(heap, self.load(index));
+            if !wanted.is_empty() && !have.is_empty() && *have != *wanted {
                 return Err(self
                     .conflict(&format!("has {field} {have:?}; it was described with {wanted:?}")));
             }
         }
-        let sets = |have: &str, wanted: &str| have.is_empty() && !wanted.is_empty();
-        if sets(&text.help, description.help) || sets(&text.unit, description.unit) {
+        for (field, index, wanted) in texts {
+            if wanted.is_empty() || self.load(index) != 0 {
+                continue;
+            }
+            let kept = record::keep(heap, wanted).ok_or_else(no_memory)?;
             changed();
-        }
-        if text.help.is_empty() {
-            text.help = description.help.into();
-        }
-        if text.unit.is_empty() {
-            text.unit = description.unit.into();
+            if let Err(other) = record::lead(heap, self.record, index, kept) {
+                let have = record::text(heap, other);
+                if *have != *wanted {
+                    return Err(self.conflict(&format!(
+                        "has {field} {have:?}; it was described with {wanted:?}"
+                    )));
+                }
+            }
         }
         Ok(())
     }
@@ -257,6 +382,22 @@ impl Family {
     fn conflict(&self, what: &str) -> Error {
         Error::new(ErrorKind::Conflict, format!("metric `{}` {what}", self.name)).with_field("name")
     }
+}
+
+fn no_memory() -> Error {
+    Error::new(ErrorKind::Limit, "no memory is left for metrics")
+}
+
+/// Writes the record of a table that nothing leads to yet.
+fn write_shape(memory: &Memory, names: &[Box<str>]) -> Result<At, Error> {
+    let mut words = vec![0; record::shape::HEAD];
+    if let Some(count) = words.get_mut(record::shape::NAMES) {
+        *count = names.len() as u32;
+    }
+    for name in names {
+        words.push(record::keep(&memory.heap, name).ok_or_else(no_memory)?);
+    }
+    record::make(&memory.heap, &words).ok_or_else(no_memory)
 }
 
 fn what(kind: Kind, number: Number) -> &'static str {

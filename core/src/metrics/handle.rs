@@ -4,10 +4,7 @@
 //! handler. A handle keeps its series' memory: after `remove` or the engine's end it still records,
 //! where nobody looks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
 use super::{
     arena::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell},
@@ -47,7 +44,8 @@ macro_rules! from_series {
     ($($handle:ident: $cell:ident),+) => {$(
         impl $handle {
             pub(super) fn new(shape: &Arc<Shape>, found: Found) -> Self {
-                Self { cell: $cell::new(found.place), _pin: Pin::new(shape, found) }
+                let cell = $cell::new(shape.place(found.row));
+                Self { cell, pin: Pin::new(shape, found) }
             }
         }
     )+};
@@ -57,9 +55,14 @@ from_series!(
     Counter: U64Cell,
     CounterF64: F64Cell,
     UpDownCounter: I64Cell,
-    UpDownCounterF64: F64Cell,
-    Gauge: GaugeCell
+    UpDownCounterF64: F64Cell
 );
+
+impl Gauge {
+    pub(super) fn new(shape: &Arc<Shape>, found: Found) -> Self {
+        Self { cell: shape.gauge(found.row), pin: Pin::new(shape, found) }
+    }
+}
 
 /// Checks what is added to an f64 counter.
 #[inline]
@@ -85,7 +88,7 @@ pub(super) fn check_up_down_amount(amount: f64) -> Result<(), Error> {
 #[derive(Debug, Clone)]
 pub struct Counter {
     cell: U64Cell,
-    _pin: Pin,
+    pin: Pin,
 }
 
 impl Counter {
@@ -104,7 +107,7 @@ impl Counter {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> u64 {
-        self.cell.read()
+        self.cell.read(&self.pin.shape.planes())
     }
 }
 
@@ -112,7 +115,7 @@ impl Counter {
 #[derive(Debug, Clone)]
 pub struct CounterF64 {
     cell: F64Cell,
-    _pin: Pin,
+    pin: Pin,
 }
 
 impl CounterF64 {
@@ -130,7 +133,7 @@ impl CounterF64 {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> f64 {
-        self.cell.read()
+        self.cell.read(&self.pin.shape.planes())
     }
 }
 
@@ -138,7 +141,7 @@ impl CounterF64 {
 #[derive(Debug, Clone)]
 pub struct UpDownCounter {
     cell: I64Cell,
-    _pin: Pin,
+    pin: Pin,
 }
 
 impl UpDownCounter {
@@ -157,7 +160,7 @@ impl UpDownCounter {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> i64 {
-        self.cell.read()
+        self.cell.read(&self.pin.shape.planes())
     }
 }
 
@@ -165,7 +168,7 @@ impl UpDownCounter {
 #[derive(Debug, Clone)]
 pub struct UpDownCounterF64 {
     cell: F64Cell,
-    _pin: Pin,
+    pin: Pin,
 }
 
 impl UpDownCounterF64 {
@@ -192,7 +195,7 @@ impl UpDownCounterF64 {
     /// The sum.
     #[must_use]
     pub fn value(&self) -> f64 {
-        self.cell.read()
+        self.cell.read(&self.pin.shape.planes())
     }
 }
 
@@ -200,7 +203,8 @@ impl UpDownCounterF64 {
 #[derive(Debug, Clone)]
 pub struct Gauge {
     cell: GaugeCell,
-    _pin: Pin,
+    #[expect(dead_code, reason = "keeps the cell")]
+    pin: Pin,
 }
 
 impl Gauge {
@@ -234,19 +238,13 @@ impl Gauge {
 pub struct Histogram {
     cell: HistogramCell,
     bounds: Bounds,
-    refused: Arc<AtomicU64>,
-    _pin: Pin,
+    pin: Pin,
 }
 
 impl Histogram {
-    pub(super) fn new(
-        shape: &Arc<Shape>,
-        found: Found,
-        bounds: Bounds,
-        refused: Arc<AtomicU64>,
-    ) -> Self {
-        let cell = HistogramCell::new(found.place, bounds.len() + 1);
-        Self { cell, bounds, refused, _pin: Pin::new(shape, found) }
+    pub(super) fn new(shape: &Arc<Shape>, found: Found, bounds: Bounds) -> Self {
+        let cell = HistogramCell::new(shape.place(found.row), bounds.len() + 1);
+        Self { cell, bounds, pin: Pin::new(shape, found) }
     }
 
     /// Counts `value` in the first bucket whose upper bound is not below it.
@@ -256,7 +254,7 @@ impl Histogram {
     #[inline]
     pub fn observe(&self, value: f64) {
         if value.is_nan() {
-            self.refused.fetch_add(1, Relaxed);
+            self.pin.shape.refuse_nan();
             return;
         }
         self.cell.observe(self.bounds.bucket(value), value);
@@ -265,7 +263,8 @@ impl Histogram {
     /// Number of observations and their sum.
     #[must_use]
     pub fn totals(&self) -> (u64, f64) {
-        let buckets = (0..self.cell.buckets()).map(|bucket| self.cell.read(bucket));
+        let planes = self.pin.shape.planes();
+        let buckets = (0..self.cell.buckets()).map(|bucket| self.cell.read(bucket, &planes));
         buckets.fold((0, 0.0), |(count, sum), (more, counted)| (count + counted, sum + more))
     }
 }

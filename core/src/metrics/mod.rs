@@ -18,8 +18,8 @@ mod registry;
 mod sweeper;
 mod table;
 
-pub use arena::Cells;
-pub(crate) use arena::{At, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
+pub use arena::{ArenaFile, Cells, Share};
+pub(crate) use arena::{At, F64Cell, HistogramCell, I64Cell, Member, Planes, U64Cell};
 pub use families::{
     CounterF64Family, CounterFamily, GaugeFamily, HistogramFamily, UpDownCounterF64Family,
     UpDownCounterFamily,

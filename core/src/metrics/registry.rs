@@ -7,16 +7,15 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use crossbeam::utils::CachePadded;
 use once_cell::race::OnceBox;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
-    arena::Cells,
+    arena::{Cells, Member, Planes, Share, Word},
     directory::Directory,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, OVERFLOW_LABEL, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
@@ -25,7 +24,7 @@ use super::{
     table::{Admission, Found, Memory, Shape},
 };
 use crate::model::{
-    Clock, Error, ErrorKind, MAX_VALUE_BYTES, Mutex, SortedLabels, check_metric_name, grace,
+    Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name, grace,
 };
 
 /// Name of the engine's own family that counts what was not recorded.
@@ -44,20 +43,16 @@ struct Inner {
     clock: Arc<dyn Clock>,
     limits: Limits,
     default_bounds: Box<[f64]>,
-    /// On a line of its own: lookups of known series read what lies beside it.
-    series: CachePadded<AtomicUsize>,
-    refused_nan: Arc<AtomicU64>,
-    refused_overflow: AtomicU64,
+    /// Version of what other processes made that this one knows.
+    known: AtomicU64,
     expired: AtomicU64,
     sweeper: Sweeper,
     on_overflow: OnceBox<OverflowHook>,
-    /// Held while the engine's own families are brought up to date, so that no two do.
-    recording_own: Mutex<()>,
 }
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (limits, series) = (&self.limits, self.series.load(Relaxed));
+        let (limits, series) = (&self.limits, self.memory.ground.word(Word::Series));
         f.debug_struct("Metrics")
             .field("limits", limits)
             .field("series", &series)
@@ -78,29 +73,30 @@ impl Metrics {
     /// [`Cells::PerCpu`] falls back to shared cells where the system cannot; [`Metrics::cells`].
     ///
     /// # Errors
-    /// InvalidArgument for bounds that do not increase, Io when memory cannot be reserved.
+    /// InvalidArgument for bounds that do not increase, Io when memory cannot be reserved or the
+    /// arena's file not be opened; Damaged, Conflict or Unsupported for a file that is no arena of
+    /// this version, boot and machine.
     pub fn new(
         limits: Limits,
         cells: Cells,
+        share: &Share,
         default_bounds: &[f64],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let default_bounds =
             if default_bounds.is_empty() { &DEFAULT_BOUNDS } else { default_bounds };
         check_bounds(default_bounds)?;
+        let memory = Memory::new(share, limits.max_cell_bytes, limits.max_label_bytes, cells)?;
         Ok(Self(Arc::new(Inner {
-            directory: Directory::default(),
-            memory: Memory::new(limits.max_cell_bytes, limits.max_label_bytes, cells)?,
+            directory: Directory::new(&memory),
+            memory,
             sweeper: Sweeper::new(limits.series_idle_timeout, clock.monotonic()),
             clock,
             limits,
             default_bounds: default_bounds.into(),
-            series: CachePadded::new(AtomicUsize::new(0)),
-            refused_nan: Arc::default(),
-            refused_overflow: AtomicU64::new(0),
+            known: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             on_overflow: OnceBox::new(),
-            recording_own: Mutex::new(()),
         })))
     }
 
@@ -185,8 +181,7 @@ impl Metrics {
     ) -> Result<Histogram, Error> {
         let bounds = Some(bounds).filter(|bounds| !bounds.is_empty());
         let at = self.locate(name, Kind::Histogram, Number::F64, bounds, labels)?;
-        let refused = Arc::clone(&self.0.refused_nan);
-        Ok(Histogram::new(at.shape, at.found, at.family.bounds.clone(), refused))
+        Ok(Histogram::new(at.shape, at.found, at.family.bounds.clone()))
     }
 
     /// Takes one series out of the exports. Handles to it stay valid and record where nobody looks.
@@ -196,14 +191,15 @@ impl Metrics {
     pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
         let family = self.find(name)?;
         let labels = SortedLabels::new(labels)?;
+        family.catch_up();
         let removed = family
             .shape(labels.names())
-            .is_some_and(|shape| shape.remove(&labels.values(shape.ranks())));
-        if !removed {
+            .map_or(0, |shape| shape.remove(&labels.values(shape.ranks())));
+        if removed == 0 {
             let message = format!("metric `{name}` has no series {labels}");
             return Err(Error::new(ErrorKind::NotFound, message).with_field("labels"));
         }
-        self.uncount(family, 1);
+        self.uncount(family, removed);
         Ok(())
     }
 
@@ -213,6 +209,7 @@ impl Metrics {
     /// NotFound when there is no such family.
     pub fn clear(&self, name: &str) -> Result<(), Error> {
         let family = self.find(name)?;
+        family.catch_up();
         let removed = family.shapes().iter().map(|shape| shape.clear()).sum();
         self.uncount(family, removed);
         family.warn_again();
@@ -232,9 +229,22 @@ impl Metrics {
         self.0.memory.arena.cells()
     }
 
+    /// Identity of the arena: what processes that record into the same cells have in common.
+    #[must_use]
+    pub fn arena_id(&self) -> u128 {
+        self.0.memory.ground.id()
+    }
+
+    /// Numbers of the processes that have the arena now.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        self.members().iter().map(|member| member.pid).filter(|pid| *pid != 0).collect()
+    }
+
     /// The families in order of creation.
     #[must_use]
     pub fn families(&self) -> Vec<FamilyInfo> {
+        self.catch_up();
         self.list()
             .iter()
             .map(|family| {
@@ -255,7 +265,7 @@ impl Metrics {
     /// Number of series.
     #[must_use]
     pub fn series_count(&self) -> usize {
-        self.0.series.load(Relaxed)
+        self.0.memory.ground.word(Word::Series).load(Relaxed) as usize
     }
 
     /// Series taken out so far because they were idle.
@@ -267,29 +277,55 @@ impl Metrics {
     /// What was not recorded so far.
     #[must_use]
     pub fn dropped(&self) -> Dropped {
-        Dropped {
-            nan: self.0.refused_nan.load(Relaxed),
-            overflow: self.0.refused_overflow.load(Relaxed),
-        }
+        let count = |word| self.0.memory.ground.word(word).load(Relaxed);
+        Dropped { nan: count(Word::DroppedNan), overflow: count(Word::DroppedOverflow) }
     }
 
     /// Brings the engine's own families up to date; called before a snapshot.
     pub(crate) fn record_own(&self) {
         self.expire_idle();
-        let dropped = self.dropped();
-        for (reason, count) in [("nan", dropped.nan), ("overflow", dropped.overflow)] {
-            if count == 0 {
+        let words = [
+            ("nan", Word::DroppedNan, Word::ToldNan),
+            ("overflow", Word::DroppedOverflow, Word::ToldOverflow),
+        ];
+        for (reason, dropped, told) in words {
+            let ground = &self.0.memory.ground;
+            let count = ground.word(dropped).load(Relaxed);
+            if count == ground.word(told).load(Relaxed) {
                 continue;
             }
-            // Not under the lock: what is logged may reach a subscriber that takes a snapshot.
+            // No lock is held: what is logged may reach a subscriber that takes a snapshot.
             match self.own_counter(reason) {
+                // Of all threads and processes each tells of what it took.
                 Ok(counter) => {
-                    let _only = self.0.recording_own.lock();
-                    counter.add(count.saturating_sub(counter.value()));
+                    counter.add(count.saturating_sub(ground.word(told).fetch_max(count, Relaxed)));
                 }
                 Err(error) => tracing::warn!(%error, "the engine's own counter"),
             }
         }
+    }
+
+    /// Learns of what other processes made, and says up to which version it is known.
+    pub(crate) fn catch_up(&self) -> u64 {
+        // What ended processes had is not shown any more.
+        self.0.memory.arena.membership.sweep_ended();
+        let generation = self.generation();
+        let others = self.0.memory.ground.is_shared() || self.0.memory.ground.is_copy();
+        if others && self.0.known.load(Relaxed) != generation {
+            self.0.directory.catch_up();
+            self.0.known.store(generation, Relaxed);
+        }
+        generation
+    }
+
+    /// The CPU planes to read.
+    pub(crate) fn planes(&self) -> Planes {
+        self.0.memory.arena.planes()
+    }
+
+    /// The processes that have the arena now.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.0.memory.arena.membership.present()
     }
 
     /// A counter of [`DROPPED_FAMILY`], past the limits: it is there to tell of them.
@@ -325,7 +361,7 @@ impl Metrics {
     }
 
     fn find(&self, name: &str) -> Result<&Arc<Family>, Error> {
-        self.0.directory.find(name).ok_or_else(|| {
+        self.0.directory.find_anew(name).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("no metric is called `{name}`"))
                 .with_field("name")
         })
@@ -353,11 +389,8 @@ impl Metrics {
                     (Kind::Histogram, None) => &*self.0.default_bounds,
                     (_, bounds) => bounds.unwrap_or(&[]),
                 };
-                let make = || {
-                    self.0.memory.changed();
-                    Family::new(&self.0.memory, wanted, bounds)
-                };
-                self.0.directory.find_or_insert(wanted.name, wanted.kind, make)?
+                let write = || Family::write(&self.0.memory, wanted, bounds);
+                self.0.directory.find_or_insert(wanted.name, wanted.kind, write)?
             }
         };
         if !made {
@@ -442,7 +475,7 @@ impl Metrics {
             Admission::Limited => self.reserve(family),
             Admission::Always => {
                 family.count(usize::MAX);
-                self.0.series.fetch_add(1, Relaxed);
+                self.series().fetch_add(1, Relaxed);
                 Ok(())
             }
         };
@@ -455,7 +488,7 @@ impl Metrics {
     pub(super) fn has_room(&self, family: &Family) -> bool {
         let limits = &self.0.limits;
         !family.is_full(limits.max_series_per_family)
-            && self.0.series.load(Relaxed) < limits.max_series
+            && (self.series().load(Relaxed) as usize) < limits.max_series
     }
 
     /// Counts one more series of the family and the engine, unless a limit is reached.
@@ -464,8 +497,8 @@ impl Metrics {
         if !family.count(limits.max_series_per_family) {
             return Err(at_limit(family));
         }
-        let below = |count: usize| (count < limits.max_series).then_some(count + 1);
-        if self.0.series.fetch_update(Relaxed, Relaxed, below).is_err() {
+        let below = |count: u64| ((count as usize) < limits.max_series).then_some(count + 1);
+        if self.series().fetch_update(Relaxed, Relaxed, below).is_err() {
             family.uncount(1);
             return Err(at_limit(family));
         }
@@ -474,7 +507,13 @@ impl Metrics {
 
     fn uncount(&self, family: &Family, series: usize) {
         family.uncount(series);
-        self.0.series.fetch_sub(series, Relaxed);
+        let less = |count: u64| Some(count.saturating_sub(series as u64));
+        let _ = self.series().fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// Number of series of all processes.
+    fn series(&self) -> &AtomicU64 {
+        self.0.memory.ground.word(Word::Series)
     }
 
     /// The series that label sets past a limit fold into: one per family, past the limit itself.
@@ -516,13 +555,8 @@ impl Metrics {
     /// What could not be recorded is counted.
     pub(super) fn count_refusal(&self, error: &Error) {
         if error.kind() == ErrorKind::Limit {
-            self.0.refused_overflow.fetch_add(1, Relaxed);
+            self.0.memory.ground.word(Word::DroppedOverflow).fetch_add(1, Relaxed);
         }
-    }
-
-    /// Counts an observation of NaN.
-    pub(super) fn refused_nan(&self) -> &Arc<AtomicU64> {
-        &self.0.refused_nan
     }
 
     /// Takes out the series that were idle for too long, when it is time to look.

@@ -38,6 +38,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// The thread that is setting the mark; 0: none.
 static SETTER: AtomicUsize = AtomicUsize::new(0);
+static AROUND: [OnceBox<&'static Hooks>; HOOKS] = [const { OnceBox::new() }; HOOKS];
 static HOOK: [OnceBox<fn()>; HOOKS] = [const { OnceBox::new() }; HOOKS];
 
 /// A number that every forked child, grandchild … has another of than those it descends from.
@@ -75,14 +76,42 @@ pub fn on_child(hook: fn()) -> bool {
     })
 }
 
+/// What is done around every fork that the C library sees or a host tells of. All are idempotent.
+#[derive(Debug)]
+pub struct Hooks {
+    /// In the forking thread, when no other one has a lock of the engine.
+    pub before: fn(),
+    /// In the parent afterwards, or when it failed: before other threads get locks again.
+    pub in_parent: fn(),
+    /// In the child, as a function of [`on_child`].
+    pub in_child: fn(),
+}
+
+/// Has `hooks` called. A second time the same ones are no change; false: there are too many.
+pub fn on_fork(hooks: &'static Hooks) -> bool {
+    let known = gate::within(|| {
+        AROUND.iter().any(|place| {
+            let known = place.get_or_init(|| Box::new(hooks));
+            std::ptr::eq(*known, hooks)
+        })
+    });
+    known && on_child(hooks.in_child)
+}
+
+fn around() -> impl Iterator<Item = &'static Hooks> {
+    AROUND.iter().map_while(OnceBox::get).copied()
+}
+
 /// Before a fork: no thread but this one has a lock of the engine from now on. Idempotent.
 pub fn before() {
     notice();
     gate::close();
+    around().for_each(|hooks| (hooks.before)());
 }
 
 /// After it in the parent, or when it failed. Idempotent.
 pub fn after_in_parent() {
+    around().for_each(|hooks| (hooks.in_parent)());
     gate::open();
 }
 

@@ -22,6 +22,16 @@ impl TextHash {
         Self { start: seed(), mix: seed() | 1 }
     }
 
+    /// Seeds that somebody else got.
+    pub(crate) fn from_seeds([start, mix]: [u64; 2]) -> Self {
+        Self { start, mix: mix | 1 }
+    }
+
+    /// The seeds, for processes that hash alike.
+    pub(crate) fn seeds(&self) -> [u64; 2] {
+        [self.start, self.mix]
+    }
+
     /// Hash of texts in their order; ("ab", "c") is not ("a", "bc").
     #[inline]
     pub(crate) fn of<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> u32 {

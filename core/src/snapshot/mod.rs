@@ -15,16 +15,19 @@ pub use file::{MAX_FILE_BYTES, load, save};
 pub(crate) use memory::Block;
 pub use memory::Snapshot;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use schema::Schema;
 
 use crate::{
-    metrics::Metrics,
-    model::{Error, Mutex, TurnLock, grace},
+    metrics::{Cells, Limits, Metrics, Share},
+    model::{Clock, Error, Mutex, TurnLock, grace},
 };
 
 /// Identities of schemas, unique in the process whatever engine makes them.
@@ -32,6 +35,19 @@ static NEXT_SCHEMA_ID: AtomicU64 = AtomicU64::new(1);
 
 fn new_schema_id() -> u64 {
     NEXT_SCHEMA_ID.fetch_add(1, Relaxed)
+}
+
+/// The metrics of an arena file, as its processes left them or have them now.
+///
+/// The file is read and never mapped: it may be damaged, or be cut off meanwhile. No process notices.
+///
+/// # Errors
+/// Io; InvalidArgument, Damaged or Conflict for what is no arena of this version; Limit for one that
+/// is too large.
+pub fn of_arena(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Result<Snapshot, Error> {
+    let share = Share::Copy(path.into());
+    let metrics = Metrics::new(Limits::default(), Cells::Shared, &share, &[], clock)?;
+    Snapshots::default().take(&metrics)
 }
 
 /// Makes snapshots of one engine's metrics and keeps the last schema.
@@ -51,21 +67,22 @@ impl Snapshots {
     /// Limit, when text or series are more than the columns can number (4 Gi).
     pub fn take(&self, metrics: &Metrics) -> Result<Snapshot, Error> {
         metrics.record_own();
+        // Read before the tables: a change that comes in between makes the next one build again.
+        let generation = metrics.catch_up();
         // Nothing that the schema names is used for another series before the values are read.
         grace::within(|| {
-            let schema = self.schema(metrics)?;
-            Ok(values::read(&schema, metrics.clock().unix_ns()))
+            let schema = self.schema(metrics, generation)?;
+            Ok(values::read(&schema, &metrics.planes(), metrics.clock().unix_ns()))
         })
     }
 
-    fn schema(&self, metrics: &Metrics) -> Result<Arc<Schema>, Error> {
-        // Read before the tables: a change that comes in between makes the next one build again.
-        if let Some(schema) = self.known(metrics.generation()) {
+    /// The schema of the metrics as they are now, named by an earlier version. In a section.
+    fn schema(&self, metrics: &Metrics, generation: u64) -> Result<Arc<Schema>, Error> {
+        if let Some(schema) = self.known(metrics, generation) {
             return Ok(schema);
         }
         let _turn = self.building.lock();
-        let generation = metrics.generation();
-        if let Some(schema) = self.known(generation) {
+        if let Some(schema) = self.known(metrics, generation) {
             return Ok(schema);
         }
         let mut old = self.last.lock().take();
@@ -75,8 +92,11 @@ impl Snapshots {
         Ok(schema)
     }
 
-    /// The last schema, if it is of this generation.
-    fn known(&self, generation: u64) -> Option<Arc<Schema>> {
+    /// The last schema, if it is of this version and nothing changed since.
+    fn known(&self, metrics: &Metrics, generation: u64) -> Option<Arc<Schema>> {
+        if metrics.generation() != generation {
+            return None;
+        }
         self.last.lock().as_ref().filter(|schema| schema.generation == generation).cloned()
     }
 }

@@ -14,10 +14,12 @@ use tallyport_plugin_api::{
 
 use super::new_schema_id;
 use crate::{
-    metrics::{At, Extent, Family, Metrics, Shape},
+    metrics::{At, Extent, Family, Member, Metrics, Shape},
     model::{Error, ErrorKind},
 };
 
+/// Label that tells the gauges of processes apart.
+const PID_LABEL: &str = "pid";
 /// Label pairs of gone series that are kept whatever their part is.
 const SPARE_PAIRS: usize = 1024;
 
@@ -52,6 +54,10 @@ pub(super) struct Part {
     start: usize,
     /// Ids of the label names.
     names: Vec<u32>,
+    /// Where further rows of a series are added to: its place in `rows`, and the row.
+    pub(super) more: Vec<(usize, u32)>,
+    /// Of whose gauges it consists, where several processes set them; else of everybody's.
+    pub(super) owner: Option<usize>,
 }
 
 /// Ids of texts.
@@ -101,11 +107,14 @@ impl Schema {
             buckets: 0,
             old_ranges: &old.label_ranges,
             old_created: &old.created_ns,
+            pid: 0,
         };
+        let members = metrics.members();
+        next.pid = next.name(PID_LABEL)?;
         let mut parts = Vec::new();
         // Families and their tables are never removed, so they stand where they stood.
         for family in metrics.list() {
-            parts.push(next.family(&family, before.next().unwrap_or_default())?);
+            parts.push(next.family(&family, before.next().unwrap_or_default(), &members)?);
         }
         Ok(Self {
             id: new_schema_id(),
@@ -154,6 +163,21 @@ impl Schema {
     }
 }
 
+/// The processes whose gauges of a family are set, where that is for the snapshot to show.
+fn gauge_owners(family: &Family, shapes: &[Arc<Shape>], members: &[Member]) -> Vec<Member> {
+    if family.kind != Kind::Gauge || members.len() == 1 {
+        return Vec::new();
+    }
+    let sets = |member: &&Member| {
+        shapes.iter().any(|shape| {
+            let rows = shape.live(0..shape.extent().used);
+            let mut gauges = rows.map(|row| shape.gauge(row));
+            gauges.any(|gauge| gauge.read_at(member.place).is_some())
+        })
+    };
+    members.iter().filter(sets).copied().collect()
+}
+
 /// Takes a column out, copied if a snapshot still has it.
 ///
 /// By `make_mut`, because ThreadSanitizer does not see the fence of `Arc::try_unwrap`.
@@ -175,10 +199,17 @@ struct Next<'a> {
     buckets: usize,
     old_ranges: &'a [tallyport_range],
     old_created: &'a [u64],
+    /// Id of [`PID_LABEL`].
+    pid: u32,
 }
 
 impl Next<'_> {
-    fn family(&mut self, family: &Family, before: Vec<Part>) -> Result<Vec<Part>, Error> {
+    fn family(
+        &mut self,
+        family: &Family,
+        mut before: Vec<Part>,
+        members: &[Member],
+    ) -> Result<Vec<Part>, Error> {
         let (help, unit) = family.text();
         let start = self.created_ns.len();
         let mut row = tallyport_family {
@@ -195,19 +226,29 @@ impl Next<'_> {
             bucket_start: self.buckets as u64,
         };
         self.bounds.extend_from_slice(&family.bounds);
-        let mut before = before.into_iter();
+        let shapes = family.shapes();
         let mut parts = Vec::new();
-        for shape in family.shapes() {
+        let owners = gauge_owners(family, &shapes, members);
+        if owners.len() > 1 || before.iter().any(|part| part.owner.is_some()) {
+            // Whose gauges there are may be different each time.
+            before.clear();
+        }
+        let mut before = before.into_iter();
+        for shape in shapes {
+            if owners.len() > 1 {
+                for owner in &owners {
+                    let mut part = self.empty_part(&shape)?;
+                    part.owner = Some(owner.place);
+                    let pid = self.name(&owner.pid.to_string())?;
+                    parts.push(self.add_new(part, Some(pid))?);
+                }
+                continue;
+            }
             let part = match before.next() {
                 Some(old) => self.carry(old)?,
-                None => {
-                    let names = shape.names().iter().map(|name| self.name(name));
-                    let names = names.collect::<Result<_, _>>()?;
-                    let (extent, start) = (Extent::default(), self.created_ns.len());
-                    Part { shape, rows: Vec::new(), extent, start, names }
-                }
+                None => self.empty_part(&shape)?,
             };
-            parts.push(self.add_new(part)?);
+            parts.push(self.add_new(part, None)?);
         }
         let count = self.created_ns.len() - start;
         row.series_count = number(count, "series")?;
@@ -218,6 +259,19 @@ impl Next<'_> {
         }
         self.families.push(row);
         Ok(parts)
+    }
+
+    fn empty_part(&mut self, shape: &Arc<Shape>) -> Result<Part, Error> {
+        let names = shape.names().iter().map(|name| self.name(name));
+        Ok(Part {
+            names: names.collect::<Result<_, _>>()?,
+            shape: Arc::clone(shape),
+            rows: Vec::new(),
+            extent: Extent::default(),
+            start: self.created_ns.len(),
+            more: Vec::new(),
+            owner: None,
+        })
     }
 
     /// Takes over what an older schema has of a table, as far as it is still there.
@@ -248,28 +302,53 @@ impl Next<'_> {
         Ok(part)
     }
 
-    /// Adds the series that came since.
-    fn add_new(&mut self, mut part: Part) -> Result<Part, Error> {
+    /// Adds the series that came since; those of one process with its number in a label.
+    fn add_new(&mut self, mut part: Part, pid: Option<u32>) -> Result<Part, Error> {
         let from = part.extent.used;
         // Before the rows are read: what comes in between is found again by the next schema, which
         // there will be, because it changes the generation.
         part.extent = part.shape.extent();
+        let duplicates = part.shape.duplicates();
+        let doubled = |row: u32| duplicates.iter().any(|(_, other)| *other == row);
         for row in part.shape.live(from..part.extent.used) {
+            if !duplicates.is_empty() && doubled(row) {
+                continue;
+            }
+            let mut of_series = std::iter::once(row)
+                .chain(duplicates.iter().filter(|(of, _)| *of == row).map(|(_, other)| *other));
+            if let Some(owner) = part.owner
+                && !of_series.any(|row| part.shape.gauge(row).read_at(owner).is_some())
+            {
+                continue;
+            }
             let start = number(self.label_pairs.len(), "labels")?;
-            let count = part.names.len();
+            let own = part.names.len();
+            let count = own + usize::from(pid.is_some());
             let first = self.label_pairs.len();
+            // Behind the names that come before it.
+            let pid_rank = part.shape.names().iter().filter(|name| &***name < PID_LABEL).count();
             self.label_pairs.resize(first + count, tallyport_label_pair { name: 0, value: 0 });
             let texts = part.shape.texts(row).zip(&part.names).zip(part.shape.ranks());
             for (((at, text, serial), name), rank) in texts {
                 let value = self.value(at, text, serial)?;
-                if let Some(pair) = self.label_pairs.get_mut(first + usize::from(*rank)) {
+                let rank = usize::from(*rank);
+                let rank = rank + usize::from(pid.is_some() && rank >= pid_rank);
+                if let Some(pair) = self.label_pairs.get_mut(first + rank) {
                     *pair = tallyport_label_pair { name: *name, value };
                 }
+            }
+            if let Some(value) = pid
+                && let Some(pair) = self.label_pairs.get_mut(first + pid_rank)
+            {
+                *pair = tallyport_label_pair { name: self.pid, value };
             }
             self.label_ranges.push(tallyport_range { start, count: count as u32 });
             self.created_ns.push(part.shape.created_ns(row));
             part.rows.push(row);
         }
+        let at = |row: u32| part.rows.binary_search(&row).ok();
+        let more = duplicates.iter().filter_map(|(of, other)| Some((at(*of)?, *other)));
+        part.more = more.collect();
         Ok(part)
     }
 

@@ -12,47 +12,24 @@ use tallyport_plugin_api::{
     },
 };
 
-use super::{Snapshot, schema::Schema};
-use crate::metrics::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
+use super::{
+    Snapshot,
+    schema::{Part, Schema},
+};
+use crate::metrics::{F64Cell, HistogramCell, I64Cell, Planes, U64Cell};
 
 /// In the section in which the schema was found to be current: its rows are the series that it
 /// says.
-pub(super) fn read(schema: &Arc<Schema>, time_unix_ns: u64) -> Snapshot {
-    let mut bits: Vec<u64> = Vec::with_capacity(schema.len());
-    let mut counts = Vec::with_capacity(schema.histograms);
-    let mut buckets = Vec::with_capacity(schema.buckets);
+pub(super) fn read(schema: &Arc<Schema>, planes: &Planes, time_unix_ns: u64) -> Snapshot {
+    let mut columns = Columns {
+        bits: Vec::with_capacity(schema.len()),
+        counts: Vec::with_capacity(schema.histograms),
+        buckets: Vec::with_capacity(schema.buckets),
+    };
     for part in schema.parts() {
-        let layout = part.shape.layout();
-        let places = part.rows.iter().map(|row| part.shape.place(*row));
-        match (layout.kind, layout.number) {
-            (Kind::Histogram, _) => {
-                for place in places {
-                    let cell = HistogramCell::new(place, layout.buckets);
-                    let (mut sum, mut count) = (0.0, 0);
-                    for bucket in 0..cell.buckets() {
-                        // Count and sum come from the buckets, so all three cover the same
-                        // observations.
-                        let (bucket_sum, bucket_count) = cell.read(bucket);
-                        sum += bucket_sum;
-                        count += bucket_count;
-                        buckets.push(bucket_count);
-                    }
-                    bits.push(f64::to_bits(sum));
-                    counts.push(count);
-                }
-            }
-            (Kind::Gauge, _) => {
-                bits.extend(places.map(|place| GaugeCell::new(place).read().to_bits()));
-            }
-            (_, Number::U64) => bits.extend(places.map(|place| U64Cell::new(place).read())),
-            (_, Number::I64) => {
-                bits.extend(places.map(|place| I64Cell::new(place).read().cast_unsigned()));
-            }
-            (_, Number::F64) => {
-                bits.extend(places.map(|place| F64Cell::new(place).read().to_bits()));
-            }
-        }
+        columns.read(part, planes);
     }
+    let Columns { bits, counts, buckets } = columns;
     let mut snapshot = Snapshot {
         schema_id: schema.id,
         time_unix_ns,
@@ -71,4 +48,75 @@ pub(super) fn read(schema: &Arc<Schema>, time_unix_ns: u64) -> Snapshot {
     snapshot.push(TALLYPORT_COLUMN_HIST_COUNT, Arc::new(counts));
     snapshot.push(TALLYPORT_COLUMN_HIST_BUCKETS, Arc::new(buckets));
     snapshot
+}
+
+struct Columns {
+    bits: Vec<u64>,
+    counts: Vec<u64>,
+    buckets: Vec<u64>,
+}
+
+impl Columns {
+    fn read(&mut self, part: &Part, planes: &Planes) {
+        let layout = part.shape.layout();
+        let places = part.rows.iter().map(|row| part.shape.place(*row));
+        let first = self.bits.len();
+        match (layout.kind, layout.number) {
+            (Kind::Histogram, _) => return self.read_histograms(part, planes),
+            (Kind::Gauge, _) => return self.read_gauges(part),
+            (_, Number::U64) => {
+                self.bits.extend(places.map(|place| U64Cell::new(place).read(planes)));
+            }
+            (_, Number::I64) => self
+                .bits
+                .extend(places.map(|place| I64Cell::new(place).read(planes).cast_unsigned())),
+            (_, Number::F64) => {
+                self.bits.extend(places.map(|place| F64Cell::new(place).read(planes).to_bits()));
+            }
+        }
+        for (index, row) in &part.more {
+            let place = part.shape.place(*row);
+            let Some(bits) = self.bits.get_mut(first + index) else { continue };
+            *bits = match layout.number {
+                // Of an i64 as two's complement.
+                Number::U64 | Number::I64 => bits.wrapping_add(U64Cell::new(place).read(planes)),
+                Number::F64 => (f64::from_bits(*bits) + F64Cell::new(place).read(planes)).to_bits(),
+            };
+        }
+    }
+
+    fn read_histograms(&mut self, part: &Part, planes: &Planes) {
+        let buckets = part.shape.layout().buckets;
+        for (index, row) in part.rows.iter().enumerate() {
+            let more = part.more.iter().filter(|(of, _)| *of == index).map(|(_, row)| row);
+            let (mut sum, mut count) = (0.0, 0);
+            let start = self.buckets.len();
+            self.buckets.resize(start + buckets, 0);
+            let own = self.buckets.get_mut(start..).unwrap_or_default();
+            for row in std::iter::once(row).chain(more) {
+                let cell = HistogramCell::new(part.shape.place(*row), buckets);
+                for (bucket, total) in own.iter_mut().enumerate() {
+                    // Count and sum come from the buckets, so all three cover the same observations.
+                    let (bucket_sum, bucket_count) = cell.read(bucket, planes);
+                    sum += bucket_sum;
+                    count += bucket_count;
+                    *total += bucket_count;
+                }
+            }
+            self.bits.push(f64::to_bits(sum));
+            self.counts.push(count);
+        }
+    }
+
+    fn read_gauges(&mut self, part: &Part) {
+        for (index, row) in part.rows.iter().enumerate() {
+            let more = part.more.iter().filter(|(of, _)| *of == index).map(|(_, row)| row);
+            let mut rows = std::iter::once(row).chain(more).map(|row| part.shape.gauge(*row));
+            let value = match part.owner {
+                Some(owner) => rows.find_map(|gauge| gauge.read_at(owner)),
+                None => rows.find_map(|gauge| gauge.read_any()),
+            };
+            self.bits.push(value.unwrap_or_default().to_bits());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tallyport_core::{
-    metrics::{Cells, Limits, Metrics},
+    metrics::{Cells, Limits, Metrics, Share},
     model::{SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
     store::{RedisSettings, RedisStore, Store},
@@ -24,7 +24,8 @@ impl Instance {
     pub(crate) fn new(store: Box<dyn Store>, settings: Settings) -> Self {
         let clock = Arc::new(SystemClock::default());
         Self {
-            metrics: Metrics::new(Limits::default(), Cells::Shared, &[], clock).unwrap(),
+            metrics: Metrics::new(Limits::default(), Cells::Shared, &Share::Auto, &[], clock)
+                .unwrap(),
             snapshots: Snapshots::default(),
             session: Session::new(store, settings),
         }

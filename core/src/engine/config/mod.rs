@@ -31,7 +31,7 @@ pub use self::{
     share::{GaugeModeConfig, StoreConfig, StoreKind, StrategyConfig, SyncConfig},
     types::{
         CellsConfig, Config, ConfigVersion, HistogramConfig, LibraryConfig, Limits, LoadingConfig,
-        LogConfig, LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig,
+        LogConfig, LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig, ShareConfig,
     },
 };
 pub use crate::model::problems::{ConfigErrors, Problem};

@@ -1,7 +1,8 @@
 //! What a schema cannot say: the rules that hold for a configuration from a file and from code.
 
 use super::{
-    Config, LoadingConfig, MAX_SERIES, PluginConfig, isolation, share,
+    Config, LoadingConfig, MAX_SERIES, PluginConfig, RecordingConfig, ShareConfig, isolation,
+    share,
     types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
         }
     }
     check_loading(&config.loading, &mut violations);
+    check_arena(&config.recording, &mut violations);
     let idle = limits.series_idle_timeout;
     if idle > MAX_IDLE_SECONDS {
         let message = format!("must be between 0 and {MAX_IDLE_SECONDS}, is {idle}");
@@ -64,6 +66,18 @@ pub(super) fn check_plugin(
         }
     }
     check_pins(table, plugin, violations);
+}
+
+fn check_arena(recording: &RecordingConfig, violations: &mut Vec<Violation>) {
+    let file = recording.share == ShareConfig::File;
+    let wrong = match &recording.arena {
+        None if file => "is needed with `share = \"file\"`",
+        Some(_) if !file => "is only used with `share = \"file\"`",
+        Some(path) if !path.is_absolute() => "must be an absolute path",
+        _ => return,
+    };
+    let path = KeyPath::keys(&["recording", "arena"]);
+    violations.push(Violation::new(path, ViolationKind::NotAllowed, wrong));
 }
 
 fn check_pins(table: &KeyPath, plugin: &PluginConfig, violations: &mut Vec<Violation>) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Config, ConfigErrors, LogLevel, PluginConfig, types::MAX_BOUNDS};
 use crate::{
-    metrics::{Cells, Metrics},
+    metrics::{Cells, Metrics, Share},
     model::{Error, ErrorKind, SystemClock, schema::Schema},
 };
 
@@ -204,6 +204,7 @@ fn metrics_take_as_many_bounds_as_the_configuration_does() {
         Metrics::new(
             Default::default(),
             Cells::Shared,
+            &Share::Auto,
             &bounds,
             std::sync::Arc::new(SystemClock::default()),
         )
@@ -368,7 +369,7 @@ fn every_default_equals_the_one_in_the_schema() {
     assert_eq!(compare(&schema, actual.clone()), 9);
     let definitions = &schema["$defs"];
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 5);
-    assert_eq!(compare(&definitions["RecordingConfig"], actual["recording"].clone()), 2);
+    assert_eq!(compare(&definitions["RecordingConfig"], actual["recording"].clone()), 4);
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);
     assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 6);
     assert_eq!(compare(&definitions["StoreConfig"], actual["store"].clone()), 7);

@@ -181,12 +181,45 @@ pub struct RecordingConfig {
     pub cells: CellsConfig,
     /// Whether what exporters do is recorded too, as `tallyport_plugin_*`.
     pub self_metrics: bool,
+    /// Which processes record into the same cells.
+    pub share: ShareConfig,
+    /// The file of `share = "file"`: an absolute path, made with mode 0600 where there is none.
+    pub arena: Option<PathBuf>,
 }
 
 impl Default for RecordingConfig {
     fn default() -> Self {
-        Self { cells: CellsConfig::default(), self_metrics: true }
+        Self {
+            cells: CellsConfig::default(),
+            self_metrics: true,
+            share: ShareConfig::default(),
+            arena: None,
+        }
     }
+}
+
+impl RecordingConfig {
+    /// Where the arena lies.
+    pub(crate) fn share(&self) -> metrics::Share {
+        match (self.share, &self.arena) {
+            (ShareConfig::Auto, _) => metrics::Share::Auto,
+            (ShareConfig::Reset, _) => metrics::Share::Reset,
+            (ShareConfig::File, path) => metrics::Share::File(path.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// Which processes record into the same cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareConfig {
+    /// This one and the children that it forks.
+    #[default]
+    Auto,
+    /// This one; a child that it forks starts at zero, with cells of its own.
+    Reset,
+    /// All of this host that open the file `arena`, and their children.
+    File,
 }
 
 /// Where counters and histograms keep their values.

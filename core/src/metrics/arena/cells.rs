@@ -1,6 +1,7 @@
 //! Cells by kind: how many bytes each takes, how it is added to and read.
 //!
-//! A cell is a copyable view of a place in an arena, which its holder keeps.
+//! A cell is a copyable view of a place in an arena, which its holder keeps. Gauges are in
+//! `gauges.rs`: they are not sums.
 //!
 //! Any thread and any signal handler may add at any time: no lock, no allocation, no thread-local.
 //! A histogram's bucket is one 16-byte {f64 sum, u64 count} that is committed at once, so a
@@ -8,7 +9,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Place, shared};
+use super::{Place, Planes};
 
 macro_rules! cell {
     ($(#[$meta:meta])* $name:ident) => {
@@ -43,19 +44,14 @@ cell! {
     /// A sum of f64 amounts.
     F64Cell
 }
-cell! {
-    /// A last value; it lies in the shared plane only.
-    GaugeCell
-}
-
 impl U64Cell {
     #[inline]
     pub(crate) fn add(&self, amount: u64) {
         self.place.add_u64(amount);
     }
 
-    pub(crate) fn read(&self) -> u64 {
-        self.place.words(0).fold(0, |sum, word| sum.wrapping_add(word.load(Relaxed)))
+    pub(crate) fn read(&self, planes: &Planes) -> u64 {
+        self.place.words(0, planes).fold(0, |sum, word| sum.wrapping_add(word.load(Relaxed)))
     }
 }
 
@@ -65,8 +61,9 @@ impl I64Cell {
         self.place.add_u64(amount.cast_unsigned());
     }
 
-    pub(crate) fn read(&self) -> i64 {
-        let sum = self.place.words(0).fold(0_u64, |sum, word| sum.wrapping_add(word.load(Relaxed)));
+    pub(crate) fn read(&self, planes: &Planes) -> i64 {
+        let words = self.place.words(0, planes);
+        let sum = words.fold(0_u64, |sum, word| sum.wrapping_add(word.load(Relaxed)));
         sum.cast_signed()
     }
 }
@@ -77,24 +74,8 @@ impl F64Cell {
         self.place.add_f64(amount);
     }
 
-    pub(crate) fn read(&self) -> f64 {
-        self.place.words(0).map(|word| f64::from_bits(word.load(Relaxed))).sum()
-    }
-}
-
-impl GaugeCell {
-    #[inline]
-    pub(crate) fn set(&self, value: f64) {
-        self.place.word(0).store(value.to_bits(), Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn add(&self, amount: f64) {
-        shared::add_f64(self.place.word(0), amount);
-    }
-
-    pub(crate) fn read(&self) -> f64 {
-        f64::from_bits(self.place.word(0).load(Relaxed))
+    pub(crate) fn read(&self, planes: &Planes) -> f64 {
+        self.place.words(0, planes).map(|word| f64::from_bits(word.load(Relaxed))).sum()
     }
 }
 
@@ -129,8 +110,8 @@ impl HistogramCell {
     }
 
     /// Sum and count of one bucket, which cover the same observations.
-    pub(crate) fn read(&self, bucket: usize) -> (f64, u64) {
-        let pairs = self.place.pairs(bucket.min(self.buckets - 1));
+    pub(crate) fn read(&self, bucket: usize, planes: &Planes) -> (f64, u64) {
+        let pairs = self.place.pairs(bucket.min(self.buckets - 1), planes);
         pairs.fold((0.0, 0), |(sum, count), (more, counted)| (sum + more, count + counted))
     }
 }

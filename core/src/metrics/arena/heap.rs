@@ -1,14 +1,24 @@
-//! Memory of the tables: one reserved block, cut into pieces that are addressed by offset.
+//! Memory of the tables: one block, cut into pieces that are addressed by offset.
 //!
-//! Rows, slots and label texts lie here, as offsets from the start and not as pointers, because
-//! the same pieces will lie in memory that processes map at different addresses. An offset that
-//! leads outside gives nothing. Pages are touched as they are used.
+//! Rows and label texts lie in the part of an arena that its processes share, slots in a block of
+//! this process's own. Pieces are offsets from the start and not pointers, because processes map the
+//! same block at different addresses. An offset that leads outside gives nothing. Pages are touched
+//! as they are used. The first unit holds how many bytes are in use, for all processes.
 
 use std::{
-    collections::BTreeMap, marker::PhantomData, ptr::NonNull, slice, sync::atomic::AtomicU32,
+    collections::BTreeMap,
+    io,
+    marker::PhantomData,
+    ptr::NonNull,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use crate::model::{Error, Mutex, platform};
+use super::ground::Ground;
+use crate::model::{Error, Mutex, MutexGuard, platform};
 
 /// Where a piece starts, in units of [`UNIT`] bytes; 0 is nowhere.
 pub(crate) type At = u32;
@@ -16,27 +26,47 @@ pub(crate) type At = u32;
 /// Every piece starts at a multiple of it.
 pub(crate) const UNIT: usize = 8;
 
+/// Units before the first piece: the bytes in use, and a record that is always there.
+const RESERVED: usize = 2;
+
 /// Address space that is asked for, the least last: it costs nothing until it is used.
 const SIZES: [usize; 4] = [16 << 30, 2 << 30, 256 << 20, 64 << 20];
 
-/// A reserved block and what of it is free. Any thread.
+/// A block and what of it is free. Any thread.
 #[derive(Debug)]
 pub(crate) struct Heap {
-    mapping: platform::Mapping,
+    block: Block,
+    base: Base,
     bytes: usize,
-    space: Mutex<Space>,
+    /// What this process returned, by bytes.
+    free: Mutex<Free>,
+}
+
+/// Pieces to use again. A child of a fork leaves those of its parent to that.
+#[derive(Debug, Default)]
+struct Free {
+    pieces: BTreeMap<usize, Vec<At>>,
+    process: u32,
 }
 
 #[derive(Debug)]
-struct Space {
-    /// Pieces lie below.
-    used: usize,
-    /// Returned pieces by their bytes.
-    free: BTreeMap<usize, Vec<At>>,
+enum Block {
+    Own(platform::Mapping),
+    Shared(Arc<Ground>),
 }
 
+/// Where the block starts.
+#[derive(Debug, Clone, Copy)]
+struct Base(NonNull<u8>);
+
+// SAFETY: an address; who reads and writes there does so through atomics, or before others know of
+// it. Test: table equals_a_plain_map.
+unsafe impl Send for Base {}
+// SAFETY: as above.
+unsafe impl Sync for Base {}
+
 impl Heap {
-    /// Reserves address space.
+    /// Reserves address space that a forked child gets a copy of.
     ///
     /// # Errors
     /// Io, when the system has none.
@@ -48,46 +78,83 @@ impl Heap {
                     if let Err(error) = mapping.use_small_pages() {
                         tracing::debug!("tables may use huge pages: {error}");
                     }
-                    let space = Space { used: UNIT, free: BTreeMap::new() };
-                    return Ok(Self { mapping, bytes, space: Mutex::new(space) });
+                    let base = Base(mapping.base());
+                    let (block, free) = (Block::Own(mapping), Mutex::default());
+                    return Ok(Self { block, base, bytes, free });
                 }
                 Err(error) => last = Some(error),
             }
         }
-        let error = last.unwrap_or_else(|| std::io::ErrorKind::OutOfMemory.into());
+        let error = last.unwrap_or_else(|| io::ErrorKind::OutOfMemory.into());
         Err(Error::io(format_args!("reserve address space for series"), &error))
     }
 
-    /// A zeroed piece; `None` when no address space is left.
+    /// The heap of an arena.
+    pub(crate) fn of(ground: &Arc<Ground>) -> Self {
+        let (base, bytes) = ground.heap();
+        let (block, free) = (Block::Shared(Arc::clone(ground)), Mutex::default());
+        Self { block, base: Base(base), bytes, free }
+    }
+
+    /// Bytes in use by all processes.
+    fn used(&self) -> &AtomicU64 {
+        // SAFETY: the first unit of the block: aligned, zeroed at first, only ever accessed
+        // atomically. Test: pieces_are_reused_zeroed_and_never_overlap.
+        unsafe { self.base.0.cast::<AtomicU64>().as_ref() }
+    }
+
+    /// A zeroed piece; `None` when no room is left, or no memory for it.
     pub(crate) fn allocate(&self, bytes: usize) -> Option<At> {
         let bytes = rounded(bytes);
-        let mut space = self.space.lock();
-        if let Some(at) = space.free.get_mut(&bytes).and_then(Vec::pop) {
-            drop(space);
+        let again = self.free().pieces.get_mut(&bytes).and_then(Vec::pop);
+        if let Some(at) = again {
             for word in self.words(at, 0, bytes / 4) {
-                word.store(0, std::sync::atomic::Ordering::Relaxed);
+                word.store(0, Relaxed);
             }
             return Some(at);
         }
-        let at = space.used;
-        let end = at.checked_add(bytes).filter(|end| *end <= self.bytes)?;
-        space.used = end;
-        u32::try_from(at / UNIT).ok()
+        let mut used = self.used().load(Relaxed);
+        loop {
+            let at = usize::try_from(used).ok()?.max(RESERVED * UNIT);
+            let end = at.checked_add(bytes).filter(|end| *end <= self.bytes)?;
+            if let Block::Shared(ground) = &self.block
+                && let Err(error) = ground.back_heap(end)
+            {
+                tracing::debug!("no memory for series: {error}");
+                return None;
+            }
+            match self.used().compare_exchange_weak(used, end as u64, Relaxed, Relaxed) {
+                Ok(_) => return u32::try_from(at / UNIT).ok(),
+                Err(now) => used = now,
+            }
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        let mut free = self.free.lock();
+        let process = platform::process_id();
+        if free.process != process && matches!(self.block, Block::Shared(_)) {
+            free.pieces.clear();
+        }
+        free.process = process;
+        free
     }
 
     /// Takes a piece of so many bytes back; nobody may use it any more.
     pub(crate) fn release(&self, at: At, bytes: usize) {
         // Slots that were outgrown would otherwise keep as much memory as those that replaced them.
-        if let Err(error) = self.mapping.give_back(at as usize * UNIT, bytes) {
+        if let Block::Own(mapping) = &self.block
+            && let Err(error) = mapping.give_back(at as usize * UNIT, bytes)
+        {
             tracing::debug!("memory of series that are gone is kept: {error}");
         }
-        self.space.lock().free.entry(rounded(bytes)).or_default().push(at);
+        self.free().pieces.entry(rounded(bytes)).or_default().push(at);
     }
 
     /// Where it lies, to be kept in registers while pieces are read.
     #[inline]
     pub(crate) fn view(&self) -> View<'_> {
-        View { base: self.mapping.base(), bytes: self.bytes, heap: PhantomData }
+        View { base: self.base.0, bytes: self.bytes, heap: PhantomData }
     }
 
     /// As [`View::words`].

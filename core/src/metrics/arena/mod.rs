@@ -7,33 +7,42 @@
 //!
 //! A cell is the same offset in every plane; its value is the sum over the planes. CPU planes are
 //! written by restartable sequences only (`rseq.rs`), the shared plane by locked instructions only
-//! (`shared.rs`); `cells.rs` says what each kind is made of. Cells that need no CPU planes (gauges,
-//! families that asked for it) are cut from the other end of the planes, so that CPU planes stay
-//! dense. It knows no names and no labels.
+//! (`shared.rs`); `cells.rs` says what each kind is made of. Cells that need no CPU planes (families
+//! that asked for it) are cut from the other end of the planes, so that CPU planes stay dense.
+//! Gauges are no sums: each process has a plane of its own for them (`gauges.rs`, `members.rs`). It
+//! knows no names and no labels.
 //!
 //! Cells are handed out in runs, one run for some rows of a table, and stay with their rows: who
 //! uses a row again zeroes its cell, when no handle can reach it any more (`table/`). Memory is
-//! touched lazily: a plane costs what its CPU recorded. Offsets, because the same cells will lie in
-//! memory that processes share; `heap.rs` has the tables that lead to them.
+//! touched lazily: a plane costs what its CPU recorded. Offsets, because processes share the same
+//! cells (`ground.rs`); `heap.rs` has the tables that lead to them.
 
 mod cells;
+pub(crate) mod forks;
+mod gauges;
+mod ground;
 mod heap;
+mod members;
 mod place;
 mod rseq;
 mod shared;
 #[cfg(test)]
 mod storm;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    ptr::NonNull,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-pub(crate) use cells::{F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
-pub(crate) use heap::{At, Heap, View};
+pub(crate) use cells::{F64Cell, HistogramCell, I64Cell, U64Cell};
+pub(crate) use gauges::GaugeCell;
+pub use ground::{ArenaFile, Share};
+pub(crate) use ground::{Ground, Planes, Word};
+pub(crate) use heap::{At, Heap, UNIT, View};
+pub(crate) use members::{Member, Membership};
 pub(crate) use place::Place;
 
-use crate::model::{Error, ErrorKind, Mutex, platform};
+use crate::model::{Error, ErrorKind};
 
 /// Bytes of one plane, and so the end of every offset.
 const PLANE_BYTES: usize = 1 << rseq::PLANE_SHIFT;
@@ -47,26 +56,31 @@ pub enum Cells {
     Shared,
 }
 
-/// A reserved block of planes, handed out in runs of cells.
+/// The planes of a block, handed out in runs of cells.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    mapping: platform::Mapping,
-    /// Number of CPU planes; 0 where sections cannot run or were not asked for.
-    cpus: u32,
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) membership: Membership,
+    planes: Base,
+    /// From a cell of the shared plane to that of CPU 0, + 1 where this process must not add there.
+    to_cpus: usize,
+    /// Whether new cells get CPU planes.
+    sections: bool,
     max_bytes: usize,
-    /// Bytes of the cells in use, over all planes.
-    charged: AtomicUsize,
-    space: Mutex<Space>,
 }
 
-/// What is free: the middle of the planes.
+/// Where the planes start.
 #[derive(Debug)]
-struct Space {
-    /// Cells in all planes lie below.
-    low: usize,
-    /// Cells in the shared plane only lie from here on.
-    high: usize,
-}
+struct Base(NonNull<u8>);
+
+// SAFETY: an address inside the ground, which the arena keeps; cells are written by sections of the
+// writing thread's own CPU and by atomic instructions. Test: storms_of_preemption_lose_nothing.
+unsafe impl Send for Base {}
+// SAFETY: as above.
+unsafe impl Sync for Base {}
+
+/// Bits of [`Word::Space`] for each end.
+const END_BITS: u32 = 32;
 
 /// Neighbouring cells of one size: zeroed, and never taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,39 +92,54 @@ pub(crate) struct Run {
 }
 
 impl Arena {
-    /// Reserves address space for at most `max_bytes` of cells in use, counted over all planes.
+    /// The cells of a block, at most `max_bytes` of them in use, counted over all planes.
     ///
     /// Per-CPU planes need restartable sequences and the address space for them; without, every
     /// cell lies in the shared plane and [`Arena::cells`] says so.
-    pub(crate) fn private(max_bytes: usize, cells: Cells) -> Result<Arc<Self>, Error> {
-        let cpus = match cells {
+    ///
+    /// # Errors
+    /// Io, when the system has no memory.
+    pub(crate) fn new(
+        ground: &Arc<Ground>,
+        max_bytes: usize,
+        cells: Cells,
+    ) -> Result<Arc<Self>, Error> {
+        let sections =
+            cells == Cells::PerCpu && ground.cpus() > 0 && ground.cpus() == place::cpus();
+        let arena = Arc::new(Self {
+            membership: Membership::begin(ground)?,
+            planes: Base(ground.planes()),
+            to_cpus: PLANE_BYTES + usize::from(!sections),
+            sections,
+            ground: Arc::clone(ground),
+            max_bytes,
+        });
+        forks::remember(&arena.membership);
+        Ok(arena)
+    }
+
+    /// How many CPU planes a block of this process needs.
+    pub(crate) fn cpus_for(cells: Cells) -> u32 {
+        match cells {
             Cells::PerCpu => place::cpus(),
             Cells::Shared => 0,
-        };
-        let reserve = |planes: usize| platform::Mapping::private(planes * PLANE_BYTES);
-        let (mapping, cpus) = match reserve(1 + cpus as usize) {
-            Ok(mapping) => (mapping, cpus),
-            Err(error) => {
-                tracing::warn!(
-                    "no address space for {cpus} CPU planes ({error}): cells are shared"
-                );
-                let mapping = reserve(1).map_err(|e| {
-                    Error::io(format_args!("reserve {PLANE_BYTES} bytes for cells"), &e)
-                })?;
-                (mapping, 0)
-            }
-        };
-        // A huge page for one cell of one CPU would cost 2 MiB a plane.
-        if let Err(error) = mapping.use_small_pages() {
-            tracing::debug!("cells may use huge pages: {error}");
         }
-        let space = Mutex::new(Space { low: 0, high: PLANE_BYTES });
-        Ok(Arc::new(Self { mapping, cpus, max_bytes, charged: AtomicUsize::new(0), space }))
+    }
+
+    /// A block of this process's own.
+    #[cfg(test)]
+    pub(crate) fn private(max_bytes: usize, cells: Cells) -> Result<Arc<Self>, Error> {
+        Self::new(&Ground::new(&Share::Reset, Self::cpus_for(cells))?, max_bytes, cells)
     }
 
     /// Which planes cells have that may have any.
     pub(crate) fn cells(&self) -> Cells {
-        if self.cpus == 0 { Cells::Shared } else { Cells::PerCpu }
+        if self.sections { Cells::PerCpu } else { Cells::Shared }
+    }
+
+    /// The CPU planes that anybody recorded in, for those who read.
+    pub(crate) fn planes(&self) -> Planes {
+        self.ground.touched()
     }
 
     /// A run of `count` cells of `bytes` each, a multiple of 8; of 16 for cells that need that
@@ -120,36 +149,59 @@ impl Arena {
     /// it in the shared one; the run is shorter where the plane ends.
     ///
     /// # Errors
-    /// Limit, when not one cell fits.
+    /// Limit, when not one cell fits, or has memory.
     pub(crate) fn reserve(&self, bytes: usize, count: usize, cells: Cells) -> Result<Run, Error> {
-        let left = self.max_bytes.saturating_sub(self.charged.load(Relaxed));
+        let charged = self.ground.word(Word::Charged).load(Relaxed) as usize;
+        let left = self.max_bytes.saturating_sub(charged);
         let fits = self.cost(bytes, Cells::PerCpu).saturating_mul(count.div_ceil(2)) <= left;
-        let cells = if self.cpus == 0 || !fits { Cells::Shared } else { cells };
-        let mut space = self.space.lock();
-        let room = space.high - space.low;
-        let whole = |count: usize| bytes.saturating_mul(count).saturating_add(16) <= room;
-        let mut count = count;
-        while count > 1 && !whole(count) {
-            count /= 2;
-        }
-        if count == 0 || !whole(count) {
-            let message =
-                format!("the {PLANE_BYTES} bytes of a plane are used; no setting adds any");
-            return Err(Error::new(ErrorKind::Limit, message));
-        }
-        let align = if bytes.is_multiple_of(16) { 16 } else { 8 };
-        let offset = match cells {
-            Cells::PerCpu => {
-                let offset = space.low.next_multiple_of(align);
-                space.low = offset + bytes * count;
-                offset
-            }
-            Cells::Shared => {
-                space.high = (space.high - bytes * count) / align * align;
-                space.high
+        let cells = if !self.sections || !fits { Cells::Shared } else { cells };
+        let space = self.ground.word(Word::Space);
+        let mut seen = space.load(Relaxed);
+        let run = loop {
+            let (run, next) = cut(seen, bytes, count, cells)?;
+            match space.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
+                Ok(_) => break run,
+                Err(now) => seen = now,
             }
         };
-        Ok(Run { offset, count, cells })
+        let planes = match cells {
+            Cells::PerCpu => 1 + self.ground.cpus() as usize,
+            Cells::Shared => 1,
+        };
+        self.ground
+            .back_planes(run.offset, bytes * run.count, planes)
+            .map_err(|e| no_memory(&e))?;
+        Ok(run)
+    }
+
+    /// A run of gauges; shorter where there is no room for all.
+    ///
+    /// # Errors
+    /// Limit, when not one fits, or has memory.
+    pub(crate) fn reserve_gauges(&self, count: usize) -> Result<Run, Error> {
+        let used = self.ground.word(Word::Gauges);
+        let fits = |used: u64, count: usize| {
+            let end = used.checked_add((count * GaugeCell::BYTES) as u64)?;
+            (end <= ground::GAUGE_PLANE_BYTES as u64).then_some(end)
+        };
+        let mut count = count.max(1);
+        let offset = loop {
+            match used.fetch_update(Relaxed, Relaxed, |used| fits(used, count)) {
+                Ok(offset) => break offset as usize,
+                Err(_) if count > 1 => count /= 2,
+                Err(_) => {
+                    let message = format!(
+                        "the {} bytes for gauges are used; no setting adds any",
+                        ground::GAUGE_PLANE_BYTES
+                    );
+                    return Err(Error::new(ErrorKind::Limit, message));
+                }
+            }
+        };
+        self.ground
+            .back_gauges(offset, count * GaugeCell::BYTES)
+            .map_err(|error| no_memory(&error))?;
+        Ok(Run { offset, count, cells: Cells::Shared })
     }
 
     /// Counts a cell that is going to be used.
@@ -157,9 +209,11 @@ impl Arena {
     /// # Errors
     /// Limit, when that is past `max_bytes`.
     pub(crate) fn charge(&self, bytes: usize, cells: Cells) -> Result<(), Error> {
-        let cost = self.cost(bytes, cells);
-        let within = |used: usize| Some(used + cost).filter(|used| *used <= self.max_bytes);
-        match self.charged.fetch_update(Relaxed, Relaxed, within) {
+        let cost = self.cost(bytes, cells) as u64;
+        let within =
+            |used: u64| used.checked_add(cost).filter(|used| *used <= self.max_bytes as u64);
+        let charged = self.ground.word(Word::Charged);
+        match charged.fetch_update(Relaxed, Relaxed, within) {
             Ok(_) => Ok(()),
             Err(_) => {
                 let message = format!("the {} bytes for cells are used", self.max_bytes);
@@ -170,21 +224,54 @@ impl Arena {
 
     /// Counts a cell past the limit: one of the few that exist so that nothing is lost.
     pub(crate) fn charge_anyway(&self, bytes: usize, cells: Cells) {
-        self.charged.fetch_add(self.cost(bytes, cells), Relaxed);
+        self.ground.word(Word::Charged).fetch_add(self.cost(bytes, cells) as u64, Relaxed);
     }
 
     /// Takes a charge back.
     pub(crate) fn refund(&self, bytes: usize, cells: Cells) {
-        self.charged.fetch_sub(self.cost(bytes, cells), Relaxed);
+        self.ground.word(Word::Charged).fetch_sub(self.cost(bytes, cells) as u64, Relaxed);
     }
 
     /// Bytes of a cell over all planes that it may touch.
     fn cost(&self, bytes: usize, cells: Cells) -> usize {
         match cells {
-            Cells::PerCpu => bytes * (1 + self.cpus as usize),
+            Cells::PerCpu => bytes * (1 + self.ground.cpus() as usize),
             Cells::Shared => bytes,
         }
     }
+}
+
+fn no_memory(error: &std::io::Error) -> Error {
+    let message = format!("no memory for cells in the arena's file ({error})");
+    Error::new(ErrorKind::Limit, message).with_field("recording.share")
+}
+
+/// Cuts a run off the free middle of the planes, and says what is in use then.
+fn cut(seen: u64, bytes: usize, count: usize, cells: Cells) -> Result<(Run, u64), Error> {
+    let (low, high) = (seen as u32 as usize * 8, (seen >> END_BITS) as usize * 8);
+    let room = PLANE_BYTES.saturating_sub(low).saturating_sub(high);
+    let whole = |count: usize| bytes.saturating_mul(count).saturating_add(16) <= room;
+    let mut count = count;
+    while count > 1 && !whole(count) {
+        count /= 2;
+    }
+    if count == 0 || !whole(count) {
+        let message = format!("the {PLANE_BYTES} bytes of a plane are used; no setting adds any");
+        return Err(Error::new(ErrorKind::Limit, message));
+    }
+    let align = if bytes.is_multiple_of(16) { 16 } else { 8 };
+    let (offset, low, high) = match cells {
+        Cells::PerCpu => {
+            let offset = low.next_multiple_of(align);
+            (offset, offset + bytes * count, high)
+        }
+        Cells::Shared => {
+            let offset = (PLANE_BYTES - high - bytes * count) / align * align;
+            (offset, low, PLANE_BYTES - offset)
+        }
+    };
+    let next = (low / 8) as u64 | ((high / 8) as u64) << END_BITS;
+    Ok((Run { offset, count, cells }, next))
 }
 
 #[cfg(test)]
@@ -205,11 +292,32 @@ mod tests {
                 assert!(taken.iter().all(|(a, b)| end <= *a || *b <= start));
                 taken.push((start, end));
                 let cell = U64Cell::new(arena.place(run.offset, run.cells));
-                assert_eq!(cell.read(), 0);
+                let planes = arena.planes();
+                assert_eq!(cell.read(&planes), 0);
                 cell.add(7);
-                assert_eq!(cell.read(), 7);
-                cell.place.zero(8);
-                assert_eq!(cell.read(), 0);
+                assert_eq!(cell.read(&planes), 7);
+                cell.place.zero(8, &planes);
+                assert_eq!(cell.read(&planes), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn every_cell_is_its_own() {
+        for cells in BOTH {
+            let arena = Arena::private(1 << 20, cells).unwrap();
+            let mut all = Vec::new();
+            for round in 0..20_u64 {
+                let run = arena.reserve(8, 4, cells).unwrap();
+                for index in 0..run.count {
+                    let cell = U64Cell::new(arena.place(run.offset + index * 8, run.cells));
+                    let value = round * 100 + index as u64;
+                    cell.add(value);
+                    all.push((cell, value));
+                }
+            }
+            for (cell, value) in all {
+                assert_eq!(cell.read(&arena.planes()), value);
             }
         }
     }

@@ -112,14 +112,15 @@ fn storms_of_preemption_lose_nothing() {
     });
     // A reader beside them: a pair is never torn, a count never falls.
     let reading = Arc::clone(&done);
+    let seen = Arc::clone(&arena);
     let reader = thread::spawn(move || {
         let mut last = 0;
         while !reading.load(SeqCst) {
-            let now = storm.counter.read();
+            let now = storm.counter.read(&seen.planes());
             assert!(now >= last, "the counter fell from {last} to {now}");
             last = now;
             for bucket in 0..BUCKETS {
-                let (sum, count) = storm.histogram.read(bucket);
+                let (sum, count) = storm.histogram.read(bucket, &seen.planes());
                 assert!((sum - count as f64 * 2.0).abs() < f64::EPSILON, "{sum} of {count}");
             }
         }
@@ -137,10 +138,10 @@ fn storms_of_preemption_lose_nothing() {
     let handled = storm.handled.load(SeqCst);
     let expected = THREADS * adds + handled;
     assert!(handled > 0 && handled <= sent, "{handled} of {sent} signals were handled");
-    assert_eq!(storm.counter.read(), expected);
-    assert_eq!(storm.sum.read(), expected as f64 / 2.0);
+    assert_eq!(storm.counter.read(&arena.planes()), expected);
+    assert_eq!(storm.sum.read(&arena.planes()), expected as f64 / 2.0);
     let (sum, count) = (0..BUCKETS)
-        .map(|bucket| storm.histogram.read(bucket))
+        .map(|bucket| storm.histogram.read(bucket, &arena.planes()))
         .fold((0.0, 0), |(sum, count), (more, counted)| (sum + more, count + counted));
     assert_eq!((sum, count), (expected as f64 * 2.0, expected));
 }

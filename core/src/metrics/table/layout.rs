@@ -24,6 +24,13 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Whether the cells are sums over planes.
+    pub(super) fn is_gauge(self) -> bool {
+        self.kind == Kind::Gauge
+    }
+}
+
+impl Layout {
     /// Bytes of a cell.
     pub(super) fn bytes(self) -> usize {
         match (self.kind, self.number) {

@@ -12,7 +12,9 @@
 //! labels. Rows lie in segments of doubling size that never move, so a row's number leads to its
 //! words and its cell by arithmetic. It knows no family's name, no limit on their number.
 
+mod index;
 mod layout;
+pub(crate) mod record;
 mod shape;
 mod slots;
 mod state;
@@ -23,31 +25,26 @@ mod text;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use crossbeam::utils::CachePadded;
-
-use super::arena::{Arena, Cells, Heap};
+use super::arena::{Arena, Cells, Ground, Heap, Share, Word};
 use crate::model::{Error, TextHash, grace};
 pub(crate) use layout::{Admission, Extent, Layout};
-pub(crate) use shape::{Found, Shape};
+pub(crate) use shape::{Found, Shape, Spot};
 pub(crate) use state::IDLE_SWEEPS;
 use text::Texts;
 
 /// What the tables of one engine share.
 pub(crate) struct Memory {
     pub(crate) arena: Arc<Arena>,
+    pub(crate) ground: Arc<Ground>,
     pub(crate) hash: TextHash,
-    heap: Heap,
+    /// Families, rows and texts: for all processes.
+    pub(crate) heap: Heap,
+    /// Slots and pins: this process's own.
+    own: Heap,
     texts: Texts,
-    /// Changes with every family, series and description: the schema's version. Always before
-    /// another thread can see the change, under the lock that makes it: who saw it is not handed
-    /// an older schema.
-    generation: CachePadded<AtomicU64>,
 }
 
 impl fmt::Debug for Memory {
@@ -60,29 +57,40 @@ impl Memory {
     /// Memory for cells of at most so many bytes and label texts of at most so many.
     ///
     /// # Errors
-    /// Io, when the system has no address space.
+    /// Io, when the system has no address space; what [`Ground::new`] says.
     pub(crate) fn new(
+        share: &Share,
         max_cell_bytes: usize,
         max_label_bytes: usize,
         cells: Cells,
     ) -> Result<Arc<Self>, Error> {
         grace::prepare();
+        let ground = Ground::new(share, Arena::cpus_for(cells))?;
         Ok(Arc::new(Self {
-            arena: Arena::private(max_cell_bytes, cells)?,
-            hash: TextHash::random(),
-            heap: Heap::private()?,
+            arena: Arena::new(&ground, max_cell_bytes, cells)?,
+            hash: ground.hash(),
+            heap: Heap::of(&ground),
+            own: Heap::private()?,
             texts: Texts::new(max_label_bytes),
-            generation: CachePadded::new(AtomicU64::new(1)),
+            ground,
         }))
     }
 
-    /// Version of names, labels and descriptions; values do not change it.
+    /// Version of names, labels and descriptions; values do not change it. It changes with every
+    /// family, series and description, in whatever process: the schema's version. Always before
+    /// another thread can see the change: who saw it is not handed an older schema.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.ground.word(Word::Generation).load(Relaxed)
     }
 
     /// Something that a schema shows is about to change.
     pub(crate) fn changed(&self) {
-        self.generation.fetch_add(1, Relaxed);
+        self.ground.word(Word::Generation).fetch_add(1, Relaxed);
+    }
+
+    /// Runs `f` while no other process has the arena or may open it; `None` where one has. With a
+    /// lock that forks wait for.
+    fn while_alone<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        self.arena.membership.while_alone(f)
     }
 }

@@ -1,87 +1,121 @@
 //! [`Shape`]: the series of one family that have the same label names.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
         atomic::{
             AtomicU32, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
+            Ordering::{Acquire, Relaxed},
         },
     },
 };
 
 use super::{
     Memory,
-    layout::{Admission, Extent, FIRST, Layout, Row, SEGMENTS},
-    slots::{self, Inserted, MAX_ROWS},
-    state::{self, Swept},
+    layout::{Admission, Extent, Layout, Row, SEGMENTS},
+    record, slots, state,
+    state::Swept,
     text,
 };
 use crate::{
-    metrics::arena::{At, Cells, Place, Run},
-    model::{Error, ErrorKind, Mutex, grace},
+    metrics::arena::{At, Cells, GaugeCell, Place, Planes, Word},
+    model::{Error, Mutex, grace},
 };
 
 /// Words of a row: state, hash, creation time (low, high), then where the text of each label lies.
-const HEAD: usize = 4;
-const STATE: usize = 0;
-const HASH: usize = 1;
+pub(super) const HEAD: usize = 4;
+pub(super) const STATE: usize = 0;
+pub(super) const HASH: usize = 1;
 
-/// Slots of a new table.
-const FIRST_SLOTS: usize = 8;
-/// Up to so many rows there are four slots a row, so that most are found at the first look.
-const SPARSE_ROWS: usize = 1 << 14;
-/// Rows that are gone before somebody asks whether their memory can be used again.
-const BATCH: usize = 64;
+/// Label names that a series may have, and more: what a damaged record may claim.
+const MAX_NAMES: usize = 64;
 
 /// The series of one family with one set of label names. Any thread.
+///
+/// Rows lie in memory that processes share; the slots that lead to them, and the pins of handles, are
+/// this process's own: `index.rs` learns of the rows that others make.
 pub(crate) struct Shape {
-    memory: Arc<Memory>,
-    layout: Layout,
+    pub(super) memory: Arc<Memory>,
+    pub(super) layout: Layout,
     /// Bytes of a cell.
-    cell_bytes: usize,
+    pub(super) cell_bytes: usize,
+    /// Where its record lies.
+    pub(super) record: At,
     /// In the order in which they were first declared, which is that of a row's texts and of the
     /// values that callers bring.
-    names: Box<[Box<str>]>,
+    pub(super) names: Box<[Box<str>]>,
     /// Where each name stands when they are sorted.
     ranks: Box<[u8]>,
     /// Where the slots lie, and how many: `at << 32 | count`. 0 before the first.
-    slots: AtomicU64,
-    segments: [Segment; SEGMENTS],
-    live: AtomicUsize,
-    writing: Mutex<Writing>,
+    pub(super) slots: AtomicU64,
+    pub(super) segments: [Segment; SEGMENTS],
+    pub(super) writing: Mutex<Writing>,
 }
 
-/// Where the rows of a segment and their cells lie; written once, before a slot leads there.
+/// Where the rows of a segment, their cells and their pins lie; written once, before a slot leads
+/// there.
 #[derive(Debug, Default)]
-struct Segment {
-    rows: AtomicU32,
+pub(super) struct Segment {
+    pub(super) rows: AtomicU32,
     /// `offset << 1 | shared`.
-    cells: AtomicUsize,
+    pub(super) cells: AtomicUsize,
+    pub(super) pins: AtomicU32,
+    /// Rows that have cells.
+    pub(super) count: AtomicU32,
 }
 
-/// What changes with the rows; its lock orders all changes.
+/// What changes with the rows; its lock orders all changes of this process.
 #[derive(Debug, Default)]
-struct Writing {
-    extent: Extent,
-    /// Rows below it have a cell.
-    ready: u32,
+pub(super) struct Writing {
+    /// Rows below it were looked at.
+    pub(super) seen: u32,
+    /// Rows below `seen` that were not finished then, by whoever makes them.
+    pub(super) unfinished: Vec<u32>,
+    /// Rows found finished later than rows behind them.
+    pub(super) late: u64,
+    /// Rows of a series that has another row, which slots lead to: two processes made it at once.
+    pub(super) duplicates: HashMap<u32, u32>,
     /// Rows to use again.
-    free: Vec<u32>,
-    /// Rows to free after a grace.
-    gone: Vec<u32>,
+    pub(super) free: Vec<u32>,
+    /// Rows to free after a grace, once nobody holds them.
+    pub(super) gone: Vec<u32>,
+    /// So many may be gone before somebody asks whether they can be freed.
+    pub(super) patience: usize,
+    /// Other processes had the arena since it was asked: they may have left rows behind.
+    pub(super) was_shared: bool,
     /// Slots to free after a grace: where, and bytes.
-    outgrown: Vec<(At, usize)>,
+    pub(super) outgrown: Vec<(At, usize)>,
     /// Slots that hold a row, or held one.
-    filled: usize,
+    pub(super) filled: usize,
 }
 
 /// A series that was found or made, pinned for its finder.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) row: u32,
-    pub(crate) place: Place,
+}
+
+/// Where a series that was looked up has its cell.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'a> {
+    shape: &'a Shape,
+    row: Row,
+}
+
+impl Spot<'_> {
+    /// The cell of a sum.
+    #[inline]
+    pub(crate) fn place(self) -> Place {
+        self.shape.place_of(self.row)
+    }
+
+    /// The cell of a gauge.
+    #[inline]
+    pub(crate) fn gauge(self) -> GaugeCell {
+        self.shape.gauge_of(self.row)
+    }
 }
 
 impl fmt::Debug for Shape {
@@ -95,20 +129,40 @@ impl fmt::Debug for Shape {
 }
 
 impl Shape {
-    /// An empty table; `names` were checked, and are at most 64.
-    pub(crate) fn new(memory: &Arc<Memory>, layout: Layout, names: Box<[Box<str>]>) -> Self {
+    /// The table of a record; `None` for a damaged one.
+    pub(crate) fn read(memory: &Arc<Memory>, layout: Layout, record: At) -> Option<Self> {
+        let heap = &memory.heap;
+        let count = record::load(heap, record, record::shape::NAMES) as usize;
+        let words = record::words(heap, record, record::shape::HEAD + count.min(MAX_NAMES));
+        let names = words.get(record::shape::HEAD..).filter(|names| names.len() == count)?;
+        let name = |at: &AtomicU32| {
+            let name = record::text(heap, at.load(Relaxed));
+            // An empty one is no name.
+            (!name.is_empty()).then(|| Box::from(name))
+        };
+        let names: Option<Box<[Box<str>]>> = names.iter().map(name).collect();
+        Some(Self::new(memory, layout, record, names?))
+    }
+
+    /// A table of this process for a record.
+    fn new(memory: &Arc<Memory>, layout: Layout, record: At, names: Box<[Box<str>]>) -> Self {
         let rank = |name: &str| names.iter().filter(|other| ***other < *name).count() as u8;
         Self {
             memory: Arc::clone(memory),
             layout,
             cell_bytes: layout.bytes(),
+            record,
             ranks: names.iter().map(|name| rank(name)).collect(),
             names,
             slots: AtomicU64::new(0),
             segments: Default::default(),
-            live: AtomicUsize::new(0),
             writing: Mutex::default(),
         }
+    }
+
+    /// Where its record lies.
+    pub(crate) fn record(&self) -> At {
+        self.record
     }
 
     /// The label names, in the order in which values are brought.
@@ -137,17 +191,17 @@ impl Shape {
 
     /// Number of series.
     pub(crate) fn len(&self) -> usize {
-        self.live.load(Relaxed)
+        self.load(record::shape::LIVE) as usize
     }
 
     /// Calls `f` with the cell of the series with these values, if there is one. No lock, no
     /// reference count: nothing is reused while `f` runs, which must not wait.
     #[inline]
-    pub(crate) fn with<R>(&self, values: &[&str], f: impl FnOnce(Place) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, values: &[&str], f: impl FnOnce(Spot<'_>) -> R) -> Option<R> {
         match grace::enter_alone() {
             Some(_section) if values.len() == self.names.len() => {
                 let (row, words) = self.find(self.hash(values), values)?;
-                state::touch(words.get(STATE)?).then(|| f(self.place_of(row)))
+                state::touch(words.get(STATE)?).then(|| f(Spot { shape: self, row }))
             }
             _ => self.with_care(values, f),
         }
@@ -156,9 +210,9 @@ impl Shape {
     /// With a pin in the place of the section.
     #[cold]
     #[inline(never)]
-    fn with_care<R>(&self, values: &[&str], f: impl FnOnce(Place) -> R) -> Option<R> {
+    fn with_care<R>(&self, values: &[&str], f: impl FnOnce(Spot<'_>) -> R) -> Option<R> {
         let found = self.get(values)?;
-        let done = f(found.place);
+        let done = f(self.spot(found.row));
         self.unpin(found.row);
         Some(done)
     }
@@ -170,8 +224,7 @@ impl Shape {
         }
         grace::within(|| {
             let (row, words) = self.find_once(self.hash(values), values)?;
-            state::pin(words.get(STATE)?)
-                .then(|| Found { row: row.number, place: self.place_of(row) })
+            state::pin(words.get(STATE)?, self.pins(row)?).then_some(Found { row: row.number })
         })
     }
 
@@ -191,11 +244,9 @@ impl Shape {
     ) -> Result<Found, Error> {
         let hash = self.hash(values);
         let mut writing = self.writing.lock();
-        // Rows are taken out under the lock, so this one stays while it is pinned.
-        if let Some((row, words)) = self.find_once(hash, values)
-            && words.get(STATE).is_some_and(state::pin)
-        {
-            return Ok(Found { row: row.number, place: self.place_of(row) });
+        self.learn(&mut writing);
+        if let Some(found) = self.pinned(hash, values) {
+            return Ok(found);
         }
         admit()?;
         let mut made = self.insert(&mut writing, hash, values, admission, created_ns);
@@ -203,20 +254,55 @@ impl Shape {
             self.reclaim(&mut writing);
             made = self.insert(&mut writing, hash, values, admission, created_ns);
         }
-        made.inspect_err(|_| dismiss())
+        // Not made, or by another process: what was counted is taken back.
+        match made {
+            Ok((found, true)) => Ok(found),
+            Ok((found, false)) => {
+                dismiss();
+                Ok(found)
+            }
+            Err(error) => {
+                dismiss();
+                Err(error)
+            }
+        }
     }
 
-    /// Takes a series out. False when there is none; handles to it record where nobody looks.
-    pub(crate) fn remove(&self, values: &[&str]) -> bool {
+    /// The series with these values, with the lock: rows are taken out under it by this process,
+    /// and no other frees them.
+    pub(super) fn pinned(&self, hash: u32, values: &[&str]) -> Option<Found> {
+        let (row, words) = self.find_once(hash, values)?;
+        state::pin(words.get(STATE)?, self.pins(row)?).then_some(Found { row: row.number })
+    }
+
+    /// Takes a series out, and returns of how many rows. Handles to it record where nobody looks.
+    pub(crate) fn remove(&self, values: &[&str]) -> usize {
         let mut writing = self.writing.lock();
-        let Some((row, words)) = self.find_once(self.hash(values), values) else { return false };
-        self.take_out(&mut writing, row.number, words, state::remove)
+        self.learn(&mut writing);
+        let mut removed = 0;
+        let hash = self.hash(values);
+        while let Some((row, words)) = self.find_once(hash, values) {
+            let row = row.number;
+            if !self.take_out(&mut writing, row, words, state::remove) {
+                break;
+            }
+            removed += 1;
+            let others = writing.duplicates.iter().filter(|(_, of)| **of == row);
+            for other in others.map(|(other, _)| *other).collect::<Vec<_>>() {
+                let words = self.row(other).unwrap_or_default();
+                removed += usize::from(self.take_out(&mut writing, other, words, state::remove));
+                writing.duplicates.remove(&other);
+            }
+        }
+        removed
     }
 
-    /// Takes every series out. Returns how many.
+    /// Takes every series out. Returns of how many rows.
     pub(crate) fn clear(&self) -> usize {
         let mut writing = self.writing.lock();
-        let rows = 0..writing.extent.used;
+        self.learn(&mut writing);
+        writing.duplicates.clear();
+        let rows = 0..writing.seen;
         rows.filter(|row| {
             let words = self.row(*row).unwrap_or_default();
             self.take_out(&mut writing, *row, words, state::remove)
@@ -226,46 +312,74 @@ impl Shape {
 
     /// One more pin of a row that is pinned.
     pub(crate) fn pin_again(&self, row: u32) {
-        if let Some(state) = self.row(row).and_then(|words| words.get(STATE)) {
-            state::pin_again(state);
+        if let Some(pins) = self.pins(Row::new(row)) {
+            state::pin_again(pins);
         }
     }
 
     /// Lets a pin go.
     pub(crate) fn unpin(&self, row: u32) {
         let state = self.row(row).and_then(|words| words.get(STATE));
-        if state.is_some_and(state::unpin) {
-            let mut writing = self.writing.lock();
-            writing.gone.push(row);
-            self.reclaim_if_many(&mut writing);
+        if let (Some(state), Some(pins)) = (state, self.pins(Row::new(row))) {
+            state::unpin(state, pins);
         }
     }
 
     /// Counts a sweep of every row; the rows that fade, for [`Shape::expire`] after a grace.
+    ///
+    /// None while another process has the arena: who holds its series is not known here.
     pub(crate) fn sweep(&self) -> Vec<u32> {
-        let used = self.writing.lock().extent.used;
+        let writing = self.writing.lock();
         let fading = |row: &u32| {
             let state = self.row(*row).and_then(|words| words.get(STATE));
-            state.is_some_and(|state| state::sweep(state) == Swept::Fading)
+            let pins = self.pins(Row::new(*row));
+            state.zip(pins).is_some_and(|(state, pins)| state::sweep(state, pins) == Swept::Fading)
         };
-        (0..used).filter(fading).collect()
+        let doubled = |row: &u32| writing.duplicates.iter().any(|(a, b)| a == row || b == row);
+        let swept = self.memory.while_alone(|| {
+            let fading = (0..writing.seen).filter(fading);
+            fading.filter(|row| writing.duplicates.is_empty() || !doubled(row)).collect()
+        });
+        swept.unwrap_or_default()
     }
 
     /// Takes out those rows that are still fading. Returns how many; after a grace.
     pub(crate) fn expire(&self, rows: &[u32]) -> usize {
         let mut writing = self.writing.lock();
-        let expire = |state: &AtomicU32| state::expire(state).then_some(true);
-        rows.iter()
-            .filter(|row| {
-                let words = self.row(**row).unwrap_or_default();
-                self.take_out(&mut writing, **row, words, expire)
-            })
-            .count()
+        let expire = |row: &&u32| {
+            let words = self.row(**row).unwrap_or_default();
+            let pins = self.pins(Row::new(**row));
+            let take = |state: &AtomicU32| pins.is_some_and(|pins| state::expire(state, pins));
+            self.take_out(&mut writing, **row, words, take)
+        };
+        self.memory.while_alone(|| rows.iter().filter(expire).count()).unwrap_or_default()
     }
 
-    /// How far it is.
+    /// How far it is, as far as this process looked.
     pub(crate) fn extent(&self) -> Extent {
-        self.writing.lock().extent
+        let writing = self.writing.lock();
+        Extent {
+            used: writing.seen,
+            removed: u64::from(self.load(record::shape::REMOVED)),
+            reused: u64::from(self.load(record::shape::REUSED)) + writing.late,
+        }
+    }
+
+    /// Learns of the rows that other processes made.
+    pub(crate) fn catch_up(&self) {
+        self.learn(&mut self.writing.lock());
+    }
+
+    /// Rows of one series: the one that stands for it, and another that is added to it.
+    pub(crate) fn duplicates(&self) -> Vec<(u32, u32)> {
+        let writing = self.writing.lock();
+        if writing.duplicates.is_empty() {
+            return Vec::new();
+        }
+        let mut pairs: Vec<_> =
+            writing.duplicates.iter().map(|(other, of)| (*of, *other)).collect();
+        pairs.sort_unstable();
+        pairs
     }
 
     /// The series among some rows, in order. They stay what they are until the section ends.
@@ -298,7 +412,7 @@ impl Shape {
     }
 
     #[inline]
-    fn hash(&self, values: &[&str]) -> u32 {
+    pub(super) fn hash(&self, values: &[&str]) -> u32 {
         self.memory.hash.of(values.iter().copied())
     }
 
@@ -307,7 +421,7 @@ impl Shape {
     fn find(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
         let heap = self.memory.heap.view();
         let slots = self.slots.load(Acquire);
-        let slots = heap.words((slots >> 32) as At, 0, slots as u32 as usize);
+        let slots = self.memory.own.view().words((slots >> 32) as At, 0, slots as u32 as usize);
         slots::find(slots, hash, |row| {
             let row = Row::new(row);
             // Published with the slot, as the row's words are.
@@ -319,24 +433,26 @@ impl Shape {
                 return None;
             }
             let mut both = texts.iter().zip(values);
-            both.all(|(at, value)| text::is(heap, at.load(Relaxed), value)).then_some((row, words))
+            let same = both.all(|(at, value)| text::is(heap, at.load(Relaxed), value));
+            // Another process may have taken it out: then it is not this process's slot that says so.
+            (same && state::is_live(head.get(STATE)?)).then_some((row, words))
         })
     }
 
     /// [`Shape::find`] where it is not on the hot path.
     #[inline(never)]
-    fn find_once(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
+    pub(super) fn find_once(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
         self.find(hash, values)
     }
 
     #[inline]
-    fn slots(&self) -> &[AtomicU32] {
+    pub(super) fn slots(&self) -> &[AtomicU32] {
         let word = self.slots.load(Acquire);
-        self.memory.heap.words((word >> 32) as At, 0, word as u32 as usize)
+        self.memory.own.words((word >> 32) as At, 0, word as u32 as usize)
     }
 
     /// The words of a row.
-    fn row(&self, row: u32) -> Option<&[AtomicU32]> {
+    pub(super) fn row(&self, row: u32) -> Option<&[AtomicU32]> {
         let row = Row::new(row);
         // Published with the slot, or under the lock.
         let at = self.segments.get(row.segment)?.rows.load(Relaxed);
@@ -356,12 +472,36 @@ impl Shape {
         self.memory.arena.place((word >> 1) + row.index * self.cell_bytes, cells)
     }
 
+    /// A row that its finder pinned.
+    pub(crate) fn spot(&self, row: u32) -> Spot<'_> {
+        Spot { shape: self, row: Row::new(row) }
+    }
+
+    /// The gauge of a row.
+    #[inline]
+    fn gauge_of(&self, row: Row) -> GaugeCell {
+        let word = self.segments.get(row.segment).map_or(1, |segment| segment.cells.load(Relaxed));
+        self.memory.arena.gauge((word >> 1) + row.index * GaugeCell::BYTES)
+    }
+
+    /// The gauge of a row.
+    pub(crate) fn gauge(&self, row: u32) -> GaugeCell {
+        self.gauge_of(Row::new(row))
+    }
+
     /// Where a row's cell lies.
     pub(crate) fn place(&self, row: u32) -> Place {
         self.place_of(Row::new(row))
     }
 
-    fn cells(&self, row: u32) -> Cells {
+    /// The pins of a row.
+    #[inline]
+    pub(super) fn pins(&self, row: Row) -> Option<&AtomicU32> {
+        let at = self.segments.get(row.segment)?.pins.load(Relaxed);
+        self.memory.own.view().words(at, row.index, 1).first()
+    }
+
+    pub(super) fn cells(&self, row: u32) -> Cells {
         let segment = self.segments.get(Row::new(row).segment);
         match segment.map_or(1, |segment| segment.cells.load(Relaxed)) & 1 {
             1 => Cells::Shared,
@@ -369,187 +509,24 @@ impl Shape {
         }
     }
 
-    /// Makes the series, which is not there.
-    fn insert(
-        &self,
-        writing: &mut Writing,
-        hash: u32,
-        values: &[&str],
-        admission: Admission,
-        created_ns: u64,
-    ) -> Result<Found, Error> {
-        self.grow_slots(writing)?;
-        let row = self.free_row(writing, admission)?;
-        let words = self.row(row).unwrap_or_default();
-        let (head, texts) = words.split_at_checked(HEAD).unwrap_or_default();
-        for (index, (at, value)) in texts.iter().zip(values).enumerate() {
-            match self.memory.texts.keep(&self.memory.heap, &self.memory.hash, value) {
-                Ok(kept) => at.store(kept, Relaxed),
-                Err(full) => {
-                    // Nobody was led to the texts of this row yet, but to those of others.
-                    self.release_texts(texts.get(..index).unwrap_or_default());
-                    self.memory.arena.refund(self.cell_bytes, self.cells(row));
-                    writing.free.push(row);
-                    return Err(full);
-                }
-            }
-        }
-        let created = [created_ns as u32, (created_ns >> 32) as u32];
-        for (word, value) in head.iter().skip(HASH).zip([hash, created[0], created[1]]) {
-            word.store(value, Relaxed);
-        }
-        self.memory.changed();
-        if let Some(word) = head.get(STATE) {
-            state::make(word, true);
-        }
-        if slots::insert(self.slots(), hash, row) == Inserted::New {
-            writing.filled += 1;
-        }
-        self.live.fetch_add(1, Relaxed);
-        Ok(Found { row, place: self.place(row) })
+    /// Counts an observation of NaN, which is not recorded.
+    #[cold]
+    pub(crate) fn refuse_nan(&self) {
+        self.memory.ground.word(Word::DroppedNan).fetch_add(1, Relaxed);
     }
 
-    /// A row without a series, with a zeroed cell that is charged.
-    fn free_row(&self, writing: &mut Writing, admission: Admission) -> Result<u32, Error> {
-        let bytes = self.cell_bytes;
-        let charge = |row: u32| match admission {
-            Admission::Always => {
-                self.memory.arena.charge_anyway(bytes, self.cells(row));
-                Ok(())
-            }
-            Admission::Limited => self.memory.arena.charge(bytes, self.cells(row)),
-        };
-        if writing.free.is_empty() && writing.gone.len() >= BATCH {
-            self.reclaim(writing);
-        }
-        if let Some(row) = writing.free.pop() {
-            if let Err(full) = charge(row) {
-                writing.free.push(row);
-                return Err(full);
-            }
-            writing.extent.reused += 1;
-            return Ok(row);
-        }
-        if writing.extent.used >= writing.ready {
-            self.new_segment(writing)?;
-        }
-        let row = writing.extent.used;
-        charge(row)?;
-        writing.extent.used += 1;
-        Ok(row)
+    /// The CPU planes to read.
+    pub(crate) fn planes(&self) -> Planes {
+        self.memory.arena.planes()
     }
 
-    /// Gets memory for more rows.
-    fn new_segment(&self, writing: &mut Writing) -> Result<(), Error> {
-        let full = |what: &str| Error::new(ErrorKind::Limit, what).with_field("labels");
-        // Behind the segment of the last row, which may have fewer cells than rows.
-        let number = if writing.ready == 0 { 0 } else { Row::new(writing.ready - 1).segment + 1 };
-        let capacity = FIRST << number;
-        let first = capacity - FIRST;
-        let Some(segment) = self.segments.get(number).filter(|_| first < MAX_ROWS) else {
-            return Err(full("a metric has at most 16 Mi series of one set of label names"));
-        };
-        let bytes = capacity as usize * (HEAD + self.names.len()) * 4;
-        let Run { offset, count, cells } = self.memory.arena.reserve(
-            self.cell_bytes,
-            capacity as usize,
-            self.layout.cells(number),
-        )?;
-        let Some(at) = self.memory.heap.allocate(bytes) else {
-            return Err(full("no address space is left for series"));
-        };
-        segment.cells.store(offset << 1 | usize::from(cells == Cells::Shared), Relaxed);
-        segment.rows.store(at, Release);
-        writing.extent.used = first;
-        writing.ready = first + count as u32;
-        Ok(())
+    /// A word of the record.
+    pub(super) fn load(&self, index: usize) -> u32 {
+        record::load(&self.memory.heap, self.record, index)
     }
 
-    /// Makes room for one more slot: at most three quarters are filled, of a small table one.
-    fn grow_slots(&self, writing: &mut Writing) -> Result<(), Error> {
-        let old = self.slots();
-        let sparse = writing.filled < SPARSE_ROWS;
-        if (writing.filled + 1) * 4 <= if sparse { old.len() } else { old.len() * 3 } {
-            return Ok(());
-        }
-        // Twice what there is, unless most of the slots only held a row once.
-        let live = self.live.load(Relaxed) + 1;
-        let per_row = if live < SPARSE_ROWS { 6 } else { 2 };
-        let count = (live * per_row).next_power_of_two().max(FIRST_SLOTS);
-        let Some(at) = self.memory.heap.allocate(count * 4) else {
-            let message = "no address space is left for series";
-            return Err(Error::new(ErrorKind::Limit, message).with_field("labels"));
-        };
-        let new = self.memory.heap.words(at, 0, count);
-        let rows = self.live(0..writing.extent.used);
-        writing.filled = rows
-            .filter(|row| {
-                let hash = self.row(*row).and_then(|words| words.get(HASH));
-                let hash = hash.map_or(0, |hash| hash.load(Relaxed));
-                slots::insert(new, hash, *row) != Inserted::Full
-            })
-            .count();
-        let before = self.slots.swap(u64::from(at) << 32 | count as u64, Release);
-        if before != 0 {
-            writing.outgrown.push(((before >> 32) as At, before as u32 as usize * 4));
-            self.reclaim_if_many(writing);
-        }
-        Ok(())
-    }
-
-    /// Takes a row out if `take` does so with its state, which says whether it has no pins.
-    fn take_out(
-        &self,
-        writing: &mut Writing,
-        row: u32,
-        words: &[AtomicU32],
-        take: impl FnOnce(&AtomicU32) -> Option<bool>,
-    ) -> bool {
-        let [word, hash, ..] = words else { return false };
-        if !state::is_live(word) {
-            return false;
-        }
-        self.memory.changed();
-        let Some(unpinned) = take(word) else { return false };
-        slots::remove(self.slots(), hash.load(Relaxed), row);
-        writing.extent.removed += 1;
-        self.live.fetch_sub(1, Relaxed);
-        if unpinned {
-            writing.gone.push(row);
-            self.reclaim_if_many(writing);
-        }
-        true
-    }
-
-    fn reclaim_if_many(&self, writing: &mut Writing) {
-        if writing.gone.len() >= BATCH || writing.outgrown.len() >= 2 {
-            self.reclaim(writing);
-        }
-    }
-
-    /// Frees what is gone, if nobody can be using it.
-    fn reclaim(&self, writing: &mut Writing) {
-        if writing.gone.is_empty() && writing.outgrown.is_empty() || !grace::all_passed() {
-            return;
-        }
-        for row in writing.gone.drain(..) {
-            let words = self.row(row).unwrap_or_default();
-            let Some((head, texts)) = words.split_at_checked(HEAD) else { continue };
-            self.place(row).zero(self.cell_bytes);
-            self.release_texts(texts);
-            head.first().into_iter().for_each(state::free);
-            self.memory.arena.refund(self.cell_bytes, self.cells(row));
-            writing.free.push(row);
-        }
-        for (at, bytes) in writing.outgrown.drain(..) {
-            self.memory.heap.release(at, bytes);
-        }
-    }
-
-    fn release_texts(&self, texts: &[AtomicU32]) {
-        for at in texts {
-            let at = at.load(Relaxed);
-            self.memory.texts.release(&self.memory.heap, &self.memory.hash, at);
-        }
+    /// A word of the record, to be changed.
+    pub(super) fn word(&self, index: usize) -> Option<&AtomicU32> {
+        record::word(&self.memory.heap, self.record, index)
     }
 }

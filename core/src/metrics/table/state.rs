@@ -1,4 +1,5 @@
-//! The life of a row in one word: whether it is a series, who holds it, when it was last looked up.
+//! The life of a row in one word: whether it is a series, and when it was last looked up. Who holds
+//! it stands in a second word, which each process has for itself.
 //!
 //! ```text
 //! FREE ──make──► LIVE ──remove──► GONE ──grace, no pin──► FREE
@@ -8,8 +9,9 @@
 //! ```
 //!
 //! Every change is one exchange of the whole word, so of a lookup and a removal, or of a lookup and
-//! an expiry, one comes first. Who looks a row up without pinning it does so in a section of
-//! [`crate::model::grace`]; a row's memory is used again only after a grace, without pins.
+//! an expiry, one comes first. Who looks a row up does so in a section of [`crate::model::grace`],
+//! and pins it there before it looks whether it is live. So who takes a row out and then lets a
+//! grace pass finds every pin that was got; a row's memory is used again only without any.
 //!
 //! No unsafe code, no global state; tests/table_model.rs runs it under loom.
 
@@ -26,8 +28,6 @@ const FADING: u32 = 1 << 3;
 /// Sweeps that found it untouched.
 const IDLE_ONE: u32 = 1 << 4;
 const IDLE: u32 = 0b1111 << 4;
-const PIN: u32 = 1 << 8;
-const PINS: u32 = !0xff;
 
 /// Sweeps after the one that found it touched, up to the one at which a row fades.
 pub(crate) const IDLE_SWEEPS: u32 = 8;
@@ -41,9 +41,28 @@ pub(crate) enum Swept {
     Fading,
 }
 
-/// Makes a free row a series with one pin, or none; its other words were written before.
-pub(crate) fn make(state: &AtomicU32, pinned: bool) {
-    state.store(LIVE | TOUCHED | if pinned { PIN } else { 0 }, Release);
+/// What a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No series yet, or no more.
+    Free,
+    Live,
+    /// Taken out; its memory waits.
+    Gone,
+}
+
+/// Makes a free row a series; its other words were written before.
+pub(crate) fn make(state: &AtomicU32) {
+    state.store(LIVE | TOUCHED, Release);
+}
+
+/// What the row is now.
+pub(crate) fn phase(state: &AtomicU32) -> Phase {
+    match state.load(Acquire) & PHASE {
+        LIVE => Phase::Live,
+        GONE => Phase::Gone,
+        _ => Phase::Free,
+    }
 }
 
 /// Whether it is a series.
@@ -67,43 +86,44 @@ fn touch_first(state: &AtomicU32) -> bool {
     update(state, |word| (word & PHASE == LIVE).then_some(word & !FADING | TOUCHED)).is_some()
 }
 
-/// Pins a series for a handle; false when it is none any more. In a section, or with a pin held.
-pub(crate) fn pin(state: &AtomicU32) -> bool {
-    update(state, |word| (word & PHASE == LIVE).then(|| pinned(word) & !FADING | TOUCHED)).is_some()
+/// Pins a series for a handle; false when it is none any more. In a section.
+pub(crate) fn pin(state: &AtomicU32, pins: &AtomicU32) -> bool {
+    pins.fetch_add(1, AcqRel);
+    let live = touch(state);
+    if !live {
+        pins.fetch_sub(1, AcqRel);
+    }
+    live
 }
 
 /// One more pin beside one that is held, whatever became of the series.
-pub(crate) fn pin_again(state: &AtomicU32) {
-    update(state, |word| Some(pinned(word)));
+pub(crate) fn pin_again(pins: &AtomicU32) {
+    pins.fetch_add(1, AcqRel);
 }
 
-/// With one more pin; past 16 Mi there are so many that they count for ever.
-fn pinned(word: u32) -> u32 {
-    if word & PINS == PINS { word } else { word + PIN }
+/// Lets a pin go. A series counts as looked up until then.
+pub(crate) fn unpin(state: &AtomicU32, pins: &AtomicU32) {
+    touch(state);
+    pins.fetch_sub(1, AcqRel);
 }
 
-/// Lets a pin go. True when that was the last of a row that is gone: its memory waits for a grace.
-pub(crate) fn unpin(state: &AtomicU32) -> bool {
-    let before = update(state, |word| match word & PINS {
-        PINS | 0 => None,
-        _ => Some((word - PIN) | if word & PHASE == LIVE { TOUCHED } else { 0 }),
-    });
-    before.is_some_and(|word| word & PHASE == GONE && word & PINS == PIN)
+/// Whether nobody holds the row: for one that was taken out, after a grace.
+pub(crate) fn is_unpinned(pins: &AtomicU32) -> bool {
+    pins.load(Acquire) == 0
 }
 
-/// Takes a series out. `None` when it is none any more; else whether its memory waits for a grace
-/// only, and not for pins.
-pub(crate) fn remove(state: &AtomicU32) -> Option<bool> {
-    let before = update(state, |word| (word & PHASE == LIVE).then_some(word & PINS | GONE))?;
-    Some(before & PINS == 0)
+/// Takes a series out. False when it is none any more.
+pub(crate) fn remove(state: &AtomicU32) -> bool {
+    update(state, |word| (word & PHASE == LIVE).then_some(GONE)).is_some()
 }
 
 /// Counts a sweep. Only one thread sweeps a row at a time.
-pub(crate) fn sweep(state: &AtomicU32) -> Swept {
+pub(crate) fn sweep(state: &AtomicU32, pins: &AtomicU32) -> Swept {
+    let held = !is_unpinned(pins);
     let after = |word: u32| {
         if word & PHASE != LIVE || word & FADING != 0 {
             word
-        } else if word & TOUCHED != 0 || word & PINS != 0 {
+        } else if word & TOUCHED != 0 || held {
             word & !(TOUCHED | IDLE)
         } else if word & IDLE < (IDLE_SWEEPS - 1) * IDLE_ONE {
             word + IDLE_ONE
@@ -115,13 +135,14 @@ pub(crate) fn sweep(state: &AtomicU32) -> Swept {
     if before & PHASE == LIVE && before & FADING != 0 { Swept::Fading } else { Swept::Kept }
 }
 
-/// Takes a fading series out, after a grace; false when somebody looked it up.
-pub(crate) fn expire(state: &AtomicU32) -> bool {
-    let fading = |word: u32| {
-        let untouched = word & (PHASE | TOUCHED | FADING | PINS) == LIVE | FADING;
-        untouched.then_some(GONE)
-    };
-    update(state, fading).is_some()
+/// Takes a fading series out, after a grace; false when somebody looked it up or holds it.
+pub(crate) fn expire(state: &AtomicU32, pins: &AtomicU32) -> bool {
+    // Who pins it later finds it taken out, or touches it before.
+    is_unpinned(pins)
+        && update(state, |word| {
+            (word & (PHASE | TOUCHED | FADING) == LIVE | FADING).then_some(GONE)
+        })
+        .is_some()
 }
 
 /// Makes a row free, after a grace and without pins.

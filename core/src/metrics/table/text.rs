@@ -1,4 +1,5 @@
-//! Label texts, each kept once: rows hold where it lies, and count it.
+//! Label texts, each kept once by a process: rows hold where it lies, and count it. Two processes
+//! that meet a text at the same time may keep it twice.
 //!
 //! A piece of the heap: users, length, serial number, then the text. It is freed when its last row
 //! is: after that row's grace, so nobody can be reading it.
@@ -11,29 +12,19 @@ use std::sync::atomic::{
 use hashbrown::HashTable;
 
 use crate::{
-    metrics::arena::{At, Heap, View},
+    metrics::arena::{At, Ground, Heap, View, Word},
     model::{Error, ErrorKind, Mutex, TextHash, same},
 };
 
-/// Words before the text.
+/// Words before the text: users, length, serial number.
 const HEAD: usize = 3;
-const USERS: usize = 0;
 const LENGTH: usize = 1;
-const SERIAL: usize = 2;
 
 /// Which texts are known, and how much they take.
 #[derive(Debug)]
 pub(crate) struct Texts {
     max_bytes: usize,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    table: HashTable<At>,
-    bytes: usize,
-    /// Number of the last text; tells a text from another that lay in its place.
-    serial: u32,
+    known: Mutex<HashTable<At>>,
 }
 
 impl Texts {
@@ -46,10 +37,14 @@ impl Texts {
     ///
     /// # Errors
     /// Limit, when it is new and past the limit.
-    pub(crate) fn keep(&self, heap: &Heap, hash: &TextHash, text: &str) -> Result<At, Error> {
+    pub(crate) fn keep(
+        &self,
+        (heap, ground, hash): (&Heap, &Ground, &TextHash),
+        text: &str,
+    ) -> Result<At, Error> {
         let mut known = self.known.lock();
         let number = u64::from(hash.of([text]));
-        if let Some(at) = known.table.find(number, |at| is(heap.view(), *at, text)) {
+        if let Some(at) = known.find(number, |at| is(heap.view(), *at, text)) {
             if let [users, ..] = head(heap, *at) {
                 users.fetch_add(1, Relaxed);
             }
@@ -57,23 +52,42 @@ impl Texts {
         }
         let bytes = HEAD * 4 + text.len();
         let length = u32::try_from(text.len()).ok();
-        let place = (known.bytes + bytes <= self.max_bytes).then(|| heap.allocate(bytes)).flatten();
+        let max = self.max_bytes as u64;
+        let fits = |used: u64| used.checked_add(bytes as u64).filter(|used| *used <= max);
+        let charged = ground.word(Word::TextBytes).fetch_update(Relaxed, Relaxed, fits);
+        let place = charged.ok().and_then(|_| {
+            let at = heap.allocate(bytes);
+            if at.is_none() {
+                ground.word(Word::TextBytes).fetch_sub(bytes as u64, Relaxed);
+            }
+            at
+        });
         let (Some(at), Some(length)) = (place, length) else {
             let message = format!("the {} bytes for label values are used", self.max_bytes);
             return Err(Error::new(ErrorKind::Limit, message).with_field("limits.max_label_bytes"));
         };
-        known.bytes += bytes;
-        known.serial = known.serial.wrapping_add(1);
+        // Tells a text from another that lay in its place.
+        let serial = ground.word(Word::Serial).fetch_add(1, Relaxed) as u32;
         heap.fill(at, HEAD, text.as_bytes());
-        for (word, value) in head(heap, at).iter().zip([1, length, known.serial]) {
+        for (word, value) in head(heap, at).iter().zip([1, length, serial]) {
             word.store(value, Release);
         }
-        known.table.insert_unique(number, at, |at| u64::from(hash.of([read(heap, *at).0])));
+        known.insert_unique(number, at, |at| u64::from(hash.of([read(heap, *at).0])));
         Ok(at)
     }
 
+    /// Learns where another process keeps a text.
+    pub(crate) fn learn(&self, heap: &Heap, hash: &TextHash, at: At) {
+        let mut known = self.known.lock();
+        let text = read(heap, at).0;
+        let number = u64::from(hash.of([text]));
+        if known.find(number, |at| is(heap.view(), *at, text)).is_none() {
+            known.insert_unique(number, at, |at| u64::from(hash.of([read(heap, *at).0])));
+        }
+    }
+
     /// One user less; the last one frees it. After a grace since a row led to it.
-    pub(crate) fn release(&self, heap: &Heap, hash: &TextHash, at: At) {
+    pub(crate) fn release(&self, (heap, ground, hash): (&Heap, &Ground, &TextHash), at: At) {
         let mut known = self.known.lock();
         let [users, ..] = head(heap, at) else { return };
         if users.fetch_sub(1, Relaxed) > 1 {
@@ -81,17 +95,11 @@ impl Texts {
         }
         let number = u64::from(hash.of([read(heap, at).0]));
         let bytes = HEAD * 4 + read(heap, at).0.len();
-        if let Ok(found) = known.table.find_entry(number, |other| *other == at) {
+        if let Ok(found) = known.find_entry(number, |other| *other == at) {
             found.remove();
         }
-        known.bytes -= bytes;
+        ground.word(Word::TextBytes).fetch_sub(bytes as u64, Relaxed);
         heap.release(at, bytes);
-    }
-
-    /// Bytes of all texts.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.known.lock().bytes
     }
 }
 
@@ -115,35 +123,41 @@ pub(crate) fn read(heap: &Heap, at: At) -> (&str, u32) {
     (str::from_utf8(text).unwrap_or_default(), serial.load(Acquire))
 }
 
-const _: () = assert!(USERS == 0 && LENGTH == 1 && SERIAL == 2);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ground() -> (Heap, std::sync::Arc<Ground>, TextHash) {
+        let ground = Ground::new(&crate::metrics::arena::Share::Reset, 0).unwrap();
+        (Heap::of(&ground), ground, TextHash::random())
+    }
+
     #[test]
     fn a_text_is_kept_once_and_freed_with_its_last_user() {
-        let (heap, hash, texts) = (Heap::private().unwrap(), TextHash::random(), Texts::new(1000));
-        let one = texts.keep(&heap, &hash, "GET").unwrap();
-        assert_eq!(texts.keep(&heap, &hash, "GET").unwrap(), one);
+        let ((heap, ground, hash), texts) = (ground(), Texts::new(1000));
+        let with = (&heap, &*ground, &hash);
+        let bytes = || ground.word(Word::TextBytes).load(Relaxed);
+        let one = texts.keep(with, "GET").unwrap();
+        assert_eq!(texts.keep(with, "GET").unwrap(), one);
         let (text, first) = read(&heap, one);
         assert_eq!(text, "GET");
-        texts.release(&heap, &hash, one);
-        assert_eq!(texts.bytes(), 15);
-        texts.release(&heap, &hash, one);
-        assert_eq!(texts.bytes(), 0);
-        let other = texts.keep(&heap, &hash, "PUT").unwrap();
+        texts.release(with, one);
+        assert_eq!(bytes(), 15);
+        texts.release(with, one);
+        assert_eq!(bytes(), 0);
+        let other = texts.keep(with, "PUT").unwrap();
         assert_eq!(other, one);
         assert_ne!(read(&heap, other).1, first);
     }
 
     #[test]
     fn a_text_past_the_limit_is_refused_by_its_key() {
-        let (heap, hash, texts) = (Heap::private().unwrap(), TextHash::random(), Texts::new(30));
-        let short = texts.keep(&heap, &hash, "short").unwrap();
-        let error = texts.keep(&heap, &hash, "one that is longer").unwrap_err();
+        let ((heap, ground, hash), texts) = (ground(), Texts::new(30));
+        let with = (&heap, &*ground, &hash);
+        let short = texts.keep(with, "short").unwrap();
+        let error = texts.keep(with, "one that is longer").unwrap_err();
         assert_eq!(error.field(), Some("limits.max_label_bytes"));
-        texts.release(&heap, &hash, short);
-        texts.keep(&heap, &hash, "one that is longer").unwrap();
+        texts.release(with, short);
+        texts.keep(with, "one that is longer").unwrap();
     }
 }

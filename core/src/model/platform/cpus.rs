@@ -14,8 +14,7 @@ pub(crate) fn possible_cpus() -> Option<u32> {
 }
 
 /// More than any kernel is built for; a larger number is a misread file.
-#[cfg(target_os = "linux")]
-const MAX_CPUS: u32 = 8192;
+pub(crate) const MAX_CPUS: u32 = 8192;
 
 /// The highest number in a list such as `0-3,8-11`.
 #[cfg(target_os = "linux")]

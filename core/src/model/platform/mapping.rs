@@ -1,12 +1,18 @@
-//! Anonymous private memory that is reserved at once and touched lazily.
+//! Memory that is reserved at once and touched lazily: private, or a file's that processes share.
 
-use std::{io, ptr::NonNull};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+};
 
 /// Zeroed pages, unmapped on drop.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// What is mapped, where processes share it.
+    file: Option<OwnedFd>,
 }
 
 // SAFETY: the mapping is plain memory; who writes it synchronises by itself (metrics/arena).
@@ -18,16 +24,43 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Reserves `len` bytes of zeros; a page costs memory when it is first written.
     pub(crate) fn private(len: usize) -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing
-        // that exists. Test: a_mapping_is_zeroed_and_writable.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+        Ok(Self { base: map(len, flags, -1)?, len, file: None })
+    }
+
+    /// Maps the first `len` bytes of a file that is at least as long: every process that does so,
+    /// and every child, sees the same memory.
+    pub(crate) fn shared(file: OwnedFd, len: usize) -> io::Result<Self> {
+        use std::os::fd::AsRawFd;
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+        let base = map(len, flags, file.as_raw_fd())?;
+        Ok(Self { base, len, file: Some(file) })
+    }
+
+    /// The file that is mapped; `None`: private memory.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Has a child of a fork see zeros in a range of whole pages of private memory.
+    pub(crate) fn wipe_on_fork(&self, start: usize, len: usize) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            if start.checked_add(len).is_none_or(|end| end > self.len) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            // SAFETY: just bounded.
+            let from = unsafe { self.base.add(start) };
+            // SAFETY: advice on our own mapping; its contents do not change in this process.
+            // Test: a_child_of_a_private_block_starts_at_zero.
+            let status = unsafe { libc::madvise(from.as_ptr().cast(), len, libc::MADV_WIPEONFORK) };
+            if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave NULL"))?;
-        Ok(Self { base, len })
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (start, len);
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 
     /// First byte, aligned to a page.
@@ -39,6 +72,9 @@ impl Mapping {
     /// the system does not do so.
     pub(crate) fn give_back(&self, start: usize, len: usize) -> io::Result<()> {
         const PAGE: usize = 64 << 10; // the largest of any system that this runs on
+        if self.file.is_some() {
+            return Ok(());
+        }
         let end = start.saturating_add(len).min(self.len) / PAGE * PAGE;
         let Some(start) = start.checked_next_multiple_of(PAGE) else { return Ok(()) };
         if start >= end {
@@ -67,6 +103,17 @@ impl Mapping {
         }
         Ok(())
     }
+}
+
+fn map(len: usize, flags: i32, file: i32) -> io::Result<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    // Test: a_mapping_is_zeroed_and_writable.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, file, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave NULL"))
 }
 
 impl Drop for Mapping {

@@ -14,10 +14,13 @@ mod thread;
 #[cfg(feature = "store-sqlite")]
 mod uptime;
 
-pub(crate) use cpus::possible_cpus;
+pub(crate) use cpus::{MAX_CPUS, possible_cpus};
 pub(crate) use flags::{fill_new_memory, reset_direction};
 pub(crate) use mapping::Mapping;
-pub(crate) use process::{close_inherited, effective_user, is_secure_execution};
+pub(crate) use process::{
+    boot_id, close_inherited, effective_user, is_alive, is_secure_execution, network_file_system,
+    process_id, process_numbering, start_time,
+};
 pub(crate) use signals::SignalsBlocked;
 pub(crate) use thread::this_thread;
 #[cfg(feature = "store-sqlite")]

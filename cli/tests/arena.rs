@@ -1,0 +1,197 @@
+//! `tallyport arena` and `tallyport export --arena`: the real command on real and damaged files.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // as tests
+
+use std::{
+    env, fs,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tallyport_core::{
+    engine::{
+        Engine,
+        config::{Config, ShareConfig},
+    },
+    model::Error,
+};
+
+/// Has a child of this program open the arena that it names.
+const CHILD: &str = "TALLYPORT_TEST_ARENA";
+
+fn tallyport() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tallyport"))
+}
+
+/// Exit code (minus the signal that ended it), stdout, stderr.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap());
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+fn open(path: &Path) -> Result<Engine, Error> {
+    let mut config = Config::default();
+    config.recording.share = ShareConfig::File;
+    config.recording.arena = Some(path.to_owned());
+    Engine::builder().config(config).build()
+}
+
+fn record(engine: &Engine) -> Result<(), Error> {
+    for i in 0..100 {
+        let labels = [("i", &*i.to_string())];
+        engine.metrics().counter("a_total", &labels)?.add(i);
+        engine.metrics().histogram("took_seconds", &[], &labels)?.observe(0.1);
+    }
+    engine.metrics().gauge("level", &[])?.set(7.0);
+    Ok(())
+}
+
+/// An engine that records into a file.
+fn engine(path: &Path) -> Engine {
+    let engine = open(path).unwrap();
+    record(&engine).unwrap();
+    engine
+}
+
+/// What a child does with a damaged arena: whatever comes of it, it is no signal.
+#[test]
+fn in_a_child() {
+    let Some(path) = env::var_os(CHILD) else { return };
+    if let Ok(engine) = open(Path::new(&path)) {
+        let _ = record(&engine);
+        let more = engine.metrics().counter("more_total", &[("i", "1")]);
+        more.iter().for_each(|counter| counter.add(1));
+        let _ = engine.snapshot();
+        let _ = engine.metrics().families();
+        let _ = engine.metrics().clear("a_total");
+        let _ = record(&engine);
+        let _ = engine.snapshot();
+    }
+}
+
+fn arena(folder: &Path) -> PathBuf {
+    folder.join("metrics.arena")
+}
+
+#[test]
+fn an_arena_is_exported_while_it_is_used_and_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = arena(folder.path());
+    let engine = engine(&path);
+    let export = || {
+        let command = ["export", "--format", "prometheus", "--arena", path.to_str().unwrap()];
+        run(tallyport().args(command))
+    };
+    let (code, out, err) = export();
+    assert_eq!((code, &*err), (0, ""));
+    assert!(out.contains("a_total{i=\"99\"} 99\n"), "{out}");
+    assert!(out.contains("took_seconds_count{i=\"7\"} 1\n") && out.contains("level 7\n"), "{out}");
+    drop(engine);
+    let (code, out, _) = export();
+    assert_eq!(code, 0);
+    // Gauges go with their process; what was counted stays.
+    assert!(out.contains("a_total{i=\"99\"} 99\n") && !out.contains("level 7\n"), "{out}");
+}
+
+#[test]
+fn arenas_are_listed_looked_into_and_removed_when_nobody_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = arena(folder.path());
+    let engine = engine(&path);
+    fs::write(folder.path().join("other"), "no arena").unwrap();
+    let name = folder.path().to_str().unwrap();
+    let (code, out, _) = run(tallyport().args(["arena", "ls", name]));
+    assert_eq!(code, 0);
+    assert!(out.contains("metrics.arena  201") && out.contains("1 process"), "{out}");
+    assert!(!out.contains("other"), "{out}");
+    let file = path.to_str().unwrap();
+    let (code, out, _) = run(tallyport().args(["arena", "inspect", file, "--report", "json"]));
+    assert_eq!(code, 0);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["schema"], "tallyport.arena/1");
+    assert_eq!(json["id"], format!("{:032x}", engine.metrics().arena_id()));
+    assert_eq!(json["processes"][0], std::process::id());
+    let gc = |more: &[&str]| run(tallyport().args(["arena", "gc", name]).args(more));
+    assert!(gc(&["--ended"]).1.contains("kept"));
+    drop(engine);
+    assert!(gc(&[]).1.contains("kept"));
+    assert!(gc(&["--ended", "--dry-run"]).1.contains("would remove"));
+    assert!(path.exists());
+    assert!(gc(&["--ended"]).1.contains("removed"));
+    assert!(!path.exists());
+    assert_eq!(run(tallyport().args(["arena", "ls", "/nowhere"])).0, 7);
+    assert_eq!(run(tallyport().args(["arena", "inspect", file])).0, 7);
+}
+
+/// xorshift64*: the same numbers on every machine.
+fn random(state: &mut u64) -> usize {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize
+}
+
+/// Bytes flipped in copies: the command answers, and so does an engine that opens the file and
+/// records; whatever they answer, no signal.
+#[test]
+fn a_damaged_arena_is_an_error_or_wrong_values_and_never_a_signal() {
+    let rounds = std::env::var("TALLYPORT_FLIPS").map_or(200, |text| text.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let path = arena(folder.path());
+    drop(engine(&path));
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut good = vec![0; 256 << 10];
+    file.read_exact_at(&mut good, 0).unwrap();
+    let used = 64 << 10 | 24 << 10;
+    let mut state = 7;
+    for round in 0..rounds {
+        let mut bytes = good.clone();
+        for _ in 0..=random(&mut state) % 8 {
+            let mut at = random(&mut state) % used;
+            while good[at] == 0 && !random(&mut state).is_multiple_of(50) {
+                at = random(&mut state) % used;
+            }
+            bytes[at] ^= (1 + random(&mut state) % 255) as u8;
+        }
+        file.write_all_at(&bytes, 0).unwrap();
+        let export = ["export", "--format", "json", "--arena", path.to_str().unwrap()];
+        let (code, _, err) = run(tallyport().args(export));
+        assert!([0, 7, 5, 10].contains(&code), "round {round}: {code} {err}");
+        let mut child = Command::new(env::current_exe().unwrap());
+        let (code, _, err) = run(child.args(["--exact", "in_a_child"]).env(CHILD, &path));
+        assert_eq!(code, 0, "round {round}: {err}");
+    }
+}
+
+/// A full file system: label sets fold, and nothing ends the process.
+#[test]
+fn without_room_for_the_file_label_sets_fold() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |size: &str| {
+        let options = format!("size={size},mode=0700");
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path());
+        assert!(status.status().unwrap().success(), "mounting a tmpfs needs root");
+    };
+    let unmount = || {
+        assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
+    };
+    mount("8k");
+    let refused = open(&arena(folder.path()));
+    unmount();
+    assert!(refused.unwrap_err().to_string().contains("No space left"));
+    mount("256k");
+    let engine = open(&arena(folder.path())).unwrap();
+    let family = engine.metrics().counter_family("a_total", &["i"]).unwrap();
+    let added = (0..20_000).filter(|i: &u64| family.inc(&[&i.to_string()]).is_ok()).count();
+    let snapshot = engine.snapshot().unwrap();
+    let dropped = engine.metrics().dropped().overflow;
+    assert!(engine.metrics().series_count() < 10_000);
+    assert!(added as u64 + dropped >= 20_000, "{added} added, {dropped} dropped");
+    assert!(snapshot.series_count() > 10);
+    drop((family, engine));
+    unmount();
+}
