@@ -102,7 +102,7 @@ pub struct Notices {
 #[derive(Debug)]
 pub(super) struct Share {
     state: LongMutex<State>,
-    /// The process that may sync: a forked child has its parent's values in its cells.
+    /// The process that may sync: a forked child records into its parent's cells, or has its values.
     generation: u64,
 }
 
@@ -313,8 +313,8 @@ impl Share {
         if fork::generation() == self.generation {
             return Ok(());
         }
-        let message = "this process was forked from one that shares, and has its parent's counts in its \
-                       own: open an engine in the child to share what it records";
+        let message = "this process was forked from the one that shares, whose syncs publish what both \
+                       record: open an engine in the child for totals of its own";
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 }

@@ -10,6 +10,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -157,7 +158,7 @@ fn stands_it(test: &'static str, place: String, lasting: Duration) {
     let mut next = move |below: usize| random.next_u32() as usize % below;
     let (mut seen, mut looks, mut kills) = (0, 0, 0);
     // The last one is stopped until its lease has long ended, again and again.
-    let (mut stopped, mut stops) = (None::<Instant>, 0);
+    let (mut stopped, mut stops) = (None::<JoinHandle<()>>, 0);
     let start = Instant::now();
     while start.elapsed() < lasting {
         let (_, acknowledged) = written_down(&crowd.folder);
@@ -168,17 +169,16 @@ fn stands_it(test: &'static str, place: String, lasting: Duration) {
         assert!(now >= seen, "fell: {now} from {seen}");
         (seen, looks) = (now, looks + 1);
         let last = PROCESSES - 1;
-        match stopped {
-            None => {
-                crowd.signal(last, Signal::STOP);
-                stopped = Some(Instant::now());
-                stops += 1;
-            }
-            Some(since) if since.elapsed() > ALIVE * 2 => {
-                crowd.signal(last, Signal::CONT);
-                stopped = None;
-            }
-            Some(_) => {}
+        if stopped.as_ref().is_none_or(JoinHandle::is_finished) {
+            crowd.signal(last, Signal::STOP);
+            let process = Pid::from_child(&crowd.children[last]);
+            // By a thread of its own: it may be stopped in a transaction that the watcher waits for.
+            stopped = Some(thread::spawn(move || {
+                // The pause is what is tested, not a way to wait for something.
+                thread::sleep(ALIVE * 2);
+                kill_process(process, Signal::CONT).unwrap();
+            }));
+            stops += 1;
         }
         if next(2) == 0 {
             let index = next(last);
@@ -188,8 +188,8 @@ fn stands_it(test: &'static str, place: String, lasting: Duration) {
             kills += 1;
         }
     }
-    if stopped.is_some() {
-        crowd.signal(PROCESSES - 1, Signal::CONT);
+    if let Some(going_on) = stopped {
+        going_on.join().unwrap();
     }
     // All end in peace: what they recorded is acknowledged.
     File::create(crowd.folder.join("stop")).unwrap();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, ShareConfig};
 use crate::{
     model::schema::{KeyPath, Violation, ViolationKind},
     store::GaugeMode,
@@ -198,6 +198,11 @@ pub(super) fn check(config: &Config, violations: &mut Vec<Violation>) {
     if sync.strategy == StrategyConfig::DistributedAtomic && !atomic {
         let message = "needs a store of kind \"sqlite\" or \"redis\"".into();
         wrong("sync", "strategy", not_allowed, message);
+    }
+    if atomic && config.recording.share == ShareConfig::File {
+        let message = "does not go with `recording.share = \"file\"` in this version: each process would \
+                       publish the whole arena";
+        wrong("store", "kind", not_allowed, message.into());
     }
     let hour = 3_600_000;
     for (table, key, value, least, most) in [

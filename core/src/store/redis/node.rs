@@ -165,17 +165,16 @@ struct Timed<'a> {
 
 impl Read for &mut Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = Some(left(self.deadline)?);
-        let read = match self.socket {
+        let read = self.uninterrupted(|socket, left| match socket {
             Socket::Tcp(stream) => {
                 stream.set_read_timeout(left)?;
-                stream.read(buffer)?
+                stream.read(buffer)
             }
             Socket::Unix(stream) => {
                 stream.set_read_timeout(left)?;
-                stream.read(buffer)?
+                stream.read(buffer)
             }
-        };
+        })?;
         self.room = self.room.checked_sub(read as u64).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "a reply of more than 1 GiB")
         })?;
@@ -183,10 +182,25 @@ impl Read for &mut Timed<'_> {
     }
 }
 
+impl Timed<'_> {
+    /// Calls until it was not interrupted: a stopped process that goes on is, with a timeout set.
+    fn uninterrupted(
+        &mut self,
+        mut call: impl FnMut(&mut Socket, Option<Duration>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            let left = Some(left(self.deadline)?);
+            match call(self.socket, left) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+}
+
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = Some(left(self.deadline)?);
-        match self.socket {
+        self.uninterrupted(|socket, left| match socket {
             Socket::Tcp(stream) => {
                 stream.set_write_timeout(left)?;
                 stream.write(bytes)
@@ -195,7 +209,7 @@ impl Write for Timed<'_> {
                 stream.set_write_timeout(left)?;
                 stream.write(bytes)
             }
-        }
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
