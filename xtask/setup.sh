@@ -3,7 +3,8 @@
 #
 #   xtask/setup.sh demo    a C compiler
 #   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
-#                          binutils, redis-server, and Python readers in .venv
+#                          binutils, redis-server, Puma with ruby-ffi, wrk, and Python
+#                          readers in .venv
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
 # root nor a network. Rust is never installed: which toolchain is the user's choice.
@@ -137,6 +138,9 @@ case "${1:-}" in
             need binutils command -v readelf
             need golang-go command -v go
             need redis-server command -v redis-server
+            need puma command -v puma
+            need ruby-ffi ruby -rffi -e 0
+            need wrk command -v wrk
             need python3 command -v python3
             need python3-venv python_with_venv
         fi
