@@ -59,6 +59,12 @@ forks() {
     a_child_exports_while_its_parents_threads_work
 }
 
+arena() {
+  TALLYPORT_SHARED_SECONDS=60 TALLYPORT_STARTS=10000 \
+    cargo test --release --quiet -p tallyport-tests --test shared_arena -- --test-threads 1 --nocapture
+  TALLYPORT_FLIPS=2000 cargo test --release --quiet -p tallyport-cli --test arena
+}
+
 step "1,000 reloads of two exporters under load: no failed export, images and memory bounded" reloads
 step "storm: 16 threads, $adds adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
 step "stress: 4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
@@ -66,6 +72,7 @@ step "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds of 
 step "2,000 random corruptions of a plugin, each loaded through the probe: the host lives" damage
 step "a pinned file swapped 10,000 times while it is loaded: only checked code runs" swaps
 step "isolation: 2,000 helpers killed at any time, 100,000 exports through one, 10,000 rounds of nonsense from either side: the host lives, nothing is left behind" isolation
+step "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files" arena
 step "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
 step "ThreadSanitizer over the stress program, 120 s: clean" tests/tsan.sh 120
 

@@ -15,7 +15,7 @@ use once_cell::race::OnceBox;
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{
-    arena::{Cells, Member, Planes, Share, Word},
+    arena::{Cells, Member, Planes, Share, Word, step},
     directory::Directory,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, OVERFLOW_LABEL, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
@@ -497,6 +497,7 @@ impl Metrics {
         if !family.count(limits.max_series_per_family) {
             return Err(at_limit(family));
         }
+        step();
         let below = |count: u64| ((count as usize) < limits.max_series).then_some(count + 1);
         if self.series().fetch_update(Relaxed, Relaxed, below).is_err() {
             family.uncount(1);

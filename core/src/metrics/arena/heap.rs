@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use super::ground::Ground;
+use super::{ground::Ground, steps::step};
 use crate::model::{Error, Mutex, MutexGuard, platform};
 
 /// Where a piece starts, in units of [`UNIT`] bytes; 0 is nowhere.
@@ -124,7 +124,10 @@ impl Heap {
                 return None;
             }
             match self.used().compare_exchange_weak(used, end as u64, Relaxed, Relaxed) {
-                Ok(_) => return u32::try_from(at / UNIT).ok(),
+                Ok(_) => {
+                    step();
+                    return u32::try_from(at / UNIT).ok();
+                }
                 Err(now) => used = now,
             }
         }

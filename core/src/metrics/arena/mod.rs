@@ -26,6 +26,7 @@ mod members;
 mod place;
 mod rseq;
 mod shared;
+mod steps;
 #[cfg(test)]
 mod storm;
 
@@ -41,6 +42,7 @@ pub(crate) use ground::{Ground, Planes, Word};
 pub(crate) use heap::{At, Heap, UNIT, View};
 pub(crate) use members::{Member, Membership};
 pub(crate) use place::Place;
+pub(crate) use steps::step;
 
 use crate::model::{Error, ErrorKind};
 

@@ -19,7 +19,7 @@ use super::{
     state::{self, Phase},
 };
 use crate::{
-    metrics::arena::{At, Cells, Run, UNIT},
+    metrics::arena::{At, Cells, Run, UNIT, step},
     model::{Error, ErrorKind, grace},
 };
 
@@ -127,6 +127,7 @@ impl Shape {
     ) -> Result<(Found, bool), Error> {
         self.grow_slots(writing)?;
         let row = self.free_row(writing, admission)?;
+        step();
         // What others made until now.
         self.learn_until(writing, row);
         if let Some(found) = self.pinned(hash, values) {
@@ -138,7 +139,10 @@ impl Shape {
         let (heap, ground) = (&self.memory.heap, &*self.memory.ground);
         for (index, (at, value)) in texts.iter().zip(values).enumerate() {
             match self.memory.texts.keep((heap, ground, &self.memory.hash), value) {
-                Ok(kept) => at.store(kept, Relaxed),
+                Ok(kept) => {
+                    step();
+                    at.store(kept, Relaxed);
+                }
                 Err(full) => {
                     // Nobody was led to the texts of this row yet, but to those of others.
                     self.release_texts(texts.get(..index).unwrap_or_default());
@@ -150,18 +154,22 @@ impl Shape {
         let created = [created_ns as u32, (created_ns >> 32) as u32];
         for (word, value) in head.iter().skip(HASH).zip([hash, created[0], created[1]]) {
             word.store(value, Relaxed);
+            step();
         }
         if let Some(pins) = self.pins(Row::new(row)) {
             pins.store(1, Relaxed);
         }
         self.memory.changed();
+        step();
         if let Some(word) = head.get(STATE) {
             state::make(word);
         }
+        step();
         if slots::insert(self.slots(), hash, row) == Inserted::New {
             writing.filled += 1;
         }
         self.count_live(1);
+        step();
         Ok((Found { row }, true))
     }
 
@@ -216,6 +224,7 @@ impl Shape {
                 continue;
             }
             charge(number)?;
+            step();
             if used.compare_exchange(number, number + 1, AcqRel, Relaxed).is_ok() {
                 return Ok(number);
             }
@@ -251,6 +260,7 @@ impl Shape {
         let head = [cells as u32, (cells >> 32) as u32, count as u32];
         for (word, value) in record::words(heap, at, record::segment::HEAD).iter().zip(head) {
             word.store(value, Relaxed);
+            step();
         }
         if record::lead(heap, self.record, record::shape::SEGMENTS + number, at).is_err() {
             // Its run of cells stays unused: what another process made serves as well.

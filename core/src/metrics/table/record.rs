@@ -16,7 +16,7 @@ use std::sync::atomic::{
 };
 
 use super::layout::SEGMENTS;
-use crate::metrics::arena::{At, Heap};
+use crate::metrics::arena::{At, Heap, step};
 
 /// Where the list of families begins: a record of which only [`NEXT`] is used.
 pub(crate) const ROOT: At = 1;
@@ -87,12 +87,14 @@ pub(crate) fn make(heap: &Heap, words: &[u32]) -> Option<At> {
     let at = heap.allocate(words.len() * 4)?;
     for (word, value) in heap.words(at, 0, words.len()).iter().zip(words) {
         word.store(*value, Relaxed);
+        step();
     }
     Some(at)
 }
 
 /// Has a word lead to a record; where it leads already, if it does.
 pub(crate) fn lead(heap: &Heap, from: At, index: usize, to: At) -> Result<(), At> {
+    step();
     match word(heap, from, index) {
         Some(word) => word.compare_exchange(0, to, AcqRel, Acquire).map(drop),
         None => Ok(()),
@@ -102,7 +104,9 @@ pub(crate) fn lead(heap: &Heap, from: At, index: usize, to: At) -> Result<(), At
 /// Keeps a text: its length, then its bytes. `None` when no memory is left.
 pub(crate) fn keep(heap: &Heap, text: &str) -> Option<At> {
     let at = heap.allocate(4 + text.len())?;
+    step();
     heap.fill(at, 1, text.as_bytes());
+    step();
     word(heap, at, 0)?.store(u32::try_from(text.len()).ok()?, Relaxed);
     Some(at)
 }
