@@ -16,6 +16,8 @@ pub(crate) enum Bug {
     NoTombstone,
     /// The owner of a folded record takes no base.
     NoBase,
+    /// An identity whose `register` failed is registered again.
+    RegisterAgain,
     /// The base outlives the store's epoch.
     BaseOutlivesEpoch,
     /// A lost record is always taken as one that was not folded.

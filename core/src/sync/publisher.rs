@@ -210,6 +210,17 @@ impl Publisher {
         self.generation = answer.generation;
     }
 
+    /// `register` failed, and may still take place: then under an identity that nobody publishes to.
+    ///
+    /// A late message would otherwise make a lost or folded record anew, and late publishes fill it.
+    pub fn abandon(&mut self, draw: &mut dyn FnMut() -> u128) {
+        #[cfg(test)]
+        if planted(Bug::RegisterAgain) {
+            return;
+        }
+        self.rename(draw);
+    }
+
     /// What the store said to `publish`. True when all that was sent is in the record.
     pub fn answered(&mut self, answer: &Answer, draw: &mut dyn FnMut() -> u128) -> bool {
         let reset = self.enter(answer);

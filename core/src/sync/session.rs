@@ -138,7 +138,8 @@ impl Session {
             let fresh = Epoch(draw() as u64);
             let id = self.publisher.identity();
             if !self.publisher.is_registered() {
-                let answer = self.store.register(id, &self.settings.name, fresh, lease)?;
+                let answer = self.store.register(id, &self.settings.name, fresh, lease);
+                let answer = answer.inspect_err(|_| self.publisher.abandon(&mut draw))?;
                 self.publisher.registered(&answer, &mut draw);
                 continue;
             }

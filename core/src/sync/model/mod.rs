@@ -208,9 +208,15 @@ impl World {
                     let answer = store.register(id, "", fresh, LEASE).unwrap();
                     publisher.registered(&answer, &mut draw);
                 }
-                Fate::ReplyLost => drop(store.register(id, "", fresh, LEASE)),
-                Fate::RequestLost => {}
-                Fate::Delayed => late.push(Late::Register(id)),
+                Fate::ReplyLost => {
+                    drop(store.register(id, "", fresh, LEASE));
+                    publisher.abandon(&mut draw);
+                }
+                Fate::RequestLost => publisher.abandon(&mut draw),
+                Fate::Delayed => {
+                    late.push(Late::Register(id));
+                    publisher.abandon(&mut draw);
+                }
             }
             return false;
         }
@@ -468,6 +474,7 @@ fn planted_bugs_are_found() {
         (Bug::NoBase, false),
         (Bug::CountFoldedTwice, false),
         (Bug::BaseOutlivesEpoch, true),
+        (Bug::RegisterAgain, true),
         (Bug::LostMeansUnfolded, true),
     ] {
         let found = explore(hostile, 40_000, Some(bug), simulated);
