@@ -463,6 +463,47 @@ fn no_schedule_of_a_store_that_forgets_doubles() {
     explore(true, 3000, None, simulated).unwrap();
 }
 
+/// What the model once found, each smallest schedule.
+#[test]
+fn schedules_that_once_lost_or_doubled_do_not() {
+    use Fate::{Delayed, Delivered, ReplyLost};
+    use Op::{Add, Arrive, Evict, EvictTotal, Flush, Fold, Forget, Message, Pass, Sync};
+    let schedules: [&[Op]; 6] = [
+        // A heartbeat into a store that began anew was taken for an acknowledgement.
+        &[Message(2, Delayed), Add(2, 0, 1), Sync(2), Flush],
+        // Folded in a new epoch, and the tombstone dropped: taken for a loss.
+        &[Add(1, 0, 1), Sync(1), EvictTotal, Pass(100), Sync(2), Fold, Forget],
+        // A late register after that: taken for a rollback.
+        &[Message(2, Delayed), Add(2, 0, 1), Sync(2), Pass(100), Fold, Forget, Add(0, 0, 1)],
+        // A late register made a folded record anew, and what was in flight filled it.
+        &[
+            Message(0, Delayed),
+            Message(2, Delayed),
+            Message(2, Delivered),
+            Add(2, 0, 1),
+            Message(2, ReplyLost),
+            Sync(0),
+            Pass(100),
+            Fold,
+            Forget,
+        ],
+        // A late register made an evicted record anew, and a late publish filled it.
+        &[
+            Message(0, Delayed),
+            Message(0, Delivered),
+            Add(0, 0, 2),
+            Message(0, Delayed),
+            Evict(0),
+            Sync(0),
+            Arrive(0, false),
+        ],
+        &[Message(0, Delayed), Message(0, Delivered), Flush, Sync(0), Pass(100), Fold],
+    ];
+    for schedule in schedules {
+        World::new(simulated()).run(schedule).unwrap();
+    }
+}
+
 #[test]
 fn planted_bugs_are_found() {
     for (bug, hostile) in [
