@@ -180,13 +180,8 @@ impl World {
     }
 
     /// The store lost something: what it held is no longer certain, until it is told again.
-    ///
-    /// A registration that is still under way then may make the lost record anew, and an update that
-    /// is under way as well fill it, beside the one that its owner made meanwhile: that counts twice,
-    /// and is left out here (docs/STORES.md).
     fn lost(&mut self) {
         self.lossy = true;
-        self.late.retain(|late| !matches!(late, Late::Register(_)));
         for arena in &mut self.arenas {
             (arena.acked, arena.unsure) = ([0; SERIES], arena.removed);
         }
@@ -390,8 +385,6 @@ impl World {
                     let prune =
                         Prune { shard: 0, epoch, generation, series: Vec::new(), tombstones };
                     self.store.prune(&prune).unwrap();
-                    // As when something was lost.
-                    self.late.retain(|late| !matches!(late, Late::Register(_)));
                 }
             }
         }
