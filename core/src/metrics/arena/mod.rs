@@ -131,7 +131,7 @@ impl Arena {
     /// A block of this process's own.
     #[cfg(test)]
     pub(crate) fn private(max_bytes: usize, cells: Cells) -> Result<Arc<Self>, Error> {
-        Self::new(&Ground::new(&Share::Reset, Self::cpus_for(cells))?, max_bytes, cells)
+        Self::new(&Ground::new(&Share::Reset, Self::cpus_for(cells), 64 << 20)?, max_bytes, cells)
     }
 
     /// Which planes cells have that may have any.

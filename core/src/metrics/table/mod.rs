@@ -65,7 +65,9 @@ impl Memory {
         cells: Cells,
     ) -> Result<Arc<Self>, Error> {
         grace::prepare();
-        let ground = Ground::new(share, Arena::cpus_for(cells))?;
+        // Texts, and rows, names and records beside them.
+        let heap = max_label_bytes.saturating_mul(4);
+        let ground = Ground::new(share, Arena::cpus_for(cells), heap)?;
         Ok(Arc::new(Self {
             arena: Arena::new(&ground, max_cell_bytes, cells)?,
             hash: ground.hash(),

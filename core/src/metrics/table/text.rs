@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn ground() -> (Heap, std::sync::Arc<Ground>, TextHash) {
-        let ground = Ground::new(&crate::metrics::arena::Share::Reset, 0).unwrap();
+        let ground = Ground::new(&crate::metrics::arena::Share::Reset, 0, 1 << 20).unwrap();
         (Heap::of(&ground), ground, TextHash::random())
     }
 

@@ -42,15 +42,18 @@ const HEADER_USED: usize = MEMBERS_AT + MEMBERS * MEMBER_WORDS * 8;
 /// Where the table of processes starts.
 const MEMBERS_AT: usize = 4096;
 /// Processes that have gauges of their own; the last place is for all further ones.
-pub(super) const MEMBERS: usize = 256;
+pub(super) const MEMBERS: usize = 128;
 /// Words of a process in the table.
 pub(super) const MEMBER_WORDS: usize = 4;
 /// Bytes of one process's gauges.
 pub(super) const GAUGE_PLANE_BYTES: usize = 1 << GAUGE_PLANE_SHIFT;
 /// log2 of the distance between two processes' gauges.
-pub(super) const GAUGE_PLANE_SHIFT: u32 = 24;
-/// Heap bytes that are asked for, the least last.
-const HEAP_BYTES: [usize; 4] = [16 << 30, 2 << 30, 256 << 20, 64 << 20];
+pub(super) const GAUGE_PLANE_SHIFT: u32 = 23;
+/// Heap bytes that may be asked for, the least last. No more than what is needed: a leak checker reads
+/// all of a writable mapping, and to read a page of a shared one is to get memory for it.
+const HEAP_BYTES: [usize; 5] = [16 << 30, 4 << 30, 1 << 30, 256 << 20, 64 << 20];
+/// Heap bytes of a file.
+const FILE_HEAP_BYTES: usize = 2 << 30;
 /// Heap bytes of a file that are backed at once.
 const BACKED_AT_ONCE: usize = 64 << 10;
 
@@ -162,22 +165,23 @@ impl Extent {
 }
 
 impl Ground {
-    /// Gets a block; `cpus`: how many CPU planes are wanted.
+    /// Gets a block; `cpus`: how many CPU planes are wanted, `wanted`: how many bytes of heap, which
+    /// may be fewer. A file has its own sizes.
     ///
     /// # Errors
     /// Io when the system has no address space, or a file cannot be opened; Damaged, Conflict or
     /// Unsupported for a file that is not an arena of this version, boot and machine.
-    pub(crate) fn new(share: &Share, cpus: u32) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(share: &Share, cpus: u32, wanted: usize) -> Result<Arc<Self>, Error> {
         let ground = match share {
             Share::File(path) => Self::open(path)?,
-            Share::Auto => match Self::reserve(cpus, MEMBERS, in_memory_file) {
+            Share::Auto => match Self::reserve((cpus, MEMBERS, wanted), in_memory_file) {
                 Ok(ground) => ground,
                 Err(error) => {
                     tracing::warn!("no memory file ({error}): children of a fork start at zero");
-                    Self::private(cpus)?
+                    Self::private(cpus, wanted)?
                 }
             },
-            Share::Reset => Self::private(cpus)?,
+            Share::Reset => Self::private(cpus, wanted)?,
             Share::Copy(path) => copy::read(path)?,
         };
         // A huge page for one cell of one CPU would cost 2 MiB a plane.
@@ -187,8 +191,8 @@ impl Ground {
         Ok(Arc::new(ground))
     }
 
-    fn private(cpus: u32) -> Result<Self, Error> {
-        let ground = Self::reserve(cpus, 1, platform::Mapping::private)
+    fn private(cpus: u32, wanted: usize) -> Result<Self, Error> {
+        let ground = Self::reserve((cpus, 1, wanted), platform::Mapping::private)
             .map_err(|error| Error::io(format_args!("reserve address space for series"), &error))?;
         let from = ground.extent.gauges_at();
         if let Err(error) = ground.mapping.wipe_on_fork(from, ground.extent.len() - from) {
@@ -199,14 +203,16 @@ impl Ground {
 
     /// The largest block that there is address space for.
     fn reserve(
-        cpus: u32,
-        members: usize,
+        (cpus, members, wanted): (u32, usize, usize),
         map: impl Fn(usize) -> io::Result<platform::Mapping>,
     ) -> io::Result<Self> {
         let mut last = io::ErrorKind::OutOfMemory.into();
-        let extents = HEAP_BYTES.map(|heap| Extent { heap, members, cpus });
+        let enough = HEAP_BYTES.into_iter().filter(|heap| *heap >= wanted).min();
+        let most = enough.unwrap_or(16 << 30);
+        let extents = HEAP_BYTES.into_iter().filter(|heap| *heap <= most);
+        let extents = extents.map(|heap| Extent { heap, members, cpus });
         let fewest = Extent { heap: 64 << 20, members: 1, cpus: 0 };
-        for extent in extents.into_iter().chain([fewest]) {
+        for extent in extents.chain([fewest]) {
             match map(extent.len()) {
                 Ok(mapping) => {
                     if extent.cpus < cpus {
@@ -283,8 +289,7 @@ impl Ground {
     }
 
     fn make(file: &File, handle: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<Self> {
-        let heap = HEAP_BYTES.into_iter().nth(1).unwrap_or_default();
-        let extent = Extent { heap, members: MEMBERS, cpus: place::planes() };
+        let extent = Extent { heap: FILE_HEAP_BYTES, members: MEMBERS, cpus: place::planes() };
         file.set_len(extent.len() as u64)?;
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, HEADER_USED as u64)?;
         let mapping = platform::Mapping::shared(handle()?, extent.len())?;

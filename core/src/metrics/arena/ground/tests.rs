@@ -9,7 +9,7 @@ use crate::{
 #[test]
 fn a_block_has_its_header() {
     for share in [Share::Auto, Share::Reset] {
-        let ground = Ground::new(&share, place::cpus()).unwrap();
+        let ground = Ground::new(&share, place::cpus(), 64 << 20).unwrap();
         assert_eq!(ground.word(Word::Magic).load(Relaxed), MAGIC);
         assert_eq!(ground.is_shared(), share == Share::Auto);
         let (heap, bytes) = ground.heap();
@@ -37,7 +37,7 @@ fn in_child(f: impl Fn() -> bool) -> bool {
 
 #[test]
 fn a_child_takes_a_place_of_its_own() {
-    let ground = Ground::new(&Share::Auto, 0).unwrap();
+    let ground = Ground::new(&Share::Auto, 0, 64 << 20).unwrap();
     let arena = Arena::new(&ground, 1 << 20, Cells::Shared).unwrap();
     let run = arena.reserve_gauges(1).unwrap();
     let gauge = arena.gauge(run.offset);
@@ -77,7 +77,7 @@ fn a_child_of_a_private_block_starts_at_zero() {
 
 #[test]
 fn planes_where_nobody_recorded_are_not_touched() {
-    let ground = Ground::new(&Share::Auto, 64).unwrap();
+    let ground = Ground::new(&Share::Auto, 64, 64 << 20).unwrap();
     assert_eq!(ground.touched(), Planes(Vec::new()));
     for cpu in [0_usize, 7, 63] {
         let at = ground.planes().as_ptr().wrapping_add((1 + cpu) * PLANE_BYTES + cpu * 4096);
@@ -95,7 +95,7 @@ fn folder() -> tempfile::TempDir {
 fn a_copy_holds_what_the_file_held() {
     let folder = folder();
     let path = folder.path().join("arena");
-    let ground = Ground::new(&Share::File(path.clone()), 0).unwrap();
+    let ground = Ground::new(&Share::File(path.clone()), 0, 0).unwrap();
     let arena = Arena::new(&ground, 1 << 20, Cells::PerCpu).unwrap();
     let heap = Heap::of(&ground);
     let at = heap.allocate(100_000).unwrap();
@@ -106,7 +106,7 @@ fn a_copy_holds_what_the_file_held() {
     for (_, cell) in &cells {
         cell.add(9);
     }
-    let copy = Ground::new(&Share::Copy(path), 0).unwrap();
+    let copy = Ground::new(&Share::Copy(path), 0, 0).unwrap();
     assert!(copy.is_copy() && !ground.is_copy());
     assert_eq!(Heap::of(&copy).bytes(at, 0, 100_000), &[7; 100_000]);
     let looked = Arena::new(&copy, 1 << 20, Cells::PerCpu).unwrap();
@@ -121,7 +121,7 @@ fn a_copy_holds_what_the_file_held() {
 fn a_file_that_is_no_arena_is_an_error_that_says_so() {
     let folder = folder();
     let path = folder.path().join("arena");
-    let open = || Ground::new(&Share::File(path.clone()), 0).map(drop);
+    let open = || Ground::new(&Share::File(path.clone()), 0, 0).map(drop);
     let fails = |kind: ErrorKind, says: &str| {
         let error = open().unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
