@@ -19,7 +19,8 @@ use tallyport_core::{
     engine::Engine,
     model::{Error, ErrorKind},
     plugin::{
-        HELPER_NAME, PROBE_LINE, ProbeJob, check_helper, drop_inherited, enter_helper, litter_stack,
+        HELPER_NAME, PROBE_LINE, ProbeJob, check_helper, drop_inherited, enter_helper,
+        guard_neighbours, litter_stack,
     },
 };
 
@@ -87,6 +88,7 @@ const ROUNDS: usize = 3;
 /// it is given none.
 fn run(job: ProbeJob) -> Result<(), Error> {
     let file = job.load()?;
+    guard_neighbours();
     check_helper()?;
     let engine = Engine::builder().build()?;
     let told = |stage: &str, id: &str| {

@@ -5,6 +5,7 @@
 //! never in `PATH`. It is believed by the same rules as a plugin file.
 
 use std::{
+    env,
     hint::black_box,
     io,
     os::unix::fs::PermissionsExt,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::model::{
     Error, ErrorKind,
-    platform::{close_inherited, fill_new_memory, reset_direction},
+    platform::{Mapping, close_inherited, fill_new_memory, reset_direction},
 };
 
 /// Its file name.
@@ -88,11 +89,35 @@ fn usable(path: &Path, trust: &Trust) -> Result<PathBuf, Reason> {
 /// that is not zero, so that code which reads what nobody wrote does not go well by luck.
 pub fn enter_helper() {
     fill_new_memory();
+    guard_neighbours();
     // Where the system has no such thing, the host ends it.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+/// Gaps of 16 KiB that are filled.
+const MAX_GAPS: usize = 16 << 10;
+
+/// For the helper, before a file is loaded and after it: nothing that may be touched lies within
+/// 2 GiB of the file's code, as far as an instruction of x86-64 reaches, so that a stray access that
+/// would go well here by luck, and not in the host, does not.
+pub fn guard_neighbours() {
+    let guard = |bytes| {
+        let guard = Mapping::untouchable(bytes).ok()?;
+        let base = guard.base();
+        // For as long as the helper runs.
+        std::mem::forget(guard);
+        Some(base)
+    };
+    let Some(large) = guard(2 << 30) else { return };
+    // The gaps above it, where the file could find room between what may be touched.
+    for _ in 0..MAX_GAPS {
+        if guard(16 << 10).is_none_or(|small| small < large) {
+            return;
+        }
+    }
 }
 
 /// For the helper, first of all, when it was not handed a descriptor: what its host left open without
@@ -128,6 +153,9 @@ pub fn check_helper() -> Result<(), Error> {
             "plugin file: its code is damaged, it left the processor's direction flag set";
         return Err(Error::new(ErrorKind::PluginRefused, message).with_field("path"));
     }
+    // The C library's list of the environment lies where stray writes go: the host would find out
+    // much later, and here it is a crash.
+    black_box(env::vars_os().count());
     for _ in 0..2 {
         // More of each size than the allocator keeps aside, from the smallest to those that it maps.
         let sizes = (0..)

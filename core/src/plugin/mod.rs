@@ -36,7 +36,7 @@ mod verify;
 
 pub use helper::{
     HELPER_NAME, HelperLimits, check_helper, drop_inherited, enter_helper, find_helper,
-    litter_stack,
+    guard_neighbours, litter_stack,
 };
 #[cfg(target_os = "linux")]
 pub use isolation::serve;

@@ -28,6 +28,14 @@ impl Mapping {
         Ok(Self { base: map(len, flags, -1)?, len, file: None })
     }
 
+    /// Reserves `len` bytes that nobody may touch.
+    pub(crate) fn untouchable(len: usize) -> io::Result<Self> {
+        let mapping = Self::private(len)?;
+        // SAFETY: our own new mapping, which nobody knows. Test: nobody_may_touch_a_guard.
+        let status = unsafe { libc::mprotect(mapping.base.as_ptr().cast(), len, libc::PROT_NONE) };
+        if status == 0 { Ok(mapping) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Maps the first `len` bytes of a file that is at least as long: every process that does so,
     /// and every child, sees the same memory.
     pub(crate) fn shared(file: OwnedFd, len: usize) -> io::Result<Self> {
@@ -157,6 +165,22 @@ mod tests {
         }
         mapping.give_back(usize::MAX - 5, 10).unwrap();
         mapping.give_back(5, usize::MAX).unwrap();
+    }
+
+    #[test]
+    fn nobody_may_touch_a_guard() {
+        let guard = Mapping::untouchable(1 << 20).unwrap();
+        let (read, write) = std::io::pipe().unwrap();
+        // SAFETY: the kernel refuses to read from memory that this process may not touch.
+        let sent = unsafe { libc::write(fd(&write), guard.base().as_ptr().cast(), 8) };
+        assert_eq!(sent, -1);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EFAULT));
+        drop(read);
+    }
+
+    fn fd(pipe: &std::io::PipeWriter) -> i32 {
+        use std::os::fd::AsRawFd;
+        pipe.as_raw_fd()
     }
 
     #[test]
