@@ -3,6 +3,8 @@
 //! Finding a family or a series takes no lock; making one does. Limits on numbers live here, the
 //! tables of series in `table/`.
 
+mod upkeep;
+
 use std::{
     fmt,
     sync::{
@@ -23,12 +25,7 @@ use super::{
     sweeper::Sweeper,
     table::{Admission, Found, Memory, Shape},
 };
-use crate::model::{
-    Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name, grace,
-};
-
-/// Name of the engine's own family that counts what was not recorded.
-const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
+use crate::model::{Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name};
 
 /// Told the name of a family that reached a limit, once per family; no lock is held.
 pub type OverflowHook = Box<dyn Fn(&str) + Send + Sync>;
@@ -281,30 +278,6 @@ impl Metrics {
         Dropped { nan: count(Word::DroppedNan), overflow: count(Word::DroppedOverflow) }
     }
 
-    /// Brings the engine's own families up to date; called before a snapshot.
-    pub(crate) fn record_own(&self) {
-        self.expire_idle();
-        let words = [
-            ("nan", Word::DroppedNan, Word::ToldNan),
-            ("overflow", Word::DroppedOverflow, Word::ToldOverflow),
-        ];
-        for (reason, dropped, told) in words {
-            let ground = &self.0.memory.ground;
-            let count = ground.word(dropped).load(Relaxed);
-            if count == ground.word(told).load(Relaxed) {
-                continue;
-            }
-            // No lock is held: what is logged may reach a subscriber that takes a snapshot.
-            match self.own_counter(reason) {
-                // Of all threads and processes each tells of what it took.
-                Ok(counter) => {
-                    counter.add(count.saturating_sub(ground.word(told).fetch_max(count, Relaxed)));
-                }
-                Err(error) => tracing::warn!(%error, "the engine's own counter"),
-            }
-        }
-    }
-
     /// Learns of what other processes made, and says up to which version it is known.
     pub(crate) fn catch_up(&self) -> u64 {
         // What ended processes had is not shown any more.
@@ -326,24 +299,6 @@ impl Metrics {
     /// The processes that have the arena now.
     pub(crate) fn members(&self) -> Vec<Member> {
         self.0.memory.arena.membership.present()
-    }
-
-    /// A counter of [`DROPPED_FAMILY`], past the limits: it is there to tell of them.
-    fn own_counter(&self, reason: &str) -> Result<Counter, Error> {
-        let what = Description {
-            name: DROPPED_FAMILY,
-            kind: Kind::Counter,
-            number: Number::U64,
-            bounds: &[],
-            help: "",
-            unit: "",
-            cells: None,
-        };
-        let family = self.family(&what, None)?;
-        let labels = SortedLabels::new(&[("reason", reason)])?;
-        let shape = family.shape_or_make(labels.names(), labels.names())?;
-        let found = self.make(family, shape, &[reason], Admission::Always)?;
-        Ok(Counter::new(shape, found))
     }
 
     /// The families as they are, for a schema.
@@ -557,32 +512,6 @@ impl Metrics {
     pub(super) fn count_refusal(&self, error: &Error) {
         if error.kind() == ErrorKind::Limit {
             self.0.memory.ground.word(Word::DroppedOverflow).fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Takes out the series that were idle for too long, when it is time to look.
-    fn expire_idle(&self) {
-        if !self.0.sweeper.is_due(self.0.clock.monotonic()) {
-            return;
-        }
-        let mut fading = Vec::new();
-        for family in self.list() {
-            for shape in family.shapes() {
-                let rows = shape.sweep();
-                if !rows.is_empty() {
-                    fading.push((Arc::clone(&family), shape, rows));
-                }
-            }
-        }
-        // A lookup that began before has ended after; one that begins later keeps its series.
-        // Where some section still runs, the next sweep finds the same series fading.
-        if fading.is_empty() || !grace::all_passed() {
-            return;
-        }
-        for (family, shape, rows) in fading {
-            let expired = shape.expire(&rows);
-            self.uncount(&family, expired);
-            self.0.expired.fetch_add(expired as u64, Relaxed);
         }
     }
 }

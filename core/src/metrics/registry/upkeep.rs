@@ -1,0 +1,81 @@
+//! What is done before a snapshot: the engine's own counters, and series that were idle for too long.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use tallyport_plugin_api::{Kind, Number};
+
+use super::{Admission, Counter, Description, Metrics, Word};
+use crate::model::{Error, SortedLabels, grace};
+
+/// Name of the engine's own family that counts what was not recorded.
+const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
+
+impl Metrics {
+    /// Brings the engine's own families up to date; called before a snapshot.
+    pub(crate) fn record_own(&self) {
+        self.expire_idle();
+        let words = [
+            ("nan", Word::DroppedNan, Word::ToldNan),
+            ("overflow", Word::DroppedOverflow, Word::ToldOverflow),
+        ];
+        for (reason, dropped, told) in words {
+            let ground = &self.0.memory.ground;
+            let count = ground.word(dropped).load(Relaxed);
+            if count == ground.word(told).load(Relaxed) {
+                continue;
+            }
+            // No lock is held: what is logged may reach a subscriber that takes a snapshot.
+            match self.own_counter(reason) {
+                // Of all threads and processes each tells of what it took.
+                Ok(counter) => {
+                    counter.add(count.saturating_sub(ground.word(told).fetch_max(count, Relaxed)));
+                }
+                Err(error) => tracing::warn!(%error, "the engine's own counter"),
+            }
+        }
+    }
+
+    /// A counter of [`DROPPED_FAMILY`], past the limits: it is there to tell of them.
+    fn own_counter(&self, reason: &str) -> Result<Counter, Error> {
+        let what = Description {
+            name: DROPPED_FAMILY,
+            kind: Kind::Counter,
+            number: Number::U64,
+            bounds: &[],
+            help: "",
+            unit: "",
+            cells: None,
+        };
+        let family = self.family(&what, None)?;
+        let labels = SortedLabels::new(&[("reason", reason)])?;
+        let shape = family.shape_or_make(labels.names(), labels.names())?;
+        let found = self.make(family, shape, &[reason], Admission::Always)?;
+        Ok(Counter::new(shape, found))
+    }
+
+    /// Takes out the series that were idle for too long, when it is time to look.
+    fn expire_idle(&self) {
+        if !self.0.sweeper.is_due(self.0.clock.monotonic()) {
+            return;
+        }
+        let mut fading = Vec::new();
+        for family in self.list() {
+            for shape in family.shapes() {
+                let rows = shape.sweep();
+                if !rows.is_empty() {
+                    fading.push((Arc::clone(&family), shape, rows));
+                }
+            }
+        }
+        // A lookup that began before has ended after; one that begins later keeps its series.
+        // Where some section still runs, the next sweep finds the same series fading.
+        if fading.is_empty() || !grace::all_passed() {
+            return;
+        }
+        for (family, shape, rows) in fading {
+            let expired = shape.expire(&rows);
+            self.uncount(&family, expired);
+            self.0.expired.fetch_add(expired as u64, Relaxed);
+        }
+    }
+}
