@@ -1,27 +1,50 @@
 #!/usr/bin/env bash
-# The long runs: the full sizes that `make test` runs in small. Writes docs/CAMPAIGN.md.
+# The long runs: the full sizes of what `make test` runs in small. Writes docs/CAMPAIGN.md.
 #
-#   tests/campaign.sh [ADDS]     adds of each of 16 threads in the storm, 1e9 by default
+#   tests/campaign.sh               every step, in the order of the list at the end
+#   tests/campaign.sh storm kit     some of them; the rows of the others stay as they are
+#
+# A step that fails is recorded as failed, the others run, and the script ends with 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export RUSTUP_DIST_SERVER=http://127.0.0.1:9 RUSTUP_AUTO_INSTALL=0
-adds=${1:-1000000000}
 report=docs/CAMPAIGN.md
-results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+rows=$(mktemp)
+trap 'rm -f "$rows"' EXIT
+wanted=" $* "
+failed=0
+commit=$(git rev-parse --short HEAD)
+if ! git diff --quiet HEAD -- . ":!$report"; then
+  commit+=" and changes"
+fi
 
-# step NAME COMMAND…: runs it, and records how long it took; a failure ends the campaign.
+for name in "$@"; do
+  if ! grep -q "^step $name " tests/campaign.sh; then
+    echo "campaign: no step \`$name\`; there are: $(sed -n 's/^step \([a-z-]*\) .*/\1/p' tests/campaign.sh | paste -sd ' ')" >&2
+    exit 2
+  fi
+done
+
+# step NAME WHAT FUNCTION: runs it if it was asked for, and keeps its row otherwise.
 step() {
-  local name=$1 start=$SECONDS
-  shift
-  printf '== %s\n' "$name"
-  "$@"
-  printf '| %s | passed | %d s |\n' "$name" $((SECONDS - start)) >>"$results"
+  local name=$1 what=$2 start=$SECONDS result=passed
+  if [ "$wanted" != "  " ] && [[ $wanted != *" $name "* ]]; then
+    grep -sF "| \`$name\` |" "$report" >>"$rows" || true
+    return 0
+  fi
+  printf '== %s: %s\n' "$name" "$what"
+  # A process of its own: `set -e` means nothing in a function that `||` follows.
+  if ! "$BASH" -euo pipefail -c "$(declare -f "$3"); $3"; then
+    result=FAILED
+    failed=1
+  fi
+  printf '| `%s` | %s | %s | %d s | %s, %s |\n' "$name" "$what" "$result" $((SECONDS - start)) \
+    "$commit" "$(date -u +%F)" >>"$rows"
 }
 
 storm() {
-  TALLYPORT_STORM_ADDS=$adds cargo test --release --quiet -p tallyport-core --lib storm
+  TALLYPORT_STORM_ADDS=1000000000 cargo test --release --quiet -p tallyport-core --lib storm
 }
 
 stress() {
@@ -65,25 +88,31 @@ arena() {
   TALLYPORT_FLIPS=2000 cargo test --release --quiet -p tallyport-cli --test arena
 }
 
-step "1,000 reloads of two exporters under load: no failed export, images and memory bounded" reloads
-step "storm: 16 threads, $adds adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
-step "stress: 4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
-step "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds of each random case" kit
-step "2,000 random corruptions of a plugin, each loaded through the probe: the host lives" damage
-step "a pinned file swapped 10,000 times while it is loaded: only checked code runs" swaps
-step "isolation: 2,000 helpers killed at any time, 100,000 exports through one, 10,000 rounds of nonsense from either side: the host lives, nothing is left behind" isolation
-step "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files" arena
-step "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
-step "ThreadSanitizer over the stress program, 120 s: clean" tests/tsan.sh 120
+tsan() {
+  tests/tsan.sh 120
+}
+
+step reloads "1,000 reloads of two exporters under load: no failed export, images and memory bounded" reloads
+step storm "16 threads, 1e9 adds each of u64, f64 and histogram, 1 kHz signals that record, one thread in four on the shared plane: exact" storm
+step stress "4 record, 2 export, 1 loads and unregisters, 300 s: exact" stress
+step kit "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds of each random case" kit
+step damage "2,000 random corruptions of a plugin, each loaded through the probe: the host lives" damage
+step swaps "a pinned file swapped 10,000 times while it is loaded: only checked code runs" swaps
+step isolation "2,000 helpers killed at any time, 100,000 exports through one, 10,000 rounds of nonsense from either side: the host lives, nothing is left behind" isolation
+step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files" arena
+step forks "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
+step tsan "ThreadSanitizer over the stress program, 120 s: clean" tsan
 
 {
   echo '# The last campaign'
   echo
-  echo "\`make campaign\` on $(date -u +%F), commit $(git rev-parse --short HEAD), $(nproc) CPUs"
-  echo "($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), $(uname -sr), $(rustc --version)."
+  echo 'The full sizes of what `make test` runs in small. `make campaign` runs all of it,'
+  echo '`tests/campaign.sh NAME…` some; a row says at which commit and on which day (UTC) its step ran last.'
+  echo "The machine of the last run: $(nproc) CPUs ($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), $(uname -sr), $(rustc --version)."
   echo
-  echo '| run | result | time |'
-  echo '|---|---|---:|'
-  cat "$results"
+  echo '| step | what | result | time | at |'
+  echo '|---|---|---|---:|---|'
+  cat "$rows"
 } >"$report"
 cat "$report"
+exit "$failed"
