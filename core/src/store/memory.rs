@@ -1,10 +1,10 @@
 //! A store in this process's memory: several engines of one process share it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Answer, Batch, Book, Epoch, Fold, Identity, Lease, Prune, Roll, State, Store, Swap, Totals,
-    Wanted,
+    Answer, Batch, Book, Claim, Epoch, Fold, Held, Identity, Lease, LeaseStanding, Leases, Locking,
+    Prune, Roll, State, Store, Swap, Totals, Wanted, Wish, lease::LeaseBook,
 };
 use crate::model::{Clock, Error, Mutex, SystemClock};
 
@@ -12,6 +12,7 @@ use crate::model::{Clock, Error, Mutex, SystemClock};
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     book: Arc<Mutex<Book>>,
+    leases: Arc<Mutex<LeaseBook>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -25,7 +26,7 @@ impl MemoryStore {
     /// An empty store whose leases end by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { book: Arc::default(), clock }
+        Self { book: Arc::default(), leases: Arc::default(), clock }
     }
 
     fn now_ms(&self) -> u64 {
@@ -79,5 +80,27 @@ impl Store for MemoryStore {
 
     fn prune(&mut self, prune: &Prune) -> Result<Swap, Error> {
         Ok(self.book.lock().prune(prune))
+    }
+}
+
+impl Leases for MemoryStore {
+    fn locking(&self) -> Locking {
+        Locking::Fenced
+    }
+
+    fn acquire(&mut self, wish: &Wish<'_>) -> Result<Claim, Error> {
+        Ok(self.leases.lock().acquire(self.now_ms(), wish))
+    }
+
+    fn renew(&mut self, held: &Held<'_>, term: Duration) -> Result<bool, Error> {
+        Ok(self.leases.lock().renew(self.now_ms(), held, term))
+    }
+
+    fn release(&mut self, held: &Held<'_>) -> Result<bool, Error> {
+        Ok(self.leases.lock().release(self.now_ms(), held))
+    }
+
+    fn standing(&mut self, lease: &str) -> Result<LeaseStanding, Error> {
+        Ok(self.leases.lock().standing(self.now_ms(), lease))
     }
 }

@@ -1,11 +1,12 @@
 //! Floor 4: where instances keep what they share.
 //!
 //! [`Store`] is the protocol's few steps, each of them atomic in the store; `sync` uses them.
-//! [`Book`] is what they mean. All arithmetic is in `total.rs`: a store keeps, compares and swaps
+//! [`Book`] is what they mean; [`Leases`] says who may do what one at a time should do. All arithmetic is in `total.rs`: a store keeps, compares and swaps
 //! bytes. A store knows no metrics, no configuration and no schedule.
 
 mod book;
 mod key;
+mod lease;
 mod memory;
 mod record;
 #[cfg(feature = "store-redis")]
@@ -21,6 +22,7 @@ use std::fmt;
 pub use book::Book;
 pub use key::{GaugeMode, Key, Text};
 pub(crate) use key::{family_bytes, label_bytes};
+pub use lease::{Claim, FencingToken, Held, LeaseStanding, Leases, Locking, Owner, Wish};
 pub use memory::MemoryStore;
 pub use record::{
     Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Retired, Roll, Standing, State,
@@ -38,7 +40,7 @@ use crate::model::Error;
 ///
 /// A call that fails may have taken place, or may still take place; every step is written so that
 /// this does no harm.
-pub trait Store: Send + fmt::Debug {
+pub trait Store: Leases + Send + fmt::Debug {
     /// How many shards it has: fixed when it was created.
     fn shards(&self) -> u32 {
         1

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Runs a test with a way to open one new store of each kind.
-fn on_every_store(test: impl Fn(&str, &dyn Fn() -> Box<dyn Store>)) {
+pub(crate) fn on_every_store(test: impl Fn(&str, &dyn Fn() -> Box<dyn Store>)) {
     let memory = MemoryStore::default();
     test("memory", &|| Box::new(memory.clone()));
     let folder = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@ mod agree;
 mod cluster;
 mod engine;
 mod instances;
+mod leases;
 mod on_disk;
 mod processes;
 mod proxy;

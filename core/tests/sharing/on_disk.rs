@@ -9,7 +9,10 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tallyport_core::{model::ErrorKind, store::SqliteStore};
+use tallyport_core::{
+    model::ErrorKind,
+    store::{FencingToken, Leases, SqliteStore},
+};
 
 use crate::instances::{Instance, named};
 
@@ -169,11 +172,15 @@ fn leases_of_an_earlier_boot_have_ended() {
     a.sync();
     let other = Connection::open(&path).unwrap();
     // As after a restart of the system, whose clock begins anew.
-    let before = "UPDATE shard SET boot = 'before'; UPDATE instance SET lease_ms = 1 << 60";
+    let before = "UPDATE shard SET boot = 'before'; UPDATE instance SET lease_ms = 1 << 60;
+        INSERT INTO lease VALUES ('export', x'01', 1 << 60, 1 << 50, 'gone')";
     other.execute_batch(before).unwrap();
     let mut b = at(&path, Duration::from_secs(2));
     let overview = b.everyone();
     assert_eq!(overview.instances, 0);
+    let mut store = SqliteStore::open(&path, Duration::from_secs(2)).unwrap();
+    let standing = store.standing("export").unwrap();
+    assert_eq!((standing.token, standing.holder), (Some(FencingToken(1 << 50)), None));
     let all = crate::instances::values(&overview.snapshot);
     assert_eq!(all.into_iter().collect::<Vec<_>>(), [("requests{path=/}".into(), "5".into())]);
 }

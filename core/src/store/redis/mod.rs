@@ -4,6 +4,7 @@
 //! retired total under one tag, so a step touches one slot. What a shard's life hangs on (epoch,
 //! totals, tombstones) is one key, and so is each instance's record: an eviction takes a whole one.
 
+mod lease;
 mod node;
 mod scripts;
 mod value;
@@ -231,7 +232,7 @@ impl RedisStore {
         &mut self,
         shard: u32,
         step: Step,
-        keys: &[String; 3],
+        keys: &[String],
         arguments: Vec<Vec<Vec<u8>>>,
     ) -> Result<Vec<Value>, Error> {
         let source = step.source();

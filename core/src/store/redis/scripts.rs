@@ -1,12 +1,12 @@
 //! The steps that write, as Lua scripts: each validates before its first write.
 //!
-//! All keys of a script share a tag. `total` has the epoch (`e`), the generation (`g`), the forgotten
+//! All keys of a script share a tag. A lease is a hash of its own. `total` has the epoch (`e`), the generation (`g`), the forgotten
 //! generation (`d`), retired series (`s` + key) and tombstones (`x` + id); a record has its version
 //! (`v`), the end of its lease (`l`), a name (`n`), texts (`t` + number) and values (`c` + number).
 //! Reading every key first finds keys of someone else (WRONGTYPE) before anything is written. Integers
 //! travel as text: Lua's numbers are doubles.
 
-/// What every script begins with. KEYS: total, record, ids.
+/// What the scripts of a shard begin with. KEYS: total, record, ids.
 const HEAD: &str = r"
 local total, record, ids = KEYS[1], KEYS[2], KEYS[3]
 local id = ARGV[1]
@@ -97,12 +97,67 @@ if not r[1] then redis.call('SREM', ids, id) end
 return 1
 ";
 
+/// What the scripts of leases begin with. KEYS: the lease, with its owner (`o`), what that is called
+/// (`n`), its end (`u`) and its token (`t`). ARGV: owner.
+const LEASE_HEAD: &str = r"
+local lease = KEYS[1]
+local l = redis.call('HMGET', lease, 'o', 'u', 't', 'n')
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local function text(number) return string.format('%.0f', number) end
+local last = tonumber(l[3] or '0')
+local ending = tonumber(l[2] or '0')
+if not last or not ending then
+  return redis.error_reply('WRONGTYPE the lease is damaged')
+end
+local live = l[1] and ending > now
+local held = live and l[1] == ARGV[1] and l[3] == ARGV[2]
+";
+
+/// ARGV: owner, what it is called, ms.
+const ACQUIRE: &str = r"
+if live and l[1] ~= ARGV[1] then
+  return { 'taken', text(ending - now), l[4] or '' }
+end
+local token = l[3]
+if not live or not token then token = text(math.max(last, now) + 1) end
+redis.call('HSET', lease, 'o', ARGV[1], 'n', ARGV[2], 'u', text(now + tonumber(ARGV[3])), 't', token)
+return { 'granted', token }
+";
+
+/// ARGV: owner, token, ms.
+const RENEW: &str = r"
+if not held then return 0 end
+redis.call('HSET', lease, 'u', text(now + tonumber(ARGV[3])))
+return 1
+";
+
+/// ARGV: owner, token. The token stays.
+const RELEASE: &str = r"
+if not held then return 0 end
+redis.call('HDEL', lease, 'o', 'u', 'n')
+return 1
+";
+
+/// Has a record stay for longer, and what its shard needs with it. ARGV: id, ms.
+const EXTEND: &str = r"
+local function stay(key, ms)
+  local left = redis.call('PTTL', key)
+  if left >= 0 and left < ms then redis.call('PEXPIRE', key, text(ms)) end
+end
+stay(record, tonumber(ARGV[2]))
+stay(total, tonumber(ARGV[2]) + 691200000)
+stay(ids, tonumber(ARGV[2]) + 691200000)
+return 1
+";
+
 /// Does with a key of its own all that the others do with theirs. ARGV: id.
 const PROBE: &str = r"
 begin('1')
 redis.call('HSET', record, 'v', '0', 'c', '1')
 redis.call('HDEL', record, 'c')
 keep('60000')
+redis.call('PTTL', record)
 local kept = redis.call('HGET', record, 'v')
 redis.call('DEL', record, total)
 redis.call('SREM', ids, id)
@@ -117,20 +172,28 @@ pub(super) enum Step {
     Fold,
     Prune,
     Sweep,
+    Acquire,
+    Renew,
+    Release,
+    Extend,
     Probe,
 }
 
 impl Step {
     /// The whole script.
     pub(super) fn source(self) -> String {
-        let body = match self {
-            Self::Register => REGISTER,
-            Self::Publish => PUBLISH,
-            Self::Fold => FOLD,
-            Self::Prune => PRUNE,
-            Self::Sweep => SWEEP,
-            Self::Probe => PROBE,
+        let (head, body) = match self {
+            Self::Register => (HEAD, REGISTER),
+            Self::Publish => (HEAD, PUBLISH),
+            Self::Fold => (HEAD, FOLD),
+            Self::Prune => (HEAD, PRUNE),
+            Self::Sweep => (HEAD, SWEEP),
+            Self::Acquire => (LEASE_HEAD, ACQUIRE),
+            Self::Renew => (LEASE_HEAD, RENEW),
+            Self::Release => (LEASE_HEAD, RELEASE),
+            Self::Extend => (HEAD, EXTEND),
+            Self::Probe => (HEAD, PROBE),
         };
-        format!("{HEAD}{body}")
+        format!("{head}{body}")
     }
 }

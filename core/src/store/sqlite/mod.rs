@@ -5,6 +5,7 @@
 //! a reboot all have ended, because no process survived it. File locks do not work over networks, so
 //! files there are refused.
 
+mod lease;
 mod open;
 
 use std::{

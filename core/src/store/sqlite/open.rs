@@ -10,7 +10,7 @@ use crate::model::{Error, ErrorKind};
 /// `PRAGMA application_id`: "TLYP".
 const APPLICATION: i32 = 0x544c_5950;
 /// `PRAGMA user_version`.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// File systems of networks, whose locks hold between processes of one host at most.
 const NETWORKS: &[(u32, &str)] = &[
@@ -87,6 +87,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), rusqlite::Error
         // Another process may have come first, and a lease of this boot be there.
         if transaction.execute("UPDATE shard SET boot = ?1 WHERE boot <> ?1", [&boot])? == 1 {
             transaction.execute("UPDATE instance SET lease_ms = 0", [])?;
+            transaction.execute("UPDATE lease SET until_ms = 0", [])?;
         }
         transaction.commit()?;
     }
@@ -122,6 +123,9 @@ fn create(connection: &mut Connection) -> Result<(), rusqlite::Error> {
          CREATE TABLE tombstone (
              id BLOB PRIMARY KEY, version INTEGER NOT NULL, generation INTEGER NOT NULL,
              at_ms INTEGER NOT NULL) WITHOUT ROWID;
+         CREATE TABLE lease (
+             name TEXT PRIMARY KEY, owner BLOB, until_ms INTEGER NOT NULL, token INTEGER NOT NULL,
+             holder TEXT NOT NULL) WITHOUT ROWID;
          PRAGMA application_id = {APPLICATION};
          PRAGMA user_version = {VERSION};"
     ))?;

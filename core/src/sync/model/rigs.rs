@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use crate::{
     model::{Clock, Error},
     store::{
-        Answer, Batch, Book, Epoch, Fold, Identity, Lease, MemoryStore, Prune, Roll, State, Store,
-        Swap, Totals, Wanted,
+        Answer, Batch, Book, Epoch, Fold, Identity, Lease, Leases, MemoryStore, Prune, Roll, State,
+        Store, Swap, Totals, Wanted,
     },
 };
 
@@ -40,6 +40,8 @@ impl Clock for Hand {
 /// Hands every step on to a field.
 macro_rules! through {
     ($type:ty) => {
+        impl Leases for $type {}
+
         impl Store for $type {
             fn shards(&self) -> u32 {
                 self.store.shards()
