@@ -305,6 +305,30 @@ void tallyport_buf_free(struct tallyport_buf *buf);
 /** One cell for all: least memory. */
 #define TALLYPORT_CELLS_SHARED 2u
 
+/** This process and the children that it forks record into the same cells. */
+#define TALLYPORT_SHARE_AUTO 1u
+
+/** A child that this process forks starts at zero, with cells of its own. */
+#define TALLYPORT_SHARE_RESET 2u
+
+/** All processes of this host that open the file `arena` record into the same cells. */
+#define TALLYPORT_SHARE_FILE 3u
+
+/** Of several processes or instances that set a gauge, the sum. */
+#define TALLYPORT_GAUGE_MODE_SUM 1u
+
+/** The largest. */
+#define TALLYPORT_GAUGE_MODE_MAX 2u
+
+/** The smallest. */
+#define TALLYPORT_GAUGE_MODE_MIN 3u
+
+/** The mean. */
+#define TALLYPORT_GAUGE_MODE_MEAN 4u
+
+/** The one that was set last. */
+#define TALLYPORT_GAUGE_MODE_LAST 5u
+
 /** In a field whose 0 is the default: none, never. */
 #define TALLYPORT_NONE 0xFFFFFFFFu
 
@@ -408,6 +432,15 @@ typedef struct tallyport_engine_options {
      * exports and memory; TALLYPORT_NONE: never.
      */
     uint64_t series_idle_timeout_s;
+    /**
+     * The file of TALLYPORT_SHARE_FILE: an absolute path, made with mode 0600 where there is none.
+     * Empty: the configuration's. With a path and no `share` it is TALLYPORT_SHARE_FILE.
+     */
+    tallyport_str arena;
+    /** TALLYPORT_SHARE_*: which processes record into the same cells; 0: the configuration's. */
+    uint32_t share;
+    /** 0. */
+    uint32_t reserved;
 } tallyport_engine_options;
 
 /** What a family is, for tallyport_describe. */
@@ -432,8 +465,11 @@ typedef struct tallyport_family_options {
     size_t bound_count;
     /** TALLYPORT_CELLS_*: where the family's series keep their values; 0: the engine decides. */
     uint32_t cells;
-    /** 0. */
-    uint32_t reserved;
+    /**
+     * TALLYPORT_GAUGE_MODE_*: how a gauge that several processes or instances set becomes one value; 0
+     * sets none and matches any: they then are one series each.
+     */
+    uint32_t gauge_mode;
 } tallyport_family_options;
 
 /** A library that a pinned plugin needs. */
@@ -666,7 +702,8 @@ tallyport_status tallyport_engine_status(const struct tallyport_engine *engine,
 /* Families: what a name means, and taking series out again. */
 
 /**
- * Fixes what a family is, and sets its help and unit once. Optional: first use fixes it too.
+ * Fixes what a family is, and sets its help, unit and gauge mode once. Optional: first use fixes what
+ * it is too.
  *
  * Threads: any thread. Ownership: borrows `options`; returns owned `err`. Errors: CONFLICT with
  * what the family is already, INVALID_ARGUMENT with the field, INVALID_UTF8, NULL_ARGUMENT,

@@ -109,6 +109,8 @@ public:
         raw.default_bound_count = options.default_bounds.size();
         raw.max_label_bytes = options.max_label_bytes;
         raw.series_idle_timeout_s = options.series_idle_timeout_s;
+        raw.arena = detail::str(options.arena);
+        raw.share = options.share;
         tallyport_engine *opened = nullptr;
         tallyport_error *err = nullptr;
         const tallyport_status code = tallyport_engine_open_with(&raw, &opened, &err);
@@ -193,6 +195,7 @@ public:
         raw.bounds = options.bounds.data();
         raw.bound_count = options.bounds.size();
         raw.cells = options.cells;
+        raw.gauge_mode = options.gauge_mode;
         tallyport_error *err = nullptr;
         return detail::done(tallyport_describe(get(), &raw, &err), err);
     }

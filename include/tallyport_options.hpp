@@ -31,6 +31,10 @@ struct engine_options {
     std::uint64_t max_label_bytes = 0;
     /// TALLYPORT_NONE: never.
     std::uint64_t series_idle_timeout_s = 0;
+    /// The file of TALLYPORT_SHARE_FILE.
+    std::string_view arena;
+    /// TALLYPORT_SHARE_*; 0: the configuration's, or the file's where `arena` names one.
+    std::uint32_t share = 0;
 };
 
 /// A library that a pinned plugin needs; see tallyport_library.
@@ -82,6 +86,8 @@ struct family_options {
     std::vector<double> bounds;
     /// TALLYPORT_CELLS_*; 0: the engine decides.
     std::uint32_t cells = 0;
+    /// TALLYPORT_GAUGE_MODE_*; 0: none.
+    std::uint32_t gauge_mode = 0;
 };
 
 namespace detail {

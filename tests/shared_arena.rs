@@ -103,6 +103,12 @@ fn gauges_are_each_process_s_own() {
 }
 
 #[test]
+fn code_says_where_the_arena_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    go("options", "0", &[folder.path().join("metrics.arena")]);
+}
+
+#[test]
 fn an_arena_does_not_grow_with_the_workers_that_come_and_go() {
     go("many", &length("TALLYPORT_STARTS", "1000"), &[]);
 }

@@ -24,7 +24,7 @@ use tallyport_core::{
     },
     event::{Listen, QueueLimits},
     metrics::{Cells, Description, Limits, Metrics, Share},
-    model::{ErrorKind, Kind, Number, SystemClock, Value},
+    model::{ErrorKind, GaugeMode, Kind, Number, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
 };
 use tracing::{Dispatch, Event, Metadata, Subscriber, span};
@@ -232,8 +232,9 @@ fn a_number_type_that_no_handle_has_is_refused() {
         (Kind::Gauge, Number::I64),
         (Kind::Histogram, Number::U64),
     ] {
-        let what =
-            Description { name: "x", kind, number, bounds: &[], help: "", unit: "", cells: None };
+        let (name, bounds, help, unit) = ("x", &[][..], "", "");
+        let (cells, mode) = (None, GaugeMode::Undeclared);
+        let what = Description { name, kind, number, bounds, help, unit, cells, mode };
         let error = metrics.describe(&what).unwrap_err();
         assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some("number")));
     }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tallyport_core::{
     engine::Engine,
     metrics::{Cells, Description, Limits, Metrics, OVERFLOW_LABEL, Share},
-    model::{ErrorKind, Kind, Number, SystemClock, Value},
+    model::{ErrorKind, GaugeMode, Kind, Number, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
 };
 
@@ -161,7 +161,8 @@ fn help_is_set_once_and_empty_help_matches_any() {
     let metrics = metrics();
     let described = |help, unit| {
         let (kind, number) = (Kind::Histogram, Number::F64);
-        Description { name: "took_seconds", kind, number, bounds: &[], help, unit, cells: None }
+        let (cells, mode) = (None, GaugeMode::Undeclared);
+        Description { name: "took_seconds", kind, number, bounds: &[], help, unit, cells, mode }
     };
     metrics.histogram("took_seconds", &[], &[]).unwrap();
     metrics.describe(&described("How long.", "")).unwrap();

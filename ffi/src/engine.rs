@@ -16,9 +16,13 @@ use std::{
 use serde_json::{Value, json};
 use tallyport_builtin_exporters::EXPORTERS;
 use tallyport_core::{
-    engine::{Engine, config::Config, forks},
+    engine::{
+        Engine,
+        config::{Config, ShareConfig},
+        forks,
+    },
     metrics::Cells,
-    model::{Error, ErrorKind, Kind, Mutex, Number},
+    model::{Error, ErrorKind, GaugeMode, Kind, Mutex, Number},
 };
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
 use tracing::{Dispatch, dispatcher::DefaultGuard, subscriber::NoSubscriber};
@@ -28,7 +32,7 @@ use crate::{
     buf::tallyport_buf,
     handles::{self, Object},
     log,
-    options::{TALLYPORT_NONE, cells, tallyport_engine_options},
+    options::{TALLYPORT_NONE, cells, share, tallyport_engine_options},
     plugin, sync,
 };
 
@@ -148,6 +152,9 @@ pub unsafe extern "C" fn tallyport_engine_open_with(
     fallible!(err, |call| {
         let out = call.out("engine", engine, ptr::null_mut())?;
         let options = call.options("options", options)?;
+        if options.reserved != 0 {
+            return Err(Error::invalid("options.reserved", "`options.reserved` is not 0"));
+        }
         let limit = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         open(
             Request {
@@ -169,6 +176,8 @@ pub unsafe extern "C" fn tallyport_engine_open_with(
                     options.default_bound_count,
                 )?,
                 cells: cells(options.cells)?,
+                share: share(options.share)?,
+                arena: call.path("options.arena", options.arena)?,
                 log: LogFunction::of(&options),
                 log_level: options.log_level,
             },
@@ -231,6 +240,9 @@ struct Request<'a> {
     idle_timeout: u64,
     bounds: &'a [f64],
     cells: Option<Cells>,
+    share: Option<ShareConfig>,
+    /// Empty: the configuration's.
+    arena: &'a Path,
     log: Option<LogFunction>,
     log_level: i32,
 }
@@ -246,6 +258,8 @@ impl Default for Request<'_> {
             idle_timeout: 0,
             bounds: &[],
             cells: None,
+            share: None,
+            arena: Path::new(""),
             log: None,
             log_level: 0,
         }
@@ -287,6 +301,20 @@ impl Request<'_> {
         if let Some(cells) = self.cells {
             config.recording.cells = cells.into();
         }
+        let recording = &mut config.recording;
+        let arena = Some(self.arena).filter(|path| !path.as_os_str().is_empty());
+        match (self.share, arena) {
+            (share, Some(path)) => {
+                recording.share = share.unwrap_or(ShareConfig::File);
+                recording.arena = Some(path.to_owned());
+            }
+            (Some(share), None) => {
+                recording.share = share;
+                // The configuration's file, where another way to share is asked for in code.
+                recording.arena = recording.arena.take().filter(|_| share == ShareConfig::File);
+            }
+            (None, None) => {}
+        }
         if !self.bounds.is_empty() {
             config.histogram.default_bounds = self.bounds.to_vec();
         }
@@ -322,6 +350,7 @@ fn status(engine: &Engine) -> Value {
                 "help": family.help,
                 "unit": family.unit,
                 "bounds": family.bounds,
+                "gauge_mode": (family.kind == Kind::Gauge).then(|| gauge_mode(family.mode)),
                 "series": family.series,
             })
         })
@@ -380,6 +409,11 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Gauge => "gauge",
         Kind::Histogram => "histogram",
     }
+}
+
+/// `null` for a gauge without one.
+fn gauge_mode(mode: GaugeMode) -> Option<&'static str> {
+    Some(mode.name()).filter(|_| mode != GaugeMode::Undeclared)
 }
 
 fn number(number: Number) -> &'static str {

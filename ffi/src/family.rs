@@ -13,10 +13,11 @@ use tallyport_plugin_api::abi::{
 use crate::{
     boundary::fallible,
     engine::tallyport_engine,
-    options::{cells, tallyport_family_options, tallyport_label},
+    options::{cells, gauge_mode, tallyport_family_options, tallyport_label},
 };
 
-/// Fixes what a family is, and sets its help and unit once. Optional: first use fixes it too.
+/// Fixes what a family is, and sets its help, unit and gauge mode once. Optional: first use fixes what
+/// it is too.
 ///
 /// Threads: any thread. Ownership: borrows `options`; returns owned `err`. Errors: CONFLICT with
 /// what the family is already, INVALID_ARGUMENT with the field, INVALID_UTF8, NULL_ARGUMENT,
@@ -31,9 +32,6 @@ pub unsafe extern "C" fn tallyport_describe(
         let entered = call.engine(engine)?;
         let options = call.options("options", options)?;
         let kind = kind(options.kind)?;
-        if options.reserved != 0 {
-            return Err(Error::invalid("options.reserved", "`options.reserved` is not 0"));
-        }
         entered.engine.metrics().describe(&Description {
             name: call.text("options.name", options.name)?,
             kind,
@@ -42,6 +40,7 @@ pub unsafe extern "C" fn tallyport_describe(
             help: call.text("options.help", options.help)?,
             unit: call.text("options.unit", options.unit)?,
             cells: cells(options.cells)?,
+            mode: gauge_mode(options.gauge_mode)?,
         })
     })
 }

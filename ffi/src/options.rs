@@ -3,9 +3,9 @@
 use std::ffi::c_void;
 
 use tallyport_core::{
-    engine::config::{IsolationConfig, ProbeConfig},
+    engine::config::{IsolationConfig, ProbeConfig, ShareConfig},
     metrics::Cells,
-    model::Error,
+    model::{Error, GaugeMode},
 };
 use tallyport_plugin_api::abi::tallyport_str;
 
@@ -21,6 +21,51 @@ pub(crate) fn cells(number: u32) -> Result<Option<Cells>, Error> {
         TALLYPORT_CELLS_PERCPU => Ok(Some(Cells::PerCpu)),
         TALLYPORT_CELLS_SHARED => Ok(Some(Cells::Shared)),
         _ => Err(Error::invalid("options.cells", format!("{number} is no TALLYPORT_CELLS_*"))),
+    }
+}
+
+/// This process and the children that it forks record into the same cells.
+pub const TALLYPORT_SHARE_AUTO: u32 = 1;
+/// A child that this process forks starts at zero, with cells of its own.
+pub const TALLYPORT_SHARE_RESET: u32 = 2;
+/// All processes of this host that open the file `arena` record into the same cells.
+pub const TALLYPORT_SHARE_FILE: u32 = 3;
+
+/// What a TALLYPORT_SHARE_* means; 0 is nothing.
+pub(crate) fn share(number: u32) -> Result<Option<ShareConfig>, Error> {
+    match number {
+        0 => Ok(None),
+        TALLYPORT_SHARE_AUTO => Ok(Some(ShareConfig::Auto)),
+        TALLYPORT_SHARE_RESET => Ok(Some(ShareConfig::Reset)),
+        TALLYPORT_SHARE_FILE => Ok(Some(ShareConfig::File)),
+        _ => Err(Error::invalid("options.share", format!("{number} is no TALLYPORT_SHARE_*"))),
+    }
+}
+
+/// Of several processes or instances that set a gauge, the sum.
+pub const TALLYPORT_GAUGE_MODE_SUM: u32 = 1;
+/// The largest.
+pub const TALLYPORT_GAUGE_MODE_MAX: u32 = 2;
+/// The smallest.
+pub const TALLYPORT_GAUGE_MODE_MIN: u32 = 3;
+/// The mean.
+pub const TALLYPORT_GAUGE_MODE_MEAN: u32 = 4;
+/// The one that was set last.
+pub const TALLYPORT_GAUGE_MODE_LAST: u32 = 5;
+
+/// What a TALLYPORT_GAUGE_MODE_* means; 0 is undeclared.
+pub(crate) fn gauge_mode(number: u32) -> Result<GaugeMode, Error> {
+    match number {
+        0 => Ok(GaugeMode::Undeclared),
+        TALLYPORT_GAUGE_MODE_SUM => Ok(GaugeMode::Sum),
+        TALLYPORT_GAUGE_MODE_MAX => Ok(GaugeMode::Max),
+        TALLYPORT_GAUGE_MODE_MIN => Ok(GaugeMode::Min),
+        TALLYPORT_GAUGE_MODE_MEAN => Ok(GaugeMode::Mean),
+        TALLYPORT_GAUGE_MODE_LAST => Ok(GaugeMode::Last),
+        _ => {
+            let message = format!("{number} is no TALLYPORT_GAUGE_MODE_*");
+            Err(Error::invalid("options.gauge_mode", message))
+        }
     }
 }
 
@@ -124,6 +169,13 @@ pub struct tallyport_engine_options {
     /// Seconds after which a series that nobody looked up, and that no handle is kept of, leaves the
     /// exports and memory; TALLYPORT_NONE: never.
     pub series_idle_timeout_s: u64,
+    /// The file of TALLYPORT_SHARE_FILE: an absolute path, made with mode 0600 where there is none.
+    /// Empty: the configuration's. With a path and no `share` it is TALLYPORT_SHARE_FILE.
+    pub arena: tallyport_str,
+    /// TALLYPORT_SHARE_*: which processes record into the same cells; 0: the configuration's.
+    pub share: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// What a family is, for tallyport_describe.
@@ -150,8 +202,9 @@ pub struct tallyport_family_options {
     pub bound_count: usize,
     /// TALLYPORT_CELLS_*: where the family's series keep their values; 0: the engine decides.
     pub cells: u32,
-    /// 0.
-    pub reserved: u32,
+    /// TALLYPORT_GAUGE_MODE_*: how a gauge that several processes or instances set becomes one value; 0
+    /// sets none and matches any: they then are one series each.
+    pub gauge_mode: u32,
 }
 
 /// An exporter to load, for tallyport_plugin_load and tallyport_plugin_replace.
@@ -318,7 +371,7 @@ const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<tallyport_label>() == 32);
     assert!(offset_of!(tallyport_label, value) == 16);
-    assert!(size_of::<tallyport_engine_options>() == 152);
+    assert!(size_of::<tallyport_engine_options>() == 176);
     assert!(offset_of!(tallyport_engine_options, flags) == 4);
     assert!(offset_of!(tallyport_engine_options, config_path) == 8);
     assert!(offset_of!(tallyport_engine_options, config_toml) == 24);
@@ -335,6 +388,9 @@ const _: () = {
     assert!(offset_of!(tallyport_engine_options, default_bound_count) == 128);
     assert!(offset_of!(tallyport_engine_options, max_label_bytes) == 136);
     assert!(offset_of!(tallyport_engine_options, series_idle_timeout_s) == 144);
+    assert!(offset_of!(tallyport_engine_options, arena) == 152);
+    assert!(offset_of!(tallyport_engine_options, share) == 168);
+    assert!(offset_of!(tallyport_engine_options, reserved) == 172);
     assert!(size_of::<tallyport_family_options>() == 88);
     assert!(offset_of!(tallyport_family_options, flags) == 4);
     assert!(offset_of!(tallyport_family_options, name) == 8);
@@ -345,7 +401,7 @@ const _: () = {
     assert!(offset_of!(tallyport_family_options, bounds) == 64);
     assert!(offset_of!(tallyport_family_options, bound_count) == 72);
     assert!(offset_of!(tallyport_family_options, cells) == 80);
-    assert!(offset_of!(tallyport_family_options, reserved) == 84);
+    assert!(offset_of!(tallyport_family_options, gauge_mode) == 84);
     assert!(size_of::<tallyport_plugin_options>() == 200);
     assert!(offset_of!(tallyport_plugin_options, flags) == 4);
     assert!(offset_of!(tallyport_plugin_options, name) == 8);

@@ -259,6 +259,7 @@ int main(int argc, char **argv) {
     options.default_bounds = {1, 2};
     options.max_label_bytes = 1 << 20;
     options.series_idle_timeout_s = TALLYPORT_NONE;
+    options.share = TALLYPORT_SHARE_AUTO;
     tallyport::engine engine(options);
     CHECK(lines > 0);
 
@@ -267,6 +268,11 @@ int main(int argc, char **argv) {
     family.kind = TALLYPORT_KIND_COUNTER;
     family.help = "Requests.";
     engine.describe(family);
+    tallyport::family_options level;
+    level.name = "level";
+    level.kind = TALLYPORT_KIND_GAUGE;
+    level.gauge_mode = TALLYPORT_GAUGE_MODE_SUM;
+    engine.describe(level);
     recording(engine);
     families(engine);
     exporting(engine, argv[2]);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -224,6 +225,104 @@ static void series(tallyport_engine *engine) {
     }
 }
 
+/* A gauge of one value, whoever sets it: the mode is said by one process, for all. */
+static void mode(tallyport_engine *engine, const char *name, uint32_t mode, double expected) {
+    tallyport_family_options about;
+    tallyport_gauge *gauge;
+    char text[64];
+    int up[2], down[2];
+    memset(&about, 0, sizeof about);
+    about.size = sizeof about;
+    about.name = str(name);
+    about.kind = TALLYPORT_KIND_GAUGE;
+    about.gauge_mode = mode;
+    CHECK(pipe(up) == 0 && pipe(down) == 0);
+    OK(tallyport_gauge_get_z(engine, name, NULL, &gauge, &err));
+    tallyport_gauge_set(gauge, 2);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        char go;
+        OK(tallyport_describe(engine, &about, &err));
+        tallyport_gauge_set(gauge, 4);
+        CHECK(write(up[1], "x", 1) == 1);
+        CHECK(read(down[0], &go, 1) == 1);
+        _exit(0);
+    }
+    char came;
+    CHECK(read(up[0], &came, 1) == 1);
+    snprintf(text, sizeof text, "%s ", name);
+    CHECK(line(engine, text) == expected);
+    about.gauge_mode = mode % TALLYPORT_GAUGE_MODE_LAST + 1;
+    FAILS(TALLYPORT_CONFLICT, "name", tallyport_describe(engine, &about, &err));
+    about.gauge_mode = TALLYPORT_GAUGE_MODE_LAST + 1;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.gauge_mode",
+          tallyport_describe(engine, &about, &err));
+    CHECK(write(down[1], "x", 1) == 1);
+    wait_well(child);
+    CHECK(line(engine, text) == 2);
+    tallyport_gauge_free(gauge);
+}
+
+/* Where the arena lies, said in code; the path of a file that is not there yet. */
+static void options(const char *path) {
+    tallyport_engine_options about;
+    tallyport_engine *one, *other, *none = NULL;
+    memset(&about, 0, sizeof about);
+    about.size = sizeof about;
+    about.arena = str(path);
+    OK(tallyport_engine_open_with(&about, &one, &err));
+    about.share = TALLYPORT_SHARE_FILE;
+    OK(tallyport_engine_open_with(&about, &other, &err));
+    add(one, "adds_total", "one", 3);
+    add(other, "adds_total", "one", 4);
+    CHECK(line(one, "adds_total{who=\"one\"} ") == 7);
+    tallyport_engine_close(other);
+    /* A file, and not to use it. */
+    about.share = TALLYPORT_SHARE_AUTO;
+    FAILS(TALLYPORT_CONFIG, "recording.arena", tallyport_engine_open_with(&about, &none, &err));
+    about.share = TALLYPORT_SHARE_FILE;
+    about.arena = str("metrics.arena");
+    FAILS(TALLYPORT_CONFIG, "recording.arena", tallyport_engine_open_with(&about, &none, &err));
+    about.arena = str("");
+    FAILS(TALLYPORT_CONFIG, "recording.arena", tallyport_engine_open_with(&about, &none, &err));
+    about.share = TALLYPORT_SHARE_FILE + 1;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.share",
+          tallyport_engine_open_with(&about, &none, &err));
+    about.share = 0;
+    about.reserved = 1;
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.reserved",
+          tallyport_engine_open_with(&about, &none, &err));
+    about.reserved = 0;
+    /* A program that was built before there were these fields. */
+    about.size = offsetof(tallyport_engine_options, arena);
+    about.share = 77;
+    OK(tallyport_engine_open_with(&about, &other, &err));
+    tallyport_engine_close(other);
+    tallyport_engine_close(one);
+    /* A configuration that names a file is not asked, where code says another way. */
+    char toml[512];
+    snprintf(toml, sizeof toml, "schema = 1\n[recording]\nshare = \"file\"\narena = \"%s\"\n", path);
+    about.size = sizeof about;
+    about.config_toml = str(toml);
+    about.share = TALLYPORT_SHARE_RESET;
+    OK(tallyport_engine_open_with(&about, &one, &err));
+    add(one, "adds_total", "one", 5);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        CHECK(line(one, "adds_total{who=\"one\"} ") == 0);
+        add(one, "adds_total", "one", 1);
+        CHECK(line(one, "adds_total{who=\"one\"} ") == 1);
+        _exit(0);
+    }
+    wait_well(child);
+    CHECK(line(one, "adds_total{who=\"one\"} ") == 5);
+    tallyport_engine_close(one);
+}
+
 /* Every process has gauges of its own, while it is there. */
 static void gauges(tallyport_engine *engine) {
     tallyport_gauge *level;
@@ -256,6 +355,11 @@ static void gauges(tallyport_engine *engine) {
     wait_well(child);
     CHECK(line(engine, "level ") == 5);
     tallyport_gauge_free(level);
+    mode(engine, "sum", TALLYPORT_GAUGE_MODE_SUM, 6);
+    mode(engine, "max", TALLYPORT_GAUGE_MODE_MAX, 4);
+    mode(engine, "min", TALLYPORT_GAUGE_MODE_MIN, 2);
+    mode(engine, "mean", TALLYPORT_GAUGE_MODE_MEAN, 3);
+    mode(engine, "last", TALLYPORT_GAUGE_MODE_LAST, 4);
 }
 
 /* Blocks of 512 bytes that the arena's memory takes. */
@@ -308,6 +412,10 @@ int main(int argc, char **argv) {
     alarm(600);
     board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(board != MAP_FAILED);
+    if (strcmp(argv[1], "options") == 0) {
+        options(argv[3]);
+        return 0;
+    }
     tallyport_engine *engine;
     OK(tallyport_engine_open_z(argc > 3 ? argv[3] : NULL, &engine, &err));
     if (strcmp(argv[1], "exact") == 0) storm(engine, 0, atof(argv[2]), argc - 3, argv + 3);

@@ -128,6 +128,8 @@ impl EngineBuilder {
             &config.histogram.default_bounds,
             Arc::clone(&clock),
         )?;
+        let modes = config.sync.gauge_modes.iter();
+        metrics.set_gauge_modes(modes.map(|(name, mode)| (name.clone(), (*mode).into())).collect());
         let bus = events.clone();
         metrics.on_overflow(Box::new(move |family| {
             if let Err(error) = bus.publish("metrics.series_overflow", &[("family", family.into())])

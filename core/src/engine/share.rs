@@ -17,7 +17,7 @@ use crate::{
     model::{Error, ErrorKind, LongMutex, fork},
     snapshot::{self, Snapshot},
     store::{Lease, Store},
-    sync::{Mishaps, Overview, Session, Settings, Synced},
+    sync::{GaugeModes, Mishaps, Overview, Session, Settings, Synced},
 };
 
 /// The first time that a failing store is left alone; it doubles.
@@ -164,11 +164,8 @@ fn settings(config: &Config) -> Settings {
             data: hours(sync.metrics_retention_hours),
         },
         retired_retention: hours(sync.retired_retention_hours),
-        gauge_modes: sync
-            .gauge_modes
-            .iter()
-            .map(|(name, mode)| (name.clone(), (*mode).into()))
-            .collect(),
+        // They are with the families.
+        gauge_modes: GaugeModes::default(),
         include_instances: sync.include_instances,
     }
 }
@@ -413,7 +410,8 @@ impl Engine {
             let metrics = undeclared.join(", ");
             tracing::warn!(
                 metrics,
-                "gauges of several instances without a mode in [sync.gauge_modes]"
+                "gauges of several instances without a mode: describe them with one, or name them in \
+                 [sync.gauge_modes]"
             );
         }
         let overview = Some(Notices { conflicts, undeclared, clamped, damaged });

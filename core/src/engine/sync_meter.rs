@@ -6,7 +6,7 @@ use tallyport_plugin_api::{Kind, Number};
 
 use crate::{
     metrics::{Description, Metrics},
-    model::Error,
+    model::{Error, GaugeMode},
     sync::{Mishaps, Synced},
 };
 
@@ -59,6 +59,7 @@ fn record(
             unit: "",
             bounds: &[],
             cells: None,
+            mode: GaugeMode::Undeclared,
         })?;
     }
     metrics.counter(SYNCS, &[])?.inc();

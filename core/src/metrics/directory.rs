@@ -157,11 +157,16 @@ mod tests {
     use tallyport_plugin_api::Number;
 
     use super::*;
-    use crate::metrics::{Cells, Description, Share};
+    use crate::{
+        metrics::{Cells, Description, Share},
+        model::GaugeMode,
+    };
 
     fn gauge(memory: &Memory, name: &str) -> Result<At, Error> {
         let (kind, number) = (Kind::Gauge, Number::F64);
-        let what = Description { name, kind, number, bounds: &[], help: "", unit: "", cells: None };
+        let (bounds, help, unit) = (&[][..], "", "");
+        let (cells, mode) = (None, GaugeMode::Undeclared);
+        let what = Description { name, kind, number, bounds, help, unit, cells, mode };
         Family::write(memory, &what, &[])
     }
 

@@ -4,7 +4,10 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
 };
 
@@ -19,7 +22,7 @@ use super::{
         record::{self, family as word},
     },
 };
-use crate::model::{Error, ErrorKind, Mutex, check_metric_name};
+use crate::model::{Error, ErrorKind, GaugeMode, Mutex, check_metric_name};
 
 /// Upper bounds of a histogram that names none, in the unit of its observations.
 pub const DEFAULT_BOUNDS: [f64; 11] =
@@ -27,6 +30,9 @@ pub const DEFAULT_BOUNDS: [f64; 11] =
 
 /// Label of the series that label sets past the limit fold into.
 pub const OVERFLOW_LABEL: &str = "tallyport_overflow";
+
+/// Where the gauge mode stands in a family's first word.
+pub(super) const MODE_SHIFT: u32 = 24;
 
 /// Most finite bounds of a histogram.
 pub(crate) const MAX_BOUNDS: usize = 512;
@@ -48,6 +54,9 @@ pub struct Description<'a> {
     pub unit: &'a str,
     /// Which cells the series of a new family get; `None`: the engine decides.
     pub cells: Option<Cells>,
+    /// How a gauge that several processes or instances set becomes one value; undeclared sets none and
+    /// matches any.
+    pub mode: GaugeMode,
 }
 
 /// A family as it stands, for introspection.
@@ -65,6 +74,8 @@ pub struct FamilyInfo {
     pub help: String,
     /// Unit.
     pub unit: String,
+    /// How a gauge that several processes set becomes one value.
+    pub mode: GaugeMode,
     /// Number of series.
     pub series: usize,
 }
@@ -83,6 +94,8 @@ pub(crate) struct Family {
     order: Mutex<Vec<Arc<Shape>>>,
     /// Whether it was said that label sets came past the limit.
     warned: AtomicBool,
+    /// Whether it was said that several processes set a gauge without a mode.
+    undeclared: AtomicBool,
 }
 
 impl fmt::Debug for Family {
@@ -110,7 +123,10 @@ impl Family {
             Some(Cells::PerCpu) => 1,
             Some(Cells::Shared) => 2,
         };
-        let what = description.kind.to_abi() | description.number.to_abi() << 8 | cells << 16;
+        let what = description.kind.to_abi()
+            | description.number.to_abi() << 8
+            | cells << 16
+            | (description.mode as u32) << MODE_SHIFT;
         let mut words = vec![0; word::HEAD];
         for (index, value) in [
             (word::WHAT, what),
@@ -166,6 +182,7 @@ impl Family {
             shapes: Levels::new(0),
             order: Mutex::default(),
             warned: AtomicBool::new(false),
+            undeclared: AtomicBool::new(false),
         })
     }
 
@@ -187,7 +204,7 @@ impl Family {
     fn layout(&self) -> Layout {
         let (kind, number, cells) = (self.kind, self.number, self.cells);
         let buckets = if kind == Kind::Histogram { self.bounds.len() + 1 } else { 0 };
-        Layout { kind, number, buckets, cells }
+        Layout { kind, number, buckets, cells, family: self.record }
     }
 
     /// The series with these label names, sorted.
@@ -314,6 +331,43 @@ impl Family {
         !self.warned.load(Relaxed) && !self.warned.swap(true, Relaxed)
     }
 
+    /// How a gauge that several processes set becomes one value.
+    pub(crate) fn mode(&self) -> GaugeMode {
+        mode_of(self.load(word::WHAT))
+    }
+
+    /// Says the mode of a gauge, once for all processes; the one that it has, where that is another.
+    ///
+    /// `changed` is called before anybody can see it, and after: who looked in between looks again.
+    pub(crate) fn declare(&self, mode: GaugeMode, changed: impl Fn()) -> Result<(), GaugeMode> {
+        let Some(what) = record::word(&self.memory.heap, self.record, word::WHAT) else {
+            return Ok(());
+        };
+        let mut seen = what.load(Acquire);
+        loop {
+            match mode_of(seen) {
+                have if have == mode => return Ok(()),
+                GaugeMode::Undeclared => {}
+                have => return Err(have),
+            }
+            changed();
+            let said = seen & ((1 << MODE_SHIFT) - 1) | (mode as u32) << MODE_SHIFT;
+            match what.compare_exchange(seen, said, AcqRel, Acquire) {
+                Ok(_) => {
+                    changed();
+                    return Ok(());
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Whether this is the first time that somebody wants to say that several processes set it and
+    /// nobody said what is to become of that.
+    pub(crate) fn is_undeclared_first(&self) -> bool {
+        !self.undeclared.load(Relaxed) && !self.undeclared.swap(true, Relaxed)
+    }
+
     /// From now on it may be said again.
     pub(crate) fn warn_again(&self) {
         self.warned.store(false, Relaxed);
@@ -330,7 +384,7 @@ impl Family {
         (text(word::HELP), text(word::UNIT))
     }
 
-    /// Checks a further description or use against what is fixed; sets help and unit once.
+    /// Checks a further description or use against what is fixed; sets help, unit and gauge mode once.
     ///
     /// `bounds` is `None` where the caller named none. `changed` is called before anybody can see a
     /// text that changes.
@@ -349,6 +403,14 @@ impl Family {
             let have = &*self.bounds;
             return Err(
                 self.conflict(&format!("has bounds {have:?}; it was asked for with {bounds:?}"))
+            );
+        }
+        if description.mode != GaugeMode::Undeclared
+            && let Err(have) = self.declare(description.mode, &changed)
+        {
+            let (have, wanted) = (have.name(), description.mode.name());
+            return Err(
+                self.conflict(&format!("has gauge mode {have}; it was described with {wanted}"))
             );
         }
         let heap = &self.memory.heap;
@@ -382,6 +444,11 @@ impl Family {
     fn conflict(&self, what: &str) -> Error {
         Error::new(ErrorKind::Conflict, format!("metric `{}` {what}", self.name)).with_field("name")
     }
+}
+
+/// The gauge mode that a family's first word says; one that no version knows is none.
+fn mode_of(what: u32) -> GaugeMode {
+    GaugeMode::from_byte((what >> MODE_SHIFT) as u8).unwrap_or_default()
 }
 
 fn no_memory() -> Error {

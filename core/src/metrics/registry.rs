@@ -3,9 +3,11 @@
 //! Finding a family or a series takes no lock; making one does. Limits on numbers live here, the
 //! tables of series in `table/`.
 
+mod modes;
 mod upkeep;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -25,7 +27,9 @@ use super::{
     sweeper::Sweeper,
     table::{Admission, Found, Memory, Shape},
 };
-use crate::model::{Clock, Error, ErrorKind, MAX_VALUE_BYTES, SortedLabels, check_metric_name};
+use crate::model::{
+    Clock, Error, ErrorKind, GaugeMode, MAX_VALUE_BYTES, SortedLabels, check_metric_name,
+};
 
 /// Told the name of a family that reached a limit, once per family; no lock is held.
 pub type OverflowHook = Box<dyn Fn(&str) + Send + Sync>;
@@ -44,6 +48,8 @@ struct Inner {
     known: AtomicU64,
     expired: AtomicU64,
     sweeper: Sweeper,
+    /// Modes of gauges that the configuration names.
+    modes: OnceBox<BTreeMap<String, GaugeMode>>,
     on_overflow: OnceBox<OverflowHook>,
 }
 
@@ -93,11 +99,12 @@ impl Metrics {
             default_bounds: default_bounds.into(),
             known: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            modes: OnceBox::new(),
             on_overflow: OnceBox::new(),
         })))
     }
 
-    /// Fixes what a family is, and sets its help and unit.
+    /// Fixes what a family is, and sets its help, unit and gauge mode.
     ///
     /// # Errors
     /// Conflict with what it already is, or with another family's sample names; InvalidArgument.
@@ -109,6 +116,9 @@ impl Metrics {
                     format!("{field} has {} bytes; at most {MAX_VALUE_BYTES}", text.len());
                 return Err(Error::invalid(field, message));
             }
+        }
+        if description.mode != GaugeMode::Undeclared && description.kind != Kind::Gauge {
+            return Err(Error::invalid("mode", "only gauges have a mode"));
         }
         self.family(description, bounds).map(|_| ())
     }
@@ -253,6 +263,7 @@ impl Metrics {
                     bounds: family.bounds.to_vec(),
                     help: help.into(),
                     unit: unit.into(),
+                    mode: family.mode(),
                     series: family.len(),
                 }
             })
@@ -286,6 +297,7 @@ impl Metrics {
         let others = self.0.memory.ground.is_shared() || self.0.memory.ground.is_copy();
         if others && self.0.known.load(Relaxed) != generation {
             self.0.directory.catch_up();
+            self.say_modes();
             self.0.known.store(generation, Relaxed);
         }
         generation
@@ -344,6 +356,8 @@ impl Metrics {
                     (Kind::Histogram, None) => &*self.0.default_bounds,
                     (_, bounds) => bounds.unwrap_or(&[]),
                 };
+                let mode = self.mode_of_new(wanted)?;
+                let wanted = &Description { mode, ..*wanted };
                 let write = || Family::write(&self.0.memory, wanted, bounds);
                 self.0.directory.find_or_insert(wanted.name, wanted.kind, write)?
             }
@@ -366,7 +380,16 @@ impl Metrics {
             Some(family) => Ok(family),
             None => {
                 let (help, unit) = ("", "");
-                let what = Description { name, kind, number, bounds: &[], help, unit, cells: None };
+                let what = Description {
+                    name,
+                    kind,
+                    number,
+                    bounds: &[],
+                    help,
+                    unit,
+                    cells: None,
+                    mode: GaugeMode::Undeclared,
+                };
                 self.family(&what, bounds).inspect_err(|error| self.count_refusal(error))
             }
         }

@@ -8,6 +8,7 @@ pub(crate) mod document;
 mod error;
 pub mod fork;
 pub mod gate;
+mod gauge_mode;
 pub mod grace;
 mod hash;
 mod labels;
@@ -20,6 +21,7 @@ pub mod schema;
 pub use clock::{Clock, SystemClock};
 pub use correlation::CorrelationId;
 pub use error::{Error, ErrorKind};
+pub use gauge_mode::GaugeMode;
 pub(crate) use hash::{TextHash, same};
 pub(crate) use labels::SortedLabels;
 pub use lock::{

@@ -108,6 +108,7 @@ impl Builder {
             series_count: self.values.len() as u64,
             blocks: Vec::new(),
             columns: Vec::new(),
+            modes: Arc::default(),
         };
         snapshot.push(TALLYPORT_COLUMN_STR_OFF, Arc::new(self.str_off));
         snapshot.push(TALLYPORT_COLUMN_STR_BYTES, Arc::new(self.str_bytes));

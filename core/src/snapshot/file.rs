@@ -178,6 +178,7 @@ impl Parts {
             series_count: self.series_count,
             blocks: vec![block],
             columns: self.columns,
+            modes: Arc::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{fmt, slice, sync::Arc};
 
+use super::GaugeModes;
 use tallyport_plugin_api::{
     self as api,
     abi::{
@@ -64,6 +65,8 @@ pub struct Snapshot {
     pub(crate) series_count: u64,
     pub(crate) blocks: Vec<Arc<dyn Block>>,
     pub(crate) columns: Vec<tallyport_column>,
+    /// Of the gauges that have one; exporters see none of it.
+    pub(crate) modes: Arc<GaugeModes>,
 }
 
 impl fmt::Debug for Snapshot {

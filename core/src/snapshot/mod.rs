@@ -16,6 +16,7 @@ pub(crate) use memory::Block;
 pub use memory::Snapshot;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -27,8 +28,11 @@ use schema::Schema;
 
 use crate::{
     metrics::{Cells, Limits, Metrics, Share},
-    model::{Clock, Error, Mutex, TurnLock, grace},
+    model::{Clock, Error, GaugeMode, Mutex, TurnLock, grace},
 };
+
+/// Gauge modes by the name of the family; what is not in it is undeclared.
+pub type GaugeModes = BTreeMap<String, GaugeMode>;
 
 /// Identities of schemas, unique in the process whatever engine makes them.
 static NEXT_SCHEMA_ID: AtomicU64 = AtomicU64::new(1);
@@ -70,14 +74,29 @@ impl Snapshots {
         // Read before the tables: a change that comes in between makes the next one build again.
         let generation = metrics.catch_up();
         // Nothing that the schema names is used for another series before the values are read.
-        grace::within(|| {
-            let schema = self.schema(metrics, generation)?;
+        let mut undeclared = Vec::new();
+        let snapshot = grace::within(|| {
+            let schema = self.schema(metrics, generation, &mut undeclared)?;
             Ok(values::read(&schema, &metrics.planes(), metrics.clock().unix_ns()))
-        })
+        });
+        // No lock is held: what is logged may reach a subscriber that takes a snapshot.
+        for metric in undeclared {
+            tracing::warn!(
+                metric = &*metric,
+                "several processes set this gauge, and it has no mode: it is one series for each; \
+                 describe it with sum, max, min, mean or last, or name it in [sync.gauge_modes]"
+            );
+        }
+        snapshot
     }
 
     /// The schema of the metrics as they are now, named by an earlier version. In a section.
-    fn schema(&self, metrics: &Metrics, generation: u64) -> Result<Arc<Schema>, Error> {
+    fn schema(
+        &self,
+        metrics: &Metrics,
+        generation: u64,
+        undeclared: &mut Vec<Box<str>>,
+    ) -> Result<Arc<Schema>, Error> {
         if let Some(schema) = self.known(metrics, generation) {
             return Ok(schema);
         }
@@ -87,7 +106,7 @@ impl Snapshots {
         }
         let mut old = self.last.lock().take();
         let old = old.as_mut().map(Arc::make_mut);
-        let schema = Arc::new(Schema::build(metrics, generation, old)?);
+        let schema = Arc::new(Schema::build(metrics, generation, old, undeclared)?);
         *self.last.lock() = Some(Arc::clone(&schema));
         Ok(schema)
     }

@@ -12,10 +12,10 @@ use tallyport_plugin_api::{
     abi::{tallyport_family, tallyport_label_pair, tallyport_range},
 };
 
-use super::new_schema_id;
+use super::{GaugeModes, new_schema_id};
 use crate::{
     metrics::{At, Extent, Family, Member, Metrics, Shape},
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, GaugeMode},
 };
 
 /// Label that tells the gauges of processes apart.
@@ -39,6 +39,7 @@ pub(super) struct Schema {
     /// By family, and there by label names, in order of creation.
     parts: Vec<Vec<Part>>,
     known: Known,
+    pub(super) modes: Arc<GaugeModes>,
     pub(super) histograms: usize,
     pub(super) buckets: usize,
 }
@@ -56,8 +57,20 @@ pub(super) struct Part {
     names: Vec<u32>,
     /// Where further rows of a series are added to: its place in `rows`, and the row.
     pub(super) more: Vec<(usize, u32)>,
-    /// Of whose gauges it consists, where several processes set them; else of everybody's.
-    pub(super) owner: Option<usize>,
+    /// Of whose gauges it consists.
+    pub(super) owner: Owner,
+}
+
+/// Whose gauges a part consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Owner {
+    /// Of whoever has one; of at most one process.
+    #[default]
+    Any,
+    /// Of the process at a place.
+    One(usize),
+    /// Of the processes at these places, which become one value.
+    Together(GaugeMode, Arc<[usize]>),
 }
 
 /// Ids of texts.
@@ -79,12 +92,15 @@ impl Schema {
     /// The schema of the metrics as they are, grown out of `old`. In a section: the rows that it
     /// names stay what they are until the section ends, and as long as `generation` is current.
     ///
+    /// `undeclared` gets the gauges that several processes set and nobody declared a mode of, once.
+    ///
     /// # Errors
     /// Limit, when text or series are more than the columns can number.
     pub(super) fn build(
         metrics: &Metrics,
         generation: u64,
         old: Option<&mut Self>,
+        undeclared: &mut Vec<Box<str>>,
     ) -> Result<Self, Error> {
         let mut empty = Self::empty();
         let old = old.filter(|old| {
@@ -107,6 +123,8 @@ impl Schema {
             buckets: 0,
             old_ranges: &old.label_ranges,
             old_created: &old.created_ns,
+            modes: GaugeModes::new(),
+            undeclared,
             pid: 0,
         };
         let members = metrics.members();
@@ -128,6 +146,7 @@ impl Schema {
             created_ns: Arc::new(next.created_ns),
             parts,
             known: next.known,
+            modes: Arc::new(next.modes),
             histograms: next.histograms,
             buckets: next.buckets,
         })
@@ -157,6 +176,7 @@ impl Schema {
             created_ns: Arc::default(),
             parts: Vec::new(),
             known,
+            modes: Arc::default(),
             histograms: 0,
             buckets: 0,
         }
@@ -199,6 +219,8 @@ struct Next<'a> {
     buckets: usize,
     old_ranges: &'a [tallyport_range],
     old_created: &'a [u64],
+    modes: GaugeModes,
+    undeclared: &'a mut Vec<Box<str>>,
     /// Id of [`PID_LABEL`].
     pid: u32,
 }
@@ -229,25 +251,37 @@ impl Next<'_> {
         let shapes = family.shapes();
         let mut parts = Vec::new();
         let owners = gauge_owners(family, &shapes, members);
-        if owners.len() > 1 || before.iter().any(|part| part.owner.is_some()) {
+        let mode = family.mode();
+        if mode != GaugeMode::Undeclared {
+            self.modes.insert(family.name.to_string(), mode);
+        }
+        let apart = owners.len() > 1 && mode == GaugeMode::Undeclared;
+        if apart && family.is_undeclared_first() {
+            self.undeclared.push(family.name.clone());
+        }
+        let together = owners.len() > 1 && !apart;
+        let places = || owners.iter().map(|owner| owner.place).collect();
+        let owner = if together { Owner::Together(mode, places()) } else { Owner::Any };
+        if apart || before.iter().any(|part| matches!(part.owner, Owner::One(_))) {
             // Whose gauges there are may be different each time.
             before.clear();
         }
         let mut before = before.into_iter();
         for shape in shapes {
-            if owners.len() > 1 {
+            if apart {
                 for owner in &owners {
                     let mut part = self.empty_part(&shape)?;
-                    part.owner = Some(owner.place);
+                    part.owner = Owner::One(owner.place);
                     let pid = self.name(&owner.pid.to_string())?;
                     parts.push(self.add_new(part, Some(pid))?);
                 }
                 continue;
             }
-            let part = match before.next() {
+            let mut part = match before.next() {
                 Some(old) => self.carry(old)?,
                 None => self.empty_part(&shape)?,
             };
+            part.owner = owner.clone();
             parts.push(self.add_new(part, None)?);
         }
         let count = self.created_ns.len() - start;
@@ -270,7 +304,7 @@ impl Next<'_> {
             extent: Extent::default(),
             start: self.created_ns.len(),
             more: Vec::new(),
-            owner: None,
+            owner: Owner::Any,
         })
     }
 
@@ -316,7 +350,7 @@ impl Next<'_> {
             }
             let mut of_series = std::iter::once(row)
                 .chain(duplicates.iter().filter(|(of, _)| *of == row).map(|(_, other)| *other));
-            if let Some(owner) = part.owner
+            if let Owner::One(owner) = part.owner
                 && !of_series.any(|row| part.shape.gauge(row).read_at(owner).is_some())
             {
                 continue;

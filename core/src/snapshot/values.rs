@@ -14,7 +14,7 @@ use tallyport_plugin_api::{
 
 use super::{
     Snapshot,
-    schema::{Part, Schema},
+    schema::{Owner, Part, Schema},
 };
 use crate::metrics::{F64Cell, HistogramCell, I64Cell, Planes, U64Cell};
 
@@ -36,6 +36,7 @@ pub(super) fn read(schema: &Arc<Schema>, planes: &Planes, time_unix_ns: u64) -> 
         series_count: schema.len() as u64,
         blocks: Vec::new(),
         columns: Vec::new(),
+        modes: Arc::clone(&schema.modes),
     };
     snapshot.push(TALLYPORT_COLUMN_STR_OFF, Arc::clone(&schema.str_off));
     snapshot.push(TALLYPORT_COLUMN_STR_BYTES, Arc::clone(&schema.str_bytes));
@@ -112,9 +113,14 @@ impl Columns {
         for (index, row) in part.rows.iter().enumerate() {
             let more = part.more.iter().filter(|(of, _)| *of == index).map(|(_, row)| row);
             let mut rows = std::iter::once(row).chain(more).map(|row| part.shape.gauge(*row));
-            let value = match part.owner {
-                Some(owner) => rows.find_map(|gauge| gauge.read_at(owner)),
-                None => rows.find_map(|gauge| gauge.read_any()),
+            let value = match &part.owner {
+                Owner::Any => rows.find_map(|gauge| gauge.read_any()),
+                Owner::One(owner) => rows.find_map(|gauge| gauge.read_at(*owner)),
+                Owner::Together(mode, places) => {
+                    let of =
+                        |place: &usize| rows.clone().find_map(|gauge| gauge.read_with_time(*place));
+                    mode.together(places.iter().filter_map(of)).map(|(value, _)| value)
+                }
             };
             self.bits.push(value.unwrap_or_default().to_bits());
         }

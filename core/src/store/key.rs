@@ -6,34 +6,7 @@
 use std::fmt;
 
 use super::total::{Reader, damaged, text, varint};
-use crate::model::{Error, Kind, Number};
-
-/// How a gauge of several instances becomes one value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum GaugeMode {
-    /// Nobody said: one series per instance as soon as there are several.
-    #[default]
-    Undeclared,
-    /// The sum.
-    Sum,
-    /// The largest.
-    Max,
-    /// The smallest.
-    Min,
-    /// The mean.
-    Mean,
-    /// The one that was set last.
-    Last,
-}
-
-impl GaugeMode {
-    const ALL: [Self; 6] =
-        [Self::Undeclared, Self::Sum, Self::Max, Self::Min, Self::Mean, Self::Last];
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(byte)).copied()
-    }
-}
+use crate::model::{Error, GaugeMode, Kind, Number};
 
 /// All that makes a series the same series for every instance.
 #[derive(Debug, Clone, PartialEq)]

@@ -20,7 +20,7 @@ mod total;
 use std::fmt;
 
 pub use book::Book;
-pub use key::{GaugeMode, Key, Text};
+pub use key::{Key, Text};
 pub(crate) use key::{family_bytes, label_bytes};
 pub use lease::{Claim, FencingToken, Held, LeaseStanding, Leases, Locking, Owner, Wish};
 pub use memory::MemoryStore;

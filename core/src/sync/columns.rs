@@ -1,18 +1,13 @@
 //! From a snapshot's columns to a publisher's series.
 
-use std::collections::BTreeMap;
-
 use tallyport_plugin_api::{self as api, Family, Series};
 
 use super::Publisher;
 use crate::{
-    model::{Error, Kind, Number, Value},
-    snapshot::Snapshot,
-    store::{Distribution, GaugeMode, Text, Total, family_bytes, label_bytes},
+    model::{Error, GaugeMode, Kind, Number, Value},
+    snapshot::{GaugeModes, Snapshot},
+    store::{Distribution, Text, Total, family_bytes, label_bytes},
 };
-
-/// Gauge modes by the name of the family; what is not in it is undeclared.
-pub type GaugeModes = BTreeMap<String, GaugeMode>;
 
 /// Which series each row of a snapshot is, kept as long as the schema is the same.
 #[derive(Debug, Default)]
@@ -34,7 +29,7 @@ impl Columns {
             let same =
                 self.schema_id == Some(view.schema_id()) && self.numbering == publisher.numbering();
             if !same {
-                self.number(view, modes, publisher);
+                self.number(view, Modes { declared: &snapshot.modes, named: modes }, publisher);
             }
             let mut rows = self.rows.iter();
             for family in view.families() {
@@ -47,7 +42,7 @@ impl Columns {
         })
     }
 
-    fn number(&mut self, view: &api::Snapshot<'_>, modes: &GaugeModes, publisher: &mut Publisher) {
+    fn number(&mut self, view: &api::Snapshot<'_>, modes: Modes<'_>, publisher: &mut Publisher) {
         self.rows.clear();
         let mut present = vec![false; publisher.series()];
         for family in view.families() {
@@ -80,10 +75,21 @@ impl Columns {
     }
 }
 
+/// Where the modes of gauges are said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Modes<'a> {
+    /// With the families. They come first.
+    pub(super) declared: &'a GaugeModes,
+    /// In the settings of a session.
+    pub(super) named: &'a GaugeModes,
+}
+
 /// The mode of a family: gauges have one, others do not.
-pub(super) fn mode_of(family: &Family<'_>, modes: &GaugeModes) -> GaugeMode {
+pub(super) fn mode_of(family: &Family<'_>, modes: Modes<'_>) -> GaugeMode {
+    let Modes { declared, named } = modes;
+    let said = |name| declared.get(name).or_else(|| named.get(name));
     match family.kind() {
-        Kind::Gauge => modes.get(family.name()).copied().unwrap_or_default(),
+        Kind::Gauge => said(family.name()).copied().unwrap_or_default(),
         _ => GaugeMode::Undeclared,
     }
 }
@@ -104,7 +110,7 @@ fn cells(family: &Family<'_>, series: &Series<'_>, now_ns: u64) -> Total {
 }
 
 /// What a family of this engine is, to tell conflicting ones apart.
-pub(super) fn own_family(family: &Family<'_>, modes: &GaugeModes) -> (String, Vec<u8>) {
+pub(super) fn own_family(family: &Family<'_>, modes: Modes<'_>) -> (String, Vec<u8>) {
     let parts: (Kind, Number, GaugeMode) = (family.kind(), family.number(), mode_of(family, modes));
     (family.name().to_owned(), family_bytes(family.name(), parts, family.bounds()))
 }

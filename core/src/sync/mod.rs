@@ -16,7 +16,7 @@ pub mod retire;
 mod session;
 mod slot;
 
-pub use columns::GaugeModes;
+pub use crate::snapshot::GaugeModes;
 pub use output::{Conflict, Overview, View, overview};
 pub use publisher::{Mishaps, Publisher};
 pub use session::{Session, Settings, Synced};

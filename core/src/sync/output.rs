@@ -6,9 +6,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::aggregate::{Everyone, Merged};
 use crate::{
-    model::{Error, Kind},
+    model::{Error, GaugeMode, Kind},
     snapshot::{Builder, Snapshot},
-    store::{Distribution, GaugeMode, Identity, Key, Total, family_bytes},
+    store::{Distribution, Identity, Key, Total, family_bytes},
 };
 
 /// Label that tells instances apart.
@@ -220,7 +220,7 @@ fn line<'a>(merged: &'a Merged, instance: Option<&'a str>, value: Total) -> Line
 
 /// The one value of a series of all instances; `None` for a gauge that nobody has.
 fn together(merged: &Merged) -> Option<Total> {
-    let mut values = merged.live.iter().map(|(_, value)| value);
+    let values = merged.live.iter().map(|(_, value)| value);
     if merged.key.kind != Kind::Gauge {
         let mut parts = merged.retired.iter().chain(values);
         let mut sum = parts.next()?.clone();
@@ -236,21 +236,6 @@ fn together(merged: &Merged) -> Option<Total> {
         Total::Gauge { value, at_ns } => Some((*value, *at_ns)),
         _ => None,
     };
-    let (mut value, mut at_ns) = gauge(values.next()?)?;
-    let mut count = 1.0;
-    for (other, at) in values.filter_map(gauge) {
-        match merged.key.mode {
-            GaugeMode::Sum | GaugeMode::Mean => value += other,
-            GaugeMode::Max => value = value.max(other),
-            GaugeMode::Min => value = value.min(other),
-            GaugeMode::Last if at >= at_ns => value = other,
-            GaugeMode::Last | GaugeMode::Undeclared => {}
-        }
-        at_ns = at_ns.max(at);
-        count += 1.0;
-    }
-    if merged.key.mode == GaugeMode::Mean {
-        value /= count;
-    }
+    let (value, at_ns) = merged.key.mode.together(values.filter_map(gauge))?;
     Some(Total::Gauge { value, at_ns })
 }

@@ -5,13 +5,13 @@ use std::{fmt, time::Duration};
 use super::{
     Mishaps, Publisher,
     aggregate::{Everyone, read_shard},
-    columns::{Columns, GaugeModes, own_family},
+    columns::{Columns, Modes, own_family},
     output::{Overview, View, overview},
     retire::{Retirement, fold_expired, prunable},
 };
 use crate::{
     model::{CorrelationId, Error, ErrorKind},
-    snapshot::Snapshot,
+    snapshot::{GaugeModes, Snapshot},
     store::{Epoch, Lease, Store, Swap},
 };
 
@@ -27,7 +27,7 @@ pub struct Settings {
     pub lease: Lease,
     /// How long retired series stay that nothing touches.
     pub retired_retention: Duration,
-    /// How gauges of several instances become one.
+    /// How gauges of several instances become one, where their families do not say.
     pub gauge_modes: GaugeModes,
     /// One series per instance in aggregates, always.
     pub include_instances: bool,
@@ -217,7 +217,7 @@ impl Session {
                 Swap::Conflict => done.conflicts += 1,
             }
         }
-        let modes = &self.settings.gauge_modes;
+        let modes = Modes { declared: &own.modes, named: &self.settings.gauge_modes };
         let view = own.read(|view| {
             let own = view.families().map(|family| own_family(&family, modes)).collect();
             let include_instances = self.settings.include_instances;

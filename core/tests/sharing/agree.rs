@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use tallyport_core::{
+    model::GaugeMode,
     snapshot,
-    store::{GaugeMode, MemoryStore, RedisSettings, RedisStore, SqliteStore, Store},
+    store::{MemoryStore, RedisSettings, RedisStore, SqliteStore, Store},
     sync::Settings,
 };
 

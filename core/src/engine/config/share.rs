@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ShareConfig};
-use crate::{
-    model::schema::{KeyPath, Violation, ViolationKind},
-    store::GaugeMode,
+use crate::model::{
+    GaugeMode,
+    schema::{KeyPath, Violation, ViolationKind},
 };
 
 /// The longest time that a key can name: a week.
@@ -111,7 +111,8 @@ pub struct SyncConfig {
     /// What this instance is called. Absent: host and process id.
     #[schemars(length(min = 1, max = 128))]
     pub instance: Option<String>,
-    /// How gauges of several instances become one, by the names of their families.
+    /// How gauges that several processes or instances set become one, by the names of their families:
+    /// as if they were described so.
     pub gauge_modes: BTreeMap<String, GaugeModeConfig>,
     /// Failures in a row after which the store is left alone for a while; 0: never.
     pub breaker_failures: u32,
@@ -158,7 +159,7 @@ pub enum GaugeModeConfig {
     Min,
     /// The mean.
     Mean,
-    /// The one that a sync saw change last.
+    /// The one that was set last; of several instances the one that a sync saw change last.
     Last,
 }
 

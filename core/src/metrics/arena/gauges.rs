@@ -1,11 +1,15 @@
-//! Gauges: a value of each process's own, {f64, whether it is set}.
+//! Gauges: a value of each process's own, {f64, when it was set}.
 //!
 //! What a process set counts while the process is there. A handle writes the cell of the process
-//! that uses it, so a forked child does not touch its parent's.
+//! that uses it, so a forked child does not touch its parent's. The time is that of the last set where
+//! the family's mode is `last`, else 1; 0 where nobody set it.
 
 use std::{
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use super::{
@@ -14,6 +18,13 @@ use super::{
     members::Membership,
     shared,
 };
+use crate::{
+    metrics::family::MODE_SHIFT,
+    model::{GaugeMode, platform},
+};
+
+/// The first word of the family of a gauge whose record is damaged.
+static NO_FAMILY: AtomicU32 = AtomicU32::new(0);
 
 /// A gauge: this process's value, and those of all.
 ///
@@ -22,6 +33,8 @@ use super::{
 pub(crate) struct GaugeCell {
     /// Its words in the first process's plane.
     first: NonNull<AtomicU64>,
+    /// The first word of its family's record, which says the mode.
+    what: NonNull<AtomicU32>,
     arena: NonNull<Arena>,
 }
 
@@ -42,13 +55,15 @@ pub(super) fn word(ground: &Ground, place: usize, offset: usize) -> &AtomicU64 {
 }
 
 impl Arena {
-    /// The gauge at an offset of a run of gauges.
+    /// The gauge at an offset of a run of gauges; `what` is the first word of its family's record, in
+    /// this arena.
     #[inline]
-    pub(crate) fn gauge(&self, offset: usize) -> GaugeCell {
+    pub(crate) fn gauge(&self, offset: usize, what: Option<&AtomicU32>) -> GaugeCell {
         let offset = offset.min(GAUGE_PLANE_BYTES - 16);
         // SAFETY: inside the first plane, whatever the offset.
         let first = unsafe { self.ground.gauges().add(offset) };
-        GaugeCell { first: first.cast(), arena: NonNull::from(self) }
+        let what = NonNull::from(what.unwrap_or(&NO_FAMILY));
+        GaugeCell { first: first.cast(), what, arena: NonNull::from(self) }
     }
 }
 
@@ -88,14 +103,30 @@ impl GaugeCell {
 
     #[inline]
     fn mark(&self, place: usize) {
+        // SAFETY: a word of the arena's heap, which who holds the cell keeps, or a static.
+        // Test: a_handle_outlives_its_engine.
+        let what = unsafe { self.what.as_ref() }.load(Relaxed);
+        if what >> MODE_SHIFT == GaugeMode::Last as u32 {
+            self.mark_time(place);
+        } else if self.word(place, 1).load(Relaxed) == 0 {
+            self.mark_first(place, 1);
+        }
+    }
+
+    /// Notes when it was set, after the value: who sees the time sees it or a later one.
+    #[inline(never)]
+    fn mark_time(&self, place: usize) {
+        let now = platform::uptime_ns().max(1);
         if self.word(place, 1).load(Relaxed) == 0 {
-            self.mark_first(place);
+            self.mark_first(place, now);
+        } else {
+            self.word(place, 1).store(now, Release);
         }
     }
 
     #[cold]
-    fn mark_first(&self, place: usize) {
-        self.word(place, 1).store(1, Relaxed);
+    fn mark_first(&self, place: usize, time: u64) {
+        self.word(place, 1).store(time, Release);
         // SAFETY: as in `membership`.
         let ground = unsafe { &self.arena.as_ref().ground };
         if ground.members() > 1 {
@@ -111,8 +142,13 @@ impl GaugeCell {
 
     /// The value of the process at a place, if it set one.
     pub(crate) fn read_at(&self, place: usize) -> Option<f64> {
-        let set = self.word(place, 1).load(Relaxed) != 0;
-        set.then(|| f64::from_bits(self.word(place, 0).load(Relaxed)))
+        self.read_with_time(place).map(|(value, _)| value)
+    }
+
+    /// The value of the process at a place, if it set one, and when.
+    pub(crate) fn read_with_time(&self, place: usize) -> Option<(f64, u64)> {
+        let set = self.word(place, 1).load(Acquire);
+        (set != 0).then(|| (f64::from_bits(self.word(place, 0).load(Relaxed)), set))
     }
 
     /// The value of whichever process set one; this one's first.

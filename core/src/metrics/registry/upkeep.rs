@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tallyport_plugin_api::{Kind, Number};
 
 use super::{Admission, Counter, Description, Metrics, Word};
-use crate::model::{Error, SortedLabels, grace};
+use crate::model::{Error, GaugeMode, SortedLabels, grace};
 
 /// Name of the engine's own family that counts what was not recorded.
 const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
@@ -45,6 +45,7 @@ impl Metrics {
             help: "",
             unit: "",
             cells: None,
+            mode: GaugeMode::Undeclared,
         };
         let family = self.family(&what, None)?;
         let labels = SortedLabels::new(&[("reason", reason)])?;

@@ -2,7 +2,7 @@
 
 use tallyport_plugin_api::{Kind, Number};
 
-use crate::metrics::arena::{Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
+use crate::metrics::arena::{At, Cells, F64Cell, GaugeCell, HistogramCell, I64Cell, U64Cell};
 
 /// Rows of the first segment; each further one doubles.
 pub(super) const FIRST: u32 = 4;
@@ -21,6 +21,8 @@ pub(crate) struct Layout {
     pub(crate) buckets: usize,
     /// What the family asked for.
     pub(crate) cells: Option<Cells>,
+    /// The family's record.
+    pub(crate) family: At,
 }
 
 impl Layout {

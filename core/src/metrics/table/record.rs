@@ -26,7 +26,7 @@ pub(crate) const NEXT: usize = 0;
 
 /// Words of a family.
 pub(crate) mod family {
-    /// Kind, number type, cells, aggregation; a byte each.
+    /// Kind, number type, cells, gauge mode; a byte each. The mode may be said later, once.
     pub(crate) const WHAT: usize = 1;
     pub(crate) const NAME: usize = 2;
     /// 0 until somebody says it.

@@ -481,7 +481,9 @@ impl Shape {
     #[inline]
     fn gauge_of(&self, row: Row) -> GaugeCell {
         let word = self.segments.get(row.segment).map_or(1, |segment| segment.cells.load(Relaxed));
-        self.memory.arena.gauge((word >> 1) + row.index * GaugeCell::BYTES)
+        let what =
+            self.memory.heap.view().words(self.layout.family, record::family::WHAT, 1).first();
+        self.memory.arena.gauge((word >> 1) + row.index * GaugeCell::BYTES, what)
     }
 
     /// The gauge of a row.

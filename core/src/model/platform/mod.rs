@@ -11,7 +11,6 @@ mod mapping;
 mod process;
 mod signals;
 mod thread;
-#[cfg(feature = "store-sqlite")]
 mod uptime;
 
 pub(crate) use cpus::{MAX_CPUS, possible_cpus};
@@ -25,3 +24,4 @@ pub(crate) use signals::SignalsBlocked;
 pub(crate) use thread::this_thread;
 #[cfg(feature = "store-sqlite")]
 pub(crate) use uptime::uptime_ms;
+pub(crate) use uptime::uptime_ns;

@@ -8,13 +8,19 @@ const CLOCK: libc::clockid_t = libc::CLOCK_BOOTTIME;
 #[cfg(not(target_os = "linux"))]
 const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
-/// Milliseconds since the system started.
-pub(crate) fn uptime_ms() -> i64 {
+/// Nanoseconds since the system started. Async-signal-safe.
+pub(crate) fn uptime_ns() -> u64 {
     let mut now = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: fills a structure of our own; a clock that is not there leaves it at zero.
     // Test: leases_of_an_earlier_boot_have_ended.
     unsafe { libc::clock_gettime(CLOCK, now.as_mut_ptr()) };
     // SAFETY: zeroed, and then filled in; integers.
     let now = unsafe { now.assume_init() };
-    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
+    now.tv_sec.cast_unsigned().saturating_mul(1_000_000_000) + now.tv_nsec.cast_unsigned()
+}
+
+/// Milliseconds since the system started.
+#[cfg(feature = "store-sqlite")]
+pub(crate) fn uptime_ms() -> i64 {
+    (uptime_ns() / 1_000_000).cast_signed()
 }

@@ -255,6 +255,7 @@ impl Server {
             series_count: export.series_count,
             blocks,
             columns: export.columns.clone(),
+            modes: Arc::default(),
         })
     }
 }

@@ -12,7 +12,7 @@ use tallyport_plugin_api::{Kind, Number};
 use super::Health;
 use crate::{
     metrics::{Counter, Description, Histogram, Metrics},
-    model::{Error, ErrorKind, gate},
+    model::{Error, ErrorKind, GaugeMode, gate},
 };
 
 const EXPORTS: &str = "tallyport_plugin_exports_total";
@@ -152,7 +152,14 @@ fn describe(metrics: &Metrics) -> Result<(), Error> {
         (STATE, gauge, &[], "", "1 for the state that an exporter is in, 0 for the others."),
     ] {
         let number = if kind == Kind::Counter { Number::U64 } else { Number::F64 };
-        metrics.describe(&Description { name, kind, number, bounds, help, unit, cells: None })?;
+        // Of several processes: all calls that wait, and every state that one of them is in.
+        let mode = match (kind, name) {
+            (Kind::Gauge, STATE) => GaugeMode::Max,
+            (Kind::Gauge, _) => GaugeMode::Sum,
+            _ => GaugeMode::Undeclared,
+        };
+        let cells = None;
+        metrics.describe(&Description { name, kind, number, bounds, help, unit, cells, mode })?;
     }
     Ok(())
 }

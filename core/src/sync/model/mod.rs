@@ -21,8 +21,8 @@ use super::{
     retire::{self, Retirement},
 };
 use crate::{
-    model::{Kind, Number},
-    store::{Batch, Epoch, Fold, GaugeMode, Identity, Key, Lease, Prune, Text, Total, Wanted},
+    model::{GaugeMode, Kind, Number},
+    store::{Batch, Epoch, Fold, Identity, Key, Lease, Prune, Text, Total, Wanted},
 };
 
 const ARENAS: usize = 3;

@@ -40,7 +40,7 @@ fn a_child_takes_a_place_of_its_own() {
     let ground = Ground::new(&Share::Auto, 0, 64 << 20).unwrap();
     let arena = Arena::new(&ground, 1 << 20, Cells::Shared).unwrap();
     let run = arena.reserve_gauges(1).unwrap();
-    let gauge = arena.gauge(run.offset);
+    let gauge = arena.gauge(run.offset, None);
     gauge.set(5.0);
     assert_eq!(arena.membership.while_alone(|| 1), Some(1));
     let own = arena.membership.present().first().unwrap().place;
