@@ -1,6 +1,6 @@
 //! The snapshot as an exporter reads it: families, series, labels and values over the columns.
 //!
-//! It owns nothing and copies nothing. Ranges of families are checked when the view is made, so
+//! It owns nothing and copies nothing. Texts and ranges of families are checked when the view is made, so
 //! walking it cannot fail; [`Snapshot::check`] also checks every id and label, for snapshots
 //! that come from a file or another process. Pointers become slices in `raw.rs`.
 
@@ -13,6 +13,7 @@ use crate::{
         TALLYPORT_KIND_UP_DOWN_COUNTER, TALLYPORT_NUMBER_F64, TALLYPORT_NUMBER_I64,
         TALLYPORT_NUMBER_U64, tallyport_family, tallyport_label_pair, tallyport_range,
     },
+    raw::Texts,
 };
 
 /// Longest name of a metric or label that an engine accepts.
@@ -107,8 +108,7 @@ pub struct Snapshot<'a> {
     pub(crate) schema_id: u64,
     pub(crate) time_unix_ns: u64,
     pub(crate) series_count: u64,
-    pub(crate) str_off: &'a [u32],
-    pub(crate) text: &'a str,
+    pub(crate) texts: Texts<'a>,
     pub(crate) families: Rows<'a>,
     pub(crate) label_ranges: &'a [tallyport_range],
     pub(crate) label_pairs: &'a [tallyport_label_pair],
@@ -176,17 +176,6 @@ impl<'a> Snapshot<'a> {
         })
     }
 
-    // Inlined into plugins: a walk of a million series reads eight million texts.
-    #[inline(always)]
-    fn string(&self, id: u32) -> &'a str {
-        let id = id as usize;
-        let range = match (self.str_off.get(id), self.str_off.get(id + 1)) {
-            (Some(&start), Some(&end)) => start as usize..end as usize,
-            _ => return "",
-        };
-        self.text.get(range).unwrap_or("")
-    }
-
     /// Checks that every range that a family names lies inside its column.
     pub(crate) fn check_families(&self) -> Result<(), Error> {
         let inside = |start: u64, count: u64, len: usize| {
@@ -223,14 +212,7 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// DAMAGED, naming the first family or row that is wrong.
     pub fn check(&self) -> Result<(), Error> {
-        let mut previous = 0_u32;
-        for &offset in self.str_off {
-            if offset < previous || !self.text.is_char_boundary(offset as usize) {
-                return Err(Error::damaged("string offsets are not increasing text boundaries"));
-            }
-            previous = offset;
-        }
-        let known = |id: u32| (id as usize) + 1 < self.str_off.len();
+        let known = |id: u32| (id as usize) < self.texts.len();
         if let Some(at) = self.label_pairs.iter().position(|p| !known(p.name) || !known(p.value)) {
             return Err(Error::damaged(format!("label pair {at}: unknown string id")));
         }
@@ -313,19 +295,19 @@ impl<'a> Family<'a> {
     /// Name, as it was registered.
     #[must_use]
     pub fn name(&self) -> &'a str {
-        self.snapshot.string(self.row.name)
+        self.snapshot.texts.get(self.row.name)
     }
 
     /// Help text, or "".
     #[must_use]
     pub fn help(&self) -> &'a str {
-        self.snapshot.string(self.row.help)
+        self.snapshot.texts.get(self.row.help)
     }
 
     /// Unit, or "".
     #[must_use]
     pub fn unit(&self) -> &'a str {
-        self.snapshot.string(self.row.unit)
+        self.snapshot.texts.get(self.row.unit)
     }
 
     /// Kind.
@@ -431,12 +413,12 @@ impl<'a> Series<'a> {
     /// Labels, sorted by name.
     #[inline]
     pub fn labels(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
-        let snapshot = self.family.snapshot;
+        let (snapshot, texts) = (&self.family.snapshot, self.family.snapshot.texts);
         let range = snapshot.label_ranges.get(self.row()).copied();
         let range = range.unwrap_or(tallyport_range { start: 0, count: 0 });
         let start = range.start as usize;
         let pairs = snapshot.label_pairs.get(start..start + range.count as usize).unwrap_or(&[]);
-        pairs.iter().map(move |pair| (snapshot.string(pair.name), snapshot.string(pair.value)))
+        pairs.iter().map(move |pair| (texts.get(pair.name), texts.get(pair.value)))
     }
 
     /// When the series was created, in nanoseconds since the Unix epoch; 0 = not known.
