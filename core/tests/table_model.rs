@@ -92,10 +92,10 @@ impl Table {
 
     /// As `Shape::find`, in a section.
     fn find(&self, series: u32) -> Option<()> {
-        slots::find(&self.slots, series, |_| {
+        slots::candidates(&self.slots, series)
             // SAFETY: what the model proves; loom fails the test otherwise.
-            self.series.with(|known| unsafe { *known } == series).then_some(())
-        })
+            .any(|_| self.series.with(|known| unsafe { *known } == series))
+            .then_some(())
     }
 
     /// As `Shape::with`: whether it was added.
@@ -108,10 +108,14 @@ impl Table {
         led
     }
 
-    /// As `Shape::get`.
+    /// As `Shape::look_up` with `Spot::pin`.
     fn pin(&self, series: u32) -> bool {
         let _section = self.readers().enter_alone(1).unwrap();
-        self.find(series).is_some() && state::pin(&self.state, &self.pins)
+        let led = self.find(series).is_some() && state::touch(&self.state);
+        if led {
+            state::pin(&self.pins);
+        }
+        led
     }
 
     /// As `Shape::remove`.
@@ -216,7 +220,7 @@ fn a_pin_keeps_the_row_after_the_section() {
 fn a_row_that_somebody_holds_is_not_used_again() {
     loom::model(|| {
         let table = Table::new(true, false);
-        state::pin_again(&table.pins);
+        state::pin(&table.pins);
         let other = spawn(&table, |table| {
             *table.cell.lock().unwrap() += 1;
             state::unpin(&table.state, &table.pins);

@@ -105,14 +105,17 @@ impl Base {
         {
             return Ok(done);
         }
-        let at = self.locate(values)?;
-        let done = f(at.shape.spot(at.found.row));
-        at.shape.unpin(at.found.row);
-        Ok(done)
+        let pairs = self.pairs(values)?;
+        self.metrics.with_series(&self.family, &SortedLabels::new(&pairs)?, &|_, spot| f(spot))
     }
 
     /// The series with these values, pinned, made if there is none.
     fn locate(&self, values: &[&str]) -> Result<Located<'_>, Error> {
+        self.metrics.locate_in(&self.family, &SortedLabels::new(&self.pairs(values)?)?)
+    }
+
+    /// Names and values.
+    fn pairs<'v>(&'v self, values: &[&'v str]) -> Result<Vec<(&'v str, &'v str)>, Error> {
         if values.len() != self.names.len() {
             let message = format!(
                 "metric `{}` is asked for with {} label values; it has {} label names: {}",
@@ -123,9 +126,7 @@ impl Base {
             );
             return Err(Error::invalid("labels", message));
         }
-        let pairs: Vec<_> =
-            self.names.iter().map(|name| &**name).zip(values.iter().copied()).collect();
-        self.metrics.locate_in(&self.family, &SortedLabels::new(&pairs)?)
+        Ok(self.names.iter().map(|name| &**name).zip(values.iter().copied()).collect())
     }
 }
 

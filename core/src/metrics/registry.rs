@@ -25,7 +25,7 @@ use super::{
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
     limits::{Dropped, Limits},
     sweeper::Sweeper,
-    table::{Admission, Found, Memory, Shape},
+    table::{Admission, Found, Memory, Shape, Spot},
 };
 use crate::model::{
     Clock, Error, ErrorKind, GaugeMode, MAX_VALUE_BYTES, SortedLabels, check_metric_name,
@@ -413,42 +413,54 @@ impl Metrics {
         self.locate_in(family, &labels)
     }
 
-    /// The series of a family with these labels, created on first use.
+    /// The series of a family with these labels, created on first use, pinned.
     pub(super) fn locate_in<'m>(
         &'m self,
         family: &'m Arc<Family>,
         labels: &SortedLabels<'_>,
     ) -> Result<Located<'m>, Error> {
+        let pin = |shape, spot: Spot<'_>| Located { family, shape, found: spot.pin() };
+        self.with_series(family, labels, &pin)
+    }
+
+    /// Calls `f` with the series of a family with these labels, created on first use. It must not
+    /// wait: a lock may be held.
+    pub(super) fn with_series<'m, R>(
+        &'m self,
+        family: &'m Arc<Family>,
+        labels: &SortedLabels<'_>,
+        f: &dyn Fn(&'m Arc<Shape>, Spot<'_>) -> R,
+    ) -> Result<R, Error> {
         let known = family.shape(labels.names());
         if let Some(shape) = known
-            && let Some(found) = shape.get(&labels.values(shape.ranks()))
+            && let Some(done) = shape.look_up(&labels.values(shape.ranks()), &|spot| f(shape, spot))
         {
-            return Ok(Located { family, shape, found });
+            return Ok(done);
         }
         check_new(family.kind, labels)?;
         let made = if self.has_room(family) {
             let shape = family.shape_or_make(labels.names(), labels.names())?;
             let values = labels.values(shape.ranks());
-            let made = self.make(family, shape, &values, Admission::Limited);
-            made.map(|found| Located { family, shape, found })
+            self.make(family, shape, &values, Admission::Limited, &|spot| f(shape, spot))
         } else {
             Err(at_limit(family))
         };
         let made = made.or_else(|refused| match refused.kind() {
-            ErrorKind::Limit => self.fold(family, refused),
+            ErrorKind::Limit => self.fold(family, refused, f),
             _ => Err(refused),
         });
         made.inspect_err(|error| self.count_refusal(error))
     }
 
-    /// Makes a series, pinned, unless another thread just did.
-    fn make(
+    /// Makes a series, unless another thread just did, and calls `f` with it.
+    fn make<R>(
         &self,
         family: &Family,
         shape: &Shape,
         values: &[&str],
         admission: Admission,
-    ) -> Result<Found, Error> {
+        f: &dyn Fn(Spot<'_>) -> R,
+    ) -> Result<R, Error> {
         let admit = || match admission {
             Admission::Limited => self.reserve(family),
             Admission::Always => {
@@ -459,7 +471,7 @@ impl Metrics {
         };
         let dismiss = || self.uncount(family, 1);
         let now = self.0.clock.unix_ns();
-        shape.make(values, (admission, now), admit, dismiss)
+        shape.make(values, (admission, now), (admit, dismiss), f)
     }
 
     /// Whether no limit on the number of series is reached.
@@ -495,11 +507,16 @@ impl Metrics {
         self.0.memory.ground.word(Word::Series)
     }
 
-    /// The series that label sets past a limit fold into: one per family, past the limit itself.
+    /// Calls `f` with the series that label sets past a limit fold into: one per family, past the limit itself.
     ///
     /// # Errors
     /// `refused`, for a gauge, whose values cannot be added.
-    fn fold<'m>(&self, family: &'m Arc<Family>, refused: Error) -> Result<Located<'m>, Error> {
+    fn fold<'m, R>(
+        &self,
+        family: &'m Arc<Family>,
+        refused: Error,
+        f: &dyn Fn(&'m Arc<Shape>, Spot<'_>) -> R,
+    ) -> Result<R, Error> {
         let gauge = family.kind == Kind::Gauge;
         if family.warn_once() {
             // No lock is held: a subscriber may count its lines here.
@@ -524,11 +541,11 @@ impl Metrics {
             Some(shape) => shape,
             None => family.shape_or_make(name.clone(), name)?,
         };
-        let found = match shape.get(&["true"]) {
-            Some(found) => found,
-            None => self.make(family, shape, &["true"], Admission::Always)?,
-        };
-        Ok(Located { family, shape, found })
+        let f = |spot: Spot<'_>| f(shape, spot);
+        match shape.look_up(&["true"], &f) {
+            Some(done) => Ok(done),
+            None => self.make(family, shape, &["true"], Admission::Always, &f),
+        }
     }
 
     /// What could not be recorded is counted.

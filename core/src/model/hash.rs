@@ -1,4 +1,5 @@
-//! Hash of texts: seeded, one multiplication per sixteen bytes, lengths counted.
+//! Hash of texts: seeded, one multiplication per sixteen bytes, lengths counted; and their comparison
+//! in full, with what was read for the hash.
 //!
 //! The multiply-and-fold of wyhash: both halves of a 128-bit product. Seeds are random, because
 //! label values come from outside; a table compares in full whatever the hash says.
@@ -35,73 +36,134 @@ impl TextHash {
     /// Hash of texts in their order; ("ab", "c") is not ("a", "bc").
     #[inline]
     pub(crate) fn of<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> u32 {
-        let hash =
-            texts.into_iter().fold(self.start, |hash, text| self.text(hash, text.as_bytes()));
-        (hash >> 32) as u32 ^ hash as u32
+        let mut sum = self.sum();
+        texts.into_iter().for_each(|text| sum.add(&Words::of(text)));
+        sum.finish()
     }
 
-    #[inline]
-    fn text(&self, mut hash: u64, bytes: &[u8]) -> u64 {
-        let length = bytes.len();
-        let (low, high) = match length {
-            0 => (0, 0),
-            1..4 => {
-                let at = |index: usize| bytes.get(index).map_or(0, |byte| u64::from(*byte));
-                (at(0) << 8 | at(length / 2), at(length - 1))
-            }
-            4..8 => (u64::from(u32_at(bytes, 0)), u64::from(u32_at(bytes, length - 4))),
-            8..=16 => (u64_at(bytes, 0), u64_at(bytes, length - 8)),
-            _ => {
-                let mut rest = bytes;
-                // The last sixteen overlap what was taken before.
-                while let Some((block, more)) = rest.split_first_chunk::<16>()
-                    && !more.is_empty()
-                {
-                    let [low, high] = halves(block);
-                    hash = fold(low ^ hash, high ^ self.mix);
-                    rest = more;
-                }
-                match bytes.last_chunk::<16>().map(halves) {
-                    Some([low, high]) => (low, high),
-                    None => (0, 0),
-                }
-            }
-        };
-        // Added to the seed, so that no byte of a text can undo another length.
-        let mix = self.mix.wrapping_add((length as u64).wrapping_mul(STEP));
-        fold(low ^ hash, high ^ mix)
+    /// The hash of no text yet.
+    #[inline(always)]
+    pub(crate) fn sum(&self) -> Sum {
+        Sum { start: self.start, mix: self.mix, hash: 0 }
     }
 }
 
-/// Whether two texts are the same: up to 32 bytes by words that overlap, without a call.
-#[inline]
-pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
-    let length = a.len();
-    if length != b.len() {
-        return false;
-    }
-    if length >= 16 {
-        if length > 32 {
-            return same_long(a, b);
+/// Hash of the texts that were added. No text waits for the product of the one before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sum {
+    start: u64,
+    mix: u64,
+    hash: u64,
+}
+
+impl Sum {
+    /// Adds one more text.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, words: &Words<'_>) {
+        let length = words.text.len();
+        // Added to the seed, so that no byte of a text can undo another length.
+        let mix = self.mix.wrapping_add((length as u64).wrapping_mul(STEP));
+        let mut own = fold(words.low ^ self.start, words.high ^ mix);
+        if length > 16 {
+            own = own.wrapping_add(match words.text.first_chunk() {
+                Some(first) if length <= 32 => {
+                    let [low, high] = halves(first);
+                    fold(low ^ self.mix, high ^ self.start)
+                }
+                _ => self.long(words.text),
+            });
         }
-        // Both halves before the one branch.
-        return (a.first_chunk::<16>() == b.first_chunk())
-            & (a.last_chunk::<16>() == b.last_chunk());
+        // Turned, so that the order of texts counts.
+        self.hash = self.hash.rotate_left(23).wrapping_add(own);
     }
-    let differ = if length >= 8 {
-        (u64_at(a, 0) ^ u64_at(b, 0)) | (u64_at(a, length - 8) ^ u64_at(b, length - 8))
-    } else if length >= 4 {
-        u64::from((u32_at(a, 0) ^ u32_at(b, 0)) | (u32_at(a, length - 4) ^ u32_at(b, length - 4)))
-    } else if length > 0 {
-        let at = |bytes: &[u8], index: usize| bytes.get(index).map_or(0, |byte| u64::from(*byte));
-        let middle = length / 2;
-        (at(a, 0) ^ at(b, 0))
-            | (at(a, middle) ^ at(b, middle))
-            | (at(a, length - 1) ^ at(b, length - 1))
-    } else {
-        0
-    };
-    differ == 0
+
+    /// All but the end of a long text, sixteen bytes at a time.
+    #[cold]
+    #[inline(never)]
+    fn long(&self, text: &[u8]) -> u64 {
+        let (mut hash, mut rest) = (self.start, text);
+        // The last sixteen are in the words.
+        while let Some((block, more)) = rest.split_first_chunk::<16>()
+            && !more.is_empty()
+        {
+            let [low, high] = halves(block);
+            hash = fold(low ^ hash, high ^ self.mix);
+            rest = more;
+        }
+        hash
+    }
+
+    /// The hash.
+    #[inline(always)]
+    pub(crate) fn finish(self) -> u32 {
+        (self.hash >> 32) as u32 ^ self.hash as u32
+    }
+}
+
+/// A text and two words of it: read once, for its hash and for comparing it.
+///
+/// Of a text under eight bytes `low` is all of it, with zeros behind; of one up to sixteen the words
+/// are its first eight bytes and its last eight, which overlap; of a longer one its last sixteen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words<'a> {
+    low: u64,
+    high: u64,
+    text: &'a [u8],
+}
+
+impl<'a> Words<'a> {
+    /// Of the empty text.
+    pub(crate) const NONE: Self = Self { low: 0, high: 0, text: &[] };
+
+    #[inline(always)]
+    pub(crate) fn of(text: &'a str) -> Self {
+        let text = text.as_bytes();
+        let length = text.len();
+        let (low, high) = if let Some(last) = text.last_chunk() {
+            let [low, high] = halves(last);
+            (low, high)
+        } else if length >= 8 {
+            (u64_at(text, 0), u64_at(text, length - 8))
+        } else if length >= 4 {
+            let last = u64::from(u32_at(text, length - 4));
+            (u64::from(u32_at(text, 0)) | last << ((length - 4) * 8), 0)
+        } else if length >= 2 {
+            let last = u64::from(u16_at(text, length - 2));
+            (u64::from(u16_at(text, 0)) | last << ((length - 2) * 8), 0)
+        } else {
+            (text.first().map_or(0, |byte| u64::from(*byte)), 0)
+        };
+        Self { low, high, text }
+    }
+
+    /// Bytes of the text.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether a text of as many bytes is this one. `word` reads the eight bytes at an offset of it,
+    /// of a shorter text with zeros behind; `all` is all of it.
+    #[inline(always)]
+    pub(crate) fn is<'b>(
+        &self,
+        word: impl Fn(usize) -> u64,
+        all: impl FnOnce() -> &'b [u8],
+    ) -> bool {
+        let length = self.text.len();
+        if length < 8 {
+            return word(0) == self.low;
+        }
+        if length < 16 {
+            return (word(0) ^ self.low) | (word(length - 8) ^ self.high) == 0;
+        }
+        let (true, Some(first)) = (length <= 32, self.text.first_chunk()) else {
+            return same_long(all(), self.text);
+        };
+        let [low, high] = halves(first);
+        let ends = (word(length - 16) ^ self.low) | (word(length - 8) ^ self.high);
+        ends | (word(0) ^ low) | (word(8) ^ high) == 0
+    }
 }
 
 #[cold]
@@ -133,7 +195,7 @@ macro_rules! words {
     )+};
 }
 
-words!(u32_at: u32, u64_at: u64);
+words!(u16_at: u16, u32_at: u32, u64_at: u64);
 
 #[cfg(test)]
 mod tests {
@@ -141,19 +203,26 @@ mod tests {
 
     use super::*;
 
+    /// Whether two texts of one length are the same, as a table asks it.
+    fn same(a: &str, b: &str) -> bool {
+        let mut padded = b.as_bytes().to_vec();
+        padded.resize(b.len().max(8), 0);
+        Words::of(a).is(|at| u64_at(&padded, at), || b.as_bytes())
+    }
+
     #[test]
     fn texts_are_compared_in_full_at_every_length_and_place() {
-        for length in 0..70 {
-            let one: Vec<u8> = (0..length).map(|n| n as u8).collect();
-            assert!(same(&one, &one.clone()));
+        for length in 0..70_usize {
+            let one: String = (0..length).map(|n| char::from(n as u8 + 1)).collect();
+            assert!(same(&one, &one.clone()), "{length}");
             for at in 0..length {
-                let mut other = one.clone();
-                other[at] ^= 0x80;
-                assert!(!same(&one, &other), "{length} {at}");
+                for bit in 0..7 {
+                    let mut other = one.clone().into_bytes();
+                    other[at] ^= 1 << bit;
+                    let other = String::from_utf8(other).unwrap();
+                    assert!(!same(&one, &other) && !same(&other, &one), "{length} {at} {bit}");
+                }
             }
-            let mut longer = one.clone();
-            longer.push(0);
-            assert!(!same(&one, &longer) && !same(&longer, &one));
         }
     }
 
@@ -170,6 +239,8 @@ mod tests {
             }
         }
         assert_ne!(hash.of(["ab", "c"]), hash.of(["a", "bc"]));
+        assert_ne!(hash.of(["a", "b"]), hash.of(["b", "a"]));
+        assert_ne!(hash.of(["a", "a"]), hash.of(["b", "b"]));
         assert_ne!(hash.of(["ab", ""]), hash.of(["ab"]));
     }
 

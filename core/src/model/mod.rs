@@ -22,7 +22,7 @@ pub use clock::{Clock, SystemClock};
 pub use correlation::CorrelationId;
 pub use error::{Error, ErrorKind};
 pub use gauge_mode::GaugeMode;
-pub(crate) use hash::{TextHash, same};
+pub(crate) use hash::{TextHash, Words};
 pub(crate) use labels::SortedLabels;
 pub use lock::{
     Condvar, LongMutex, LongMutexGuard, LongRwLock, Mutex, MutexGuard, TurnGuard, TurnLock,

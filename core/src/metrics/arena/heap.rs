@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{ground::Ground, steps::step};
-use crate::model::{Error, Mutex, MutexGuard, platform};
+use crate::model::{Error, Mutex, MutexGuard, Words, platform};
 
 /// Where a piece starts, in units of [`UNIT`] bytes; 0 is nowhere.
 pub(crate) type At = u32;
@@ -211,29 +211,38 @@ impl<'a> View<'a> {
         unsafe { slice::from_raw_parts(start.as_ptr(), count) }
     }
 
-    /// The words at the start of a piece and as many bytes behind them as another text has; none
-    /// where that is outside.
-    #[inline]
-    pub(crate) fn words_and_bytes(
+    /// Whether a piece begins with words of which one is a text's length, followed by that text: this
+    /// one. A text under eight bytes has zeros behind it, up to eight.
+    #[inline(always)]
+    pub(crate) fn holds(
         self,
         at: At,
-        words: u8,
-        like: &[u8],
-    ) -> (&'a [AtomicU32], &'a [u8]) {
-        let (words, bytes) = (usize::from(words), like.len());
+        (words, length_at): (usize, usize),
+        text: &Words<'_>,
+    ) -> bool {
+        let (length, start) = (text.len(), at as usize * UNIT);
         // No sum overflows: the length of a slice is at most isize::MAX.
-        let start = at as usize * UNIT;
-        if start + words * 4 + bytes > self.bytes {
-            return (&[], &[]);
+        if start + words * 4 + length.max(8) > self.bytes || length_at >= words {
+            return false;
         }
         // SAFETY: just checked.
         let start = unsafe { self.base.add(start) };
-        // SAFETY: just checked, and as in `words`.
-        let head = unsafe { slice::from_raw_parts(start.cast().as_ptr(), words) };
+        // SAFETY: just checked.
+        let known = unsafe { start.cast::<AtomicU32>().add(length_at) };
+        // SAFETY: inside, and as in `words`.
+        if unsafe { known.as_ref() }.load(Relaxed) as usize != length {
+            return false;
+        }
+        // SAFETY: just checked.
+        let first = unsafe { start.add(words * 4) };
+        let word = |at: usize| {
+            // SAFETY: `is` reads the text only, which is inside, as its first eight bytes are.
+            let word = unsafe { first.add(at) };
+            // SAFETY: as in `bytes`. What is no text is only compared with one, and then dropped.
+            unsafe { word.cast::<u64>().read_unaligned() }
+        };
         // SAFETY: as above.
-        let behind = unsafe { start.add(words * 4) };
-        // SAFETY: as in `bytes`. What is no text is only compared with one, and then dropped.
-        (head, unsafe { slice::from_raw_parts(behind.as_ptr(), bytes) })
+        text.is(word, || unsafe { slice::from_raw_parts(first.as_ptr(), length) })
     }
 
     #[inline]
@@ -272,6 +281,36 @@ mod tests {
         heap.release(at, 5000);
         assert_eq!(heap.allocate(5000), Some(at));
         assert!(heap.words(at, 0, 1250).iter().all(|word| word.load(Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_text_is_compared_where_it_lies_and_nowhere_else() {
+        let heap = Heap::private().unwrap();
+        let texts = [
+            "",
+            "GET",
+            "/a/path",
+            "eight by",
+            "sixteen bytes ..",
+            "a text of 33 bytes, with its end.",
+        ];
+        let kept: Vec<At> = texts
+            .iter()
+            .map(|text| {
+                let at = heap.allocate(8 + text.len().max(8)).unwrap();
+                heap.words(at, 1, 1)[0].store(text.len() as u32, Relaxed);
+                heap.fill(at, 2, text.as_bytes());
+                at
+            })
+            .collect();
+        for (at, one) in kept.iter().zip(texts) {
+            for other in texts {
+                let held = heap.view().holds(*at, (2, 1), &Words::of(other));
+                assert_eq!(held, one == other, "{one:?} {other:?}");
+            }
+        }
+        assert!(!heap.view().holds(u32::MAX, (2, 1), &Words::of("GET")));
+        assert!(!heap.view().holds(kept[0], (2, 2), &Words::of("")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use tallyport_plugin_api::{Kind, Number};
 
-use super::{Admission, Counter, Description, Metrics, Word};
+use super::{Admission, Counter, Description, Metrics, Spot, Word};
 use crate::model::{Error, GaugeMode, SortedLabels, grace};
 
 /// Name of the engine's own family that counts what was not recorded.
@@ -50,7 +50,8 @@ impl Metrics {
         let family = self.family(&what, None)?;
         let labels = SortedLabels::new(&[("reason", reason)])?;
         let shape = family.shape_or_make(labels.names(), labels.names())?;
-        let found = self.make(family, shape, &[reason], Admission::Always)?;
+        let found =
+            self.make(family, shape, &[reason], Admission::Always, &|spot: Spot<'_>| spot.pin())?;
         Ok(Counter::new(shape, found))
     }
 

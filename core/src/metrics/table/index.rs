@@ -14,7 +14,7 @@ use std::sync::atomic::{
 use super::{
     layout::{Admission, FIRST, Row},
     record,
-    shape::{Found, HASH, HEAD, STATE, Segment, Shape, Writing},
+    shape::{HASH, HEAD, STATE, Segment, Shape, Spot, Writing},
     slots::{self, Inserted, MAX_ROWS},
     state::{self, Phase},
 };
@@ -124,13 +124,13 @@ impl Shape {
         values: &[&str],
         admission: Admission,
         created_ns: u64,
-    ) -> Result<(Found, bool), Error> {
+    ) -> Result<(Spot<'_>, bool), Error> {
         self.grow_slots(writing)?;
         let row = self.free_row(writing, admission)?;
         step();
         // What others made until now.
         self.learn_until(writing, row);
-        if let Some(found) = self.pinned(hash, values) {
+        if let Some(found) = self.touched(hash, values) {
             self.give_row_back(writing, row);
             return Ok((found, false));
         }
@@ -156,9 +156,6 @@ impl Shape {
             word.store(value, Relaxed);
             step();
         }
-        if let Some(pins) = self.pins(Row::new(row)) {
-            pins.store(1, Relaxed);
-        }
         self.memory.changed();
         step();
         if let Some(word) = head.get(STATE) {
@@ -170,7 +167,7 @@ impl Shape {
         }
         self.count_live(1);
         step();
-        Ok((Found { row }, true))
+        Ok((self.spot(row), true))
     }
 
     fn count_live(&self, more: i32) {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     metrics::arena::{At, Cells, GaugeCell, Place, Planes, Word},
-    model::{Error, Mutex, grace},
+    model::{Error, Mutex, Words, grace},
 };
 
 /// Words of a row: state, hash, creation time (low, high), then where the text of each label lies.
@@ -91,13 +91,13 @@ pub(super) struct Writing {
     pub(super) filled: usize,
 }
 
-/// A series that was found or made, pinned for its finder.
+/// A series that is pinned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) row: u32,
 }
 
-/// Where a series that was looked up has its cell.
+/// A series that was looked up: it stays what it is for the time that it is lent.
 #[derive(Clone, Copy)]
 pub(crate) struct Spot<'a> {
     shape: &'a Shape,
@@ -105,6 +105,14 @@ pub(crate) struct Spot<'a> {
 }
 
 impl Spot<'_> {
+    /// Pins the series, so that it stays what it is for longer: until [`Shape::unpin`].
+    pub(crate) fn pin(self) -> Found {
+        if let Some(pins) = self.shape.pins(self.row) {
+            state::pin(pins);
+        }
+        Found { row: self.row.number }
+    }
+
     /// The cell of a sum.
     #[inline]
     pub(crate) fn place(self) -> Place {
@@ -194,59 +202,49 @@ impl Shape {
         self.load(record::shape::LIVE) as usize
     }
 
-    /// Calls `f` with the cell of the series with these values, if there is one. No lock, no
-    /// reference count: nothing is reused while `f` runs, which must not wait.
+    /// Calls `f` with the series with these values, if there is one. No lock, no reference count:
+    /// nothing is reused while `f` runs, which must not wait.
     #[inline]
-    pub(crate) fn with<R>(&self, values: &[&str], f: impl FnOnce(Spot<'_>) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, values: &[&str], f: impl Fn(Spot<'_>) -> R) -> Option<R> {
         match grace::enter_alone() {
             Some(_section) if values.len() == self.names.len() => {
-                let (row, words) = self.find(self.hash(values), values)?;
+                let (row, words) = self.find(values)?;
                 state::touch(words.get(STATE)?).then(|| f(Spot { shape: self, row }))
             }
-            _ => self.with_care(values, f),
+            // Moved, so that what it holds is in memory on this way only.
+            _ => self.look_up(values, &{ f }),
         }
     }
 
-    /// With a pin in the place of the section.
-    #[cold]
+    /// [`Shape::with`] where it is not on the hot path.
     #[inline(never)]
-    fn with_care<R>(&self, values: &[&str], f: impl FnOnce(Spot<'_>) -> R) -> Option<R> {
-        let found = self.get(values)?;
-        let done = f(self.spot(found.row));
-        self.unpin(found.row);
-        Some(done)
-    }
-
-    /// The series with these values, pinned: let go of it with [`Shape::unpin`].
-    pub(crate) fn get(&self, values: &[&str]) -> Option<Found> {
+    pub(crate) fn look_up<R>(&self, values: &[&str], f: &dyn Fn(Spot<'_>) -> R) -> Option<R> {
         if values.len() != self.names.len() {
             return None;
         }
-        grace::within(|| {
-            let (row, words) = self.find_once(self.hash(values), values)?;
-            state::pin(words.get(STATE)?, self.pins(row)?).then_some(Found { row: row.number })
-        })
+        grace::within(|| self.touched(self.hash(values), values).map(f))
     }
 
-    /// The series with these values, pinned, made if there is none.
+    /// Calls `f` with the series with these values, made if there is none.
     ///
-    /// `admit` counts it against the limits on numbers, and is called when it is about to be made;
-    /// when it fails afterwards, `dismiss` takes the count back.
+    /// `f` must not wait: a lock is held. `admit` counts the series against the limits on numbers,
+    /// and is called when it is about to be made; when it fails afterwards, `dismiss` takes the count
+    /// back.
     ///
     /// # Errors
     /// What `admit` says; Limit when memory for cells or texts is used.
-    pub(crate) fn make(
+    pub(crate) fn make<R>(
         &self,
         values: &[&str],
         (admission, created_ns): (Admission, u64),
-        admit: impl FnOnce() -> Result<(), Error>,
-        dismiss: impl FnOnce(),
-    ) -> Result<Found, Error> {
+        (admit, dismiss): (impl FnOnce() -> Result<(), Error>, impl FnOnce()),
+        f: &dyn Fn(Spot<'_>) -> R,
+    ) -> Result<R, Error> {
         let hash = self.hash(values);
         let mut writing = self.writing.lock();
         self.learn(&mut writing);
-        if let Some(found) = self.pinned(hash, values) {
-            return Ok(found);
+        if let Some(found) = self.touched(hash, values) {
+            return Ok(f(found));
         }
         admit()?;
         let mut made = self.insert(&mut writing, hash, values, admission, created_ns);
@@ -256,10 +254,10 @@ impl Shape {
         }
         // Not made, or by another process: what was counted is taken back.
         match made {
-            Ok((found, true)) => Ok(found),
+            Ok((found, true)) => Ok(f(found)),
             Ok((found, false)) => {
                 dismiss();
-                Ok(found)
+                Ok(f(found))
             }
             Err(error) => {
                 dismiss();
@@ -268,11 +266,16 @@ impl Shape {
         }
     }
 
-    /// The series with these values, with the lock: rows are taken out under it by this process,
-    /// and no other frees them.
-    pub(super) fn pinned(&self, hash: u32, values: &[&str]) -> Option<Found> {
+    /// The series with these values, in a section. Or with the lock: rows are taken out under it by
+    /// this process, and no other frees them.
+    pub(super) fn touched(&self, hash: u32, values: &[&str]) -> Option<Spot<'_>> {
         let (row, words) = self.find_once(hash, values)?;
-        state::pin(words.get(STATE)?, self.pins(row)?).then_some(Found { row: row.number })
+        state::touch(words.get(STATE)?).then_some(Spot { shape: self, row })
+    }
+
+    /// A row, for as long as it is known to stay what it is.
+    pub(super) fn spot(&self, row: u32) -> Spot<'_> {
+        Spot { shape: self, row: Row::new(row) }
     }
 
     /// Takes a series out, and returns of how many rows. Handles to it record where nobody looks.
@@ -313,7 +316,7 @@ impl Shape {
     /// One more pin of a row that is pinned.
     pub(crate) fn pin_again(&self, row: u32) {
         if let Some(pins) = self.pins(Row::new(row)) {
-            state::pin_again(pins);
+            state::pin(pins);
         }
     }
 
@@ -417,32 +420,67 @@ impl Shape {
     }
 
     /// The row of these values, which are as many as names. In a section, or with the lock.
+    ///
+    /// Up to four values are read once, for the hash and the comparison. A caller that has a fixed
+    /// number gets the code of that one alone.
     #[inline(always)]
-    fn find(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
-        let heap = self.memory.heap.view();
-        let slots = self.slots.load(Acquire);
-        let slots = self.memory.own.view().words((slots >> 32) as At, 0, slots as u32 as usize);
-        slots::find(slots, hash, |row| {
-            let row = Row::new(row);
-            // Published with the slot, as the row's words are.
-            let at = self.segments.get(row.segment)?.rows.load(Relaxed);
-            let words = HEAD + values.len();
-            let words = heap.words(at, row.index * words, words);
-            let (head, texts) = words.split_at_checked(HEAD)?;
-            if head.get(HASH)?.load(Relaxed) != hash {
-                return None;
-            }
-            let mut both = texts.iter().zip(values);
-            let same = both.all(|(at, value)| text::is(heap, at.load(Relaxed), value));
-            // Another process may have taken it out: then it is not this process's slot that says so.
-            (same && state::is_live(head.get(STATE)?)).then_some((row, words))
-        })
+    fn find(&self, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
+        match *values {
+            [a] => self.find_few([a]),
+            [a, b] => self.find_few([a, b]),
+            [a, b, c] => self.find_few([a, b, c]),
+            [a, b, c, d] => self.find_few([a, b, c, d]),
+            _ => self.find_once(self.hash(values), values),
+        }
+    }
+
+    #[inline(always)]
+    fn find_few<const N: usize>(&self, values: [&str; N]) -> Option<(Row, &[AtomicU32])> {
+        let (mut texts, mut sum) = ([Words::NONE; N], self.memory.hash.sum());
+        for (text, value) in texts.iter_mut().zip(values) {
+            *text = Words::of(value);
+            sum.add(text);
+        }
+        self.find_by(sum.finish(), N, texts.iter().copied())
     }
 
     /// [`Shape::find`] where it is not on the hot path.
     #[inline(never)]
     pub(super) fn find_once(&self, hash: u32, values: &[&str]) -> Option<(Row, &[AtomicU32])> {
-        self.find(hash, values)
+        self.find_by(hash, values.len(), values.iter().map(|value| Words::of(value)))
+    }
+
+    #[inline(always)]
+    fn find_by<'v>(
+        &self,
+        hash: u32,
+        count: usize,
+        texts: impl Iterator<Item = Words<'v>> + Clone,
+    ) -> Option<(Row, &[AtomicU32])> {
+        let heap = self.memory.heap.view();
+        let slots = self.slots.load(Acquire);
+        let slots = self.memory.own.view().words((slots >> 32) as At, 0, slots as u32 as usize);
+        'rows: for row in slots::candidates(slots, hash) {
+            let row = Row::new(row);
+            let Some(segment) = self.segments.get(row.segment) else { continue };
+            // Published with the slot, as the row's words are.
+            let at = segment.rows.load(Relaxed);
+            let words = heap.words(at, row.index * (HEAD + count), HEAD + count);
+            let [state, known, _, _, places @ ..] = words else { continue };
+            if known.load(Relaxed) != hash {
+                continue;
+            }
+            for (at, text) in places.iter().zip(texts.clone()) {
+                if !text::is(heap, at.load(Relaxed), &text) {
+                    continue 'rows;
+                }
+            }
+            // Another process may have taken it out: then it is not this process's slot that says so.
+            if state::is_live(state) {
+                return Some((row, words));
+            }
+        }
+        None
     }
 
     #[inline]
@@ -470,11 +508,6 @@ impl Shape {
         let word = self.segments.get(row.segment).map_or(1, |segment| segment.cells.load(Relaxed));
         let cells = if word & 1 == 1 { Cells::Shared } else { Cells::PerCpu };
         self.memory.arena.place((word >> 1) + row.index * self.cell_bytes, cells)
-    }
-
-    /// A row that its finder pinned.
-    pub(crate) fn spot(&self, row: u32) -> Spot<'_> {
-        Spot { shape: self, row: Row::new(row) }
     }
 
     /// The gauge of a row.

@@ -16,30 +16,40 @@ const TAG: u32 = !ROW;
 /// The slot of a row that was taken out; a search goes on behind it.
 const TAKEN_OUT: u32 = ROW;
 
-/// The first row of that hash that `is` accepts. Slots are a power of two, and never full.
+/// The rows that may have that hash, in order. Slots are a power of two, and never full.
 #[inline(always)]
-pub(crate) fn find<R>(
-    slots: &[AtomicU32],
+pub(crate) fn candidates(slots: &[AtomicU32], hash: u32) -> Candidates<'_> {
+    let at = hash as usize & slots.len().wrapping_sub(1);
+    Candidates { slots, hash, at, left: slots.len() }
+}
+
+/// See [`candidates`].
+pub(crate) struct Candidates<'a> {
+    slots: &'a [AtomicU32],
     hash: u32,
-    mut is: impl FnMut(u32) -> Option<R>,
-) -> Option<R> {
-    let mask = slots.len().wrapping_sub(1);
-    let mut at = hash as usize & mask;
-    // Not for ever, whatever stands in memory that processes share.
-    for _ in 0..slots.len() {
-        let slot = slots.get(at)?.load(Acquire);
-        if slot == 0 {
-            return None;
+    at: usize,
+    /// Not for ever, whatever stands in memory that processes share.
+    left: usize,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = u32;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<u32> {
+        while self.left > 0 {
+            let slot = self.slots.get(self.at)?.load(Acquire);
+            if slot == 0 {
+                return None;
+            }
+            self.left -= 1;
+            self.at = (self.at + 1) & self.slots.len().wrapping_sub(1);
+            if (slot ^ self.hash) & TAG == 0 && slot & ROW != TAKEN_OUT {
+                return Some((slot & ROW) - 1);
+            }
         }
-        if slot & TAG == hash & TAG
-            && slot & ROW != TAKEN_OUT
-            && let Some(found) = is((slot & ROW) - 1)
-        {
-            return Some(found);
-        }
-        at = (at + 1) & mask;
+        None
     }
-    None
 }
 
 /// Puts a row in. False when there is no free slot. Returns whether a new slot was used up.

@@ -10,7 +10,7 @@
 //!
 //! Every change is one exchange of the whole word, so of a lookup and a removal, or of a lookup and
 //! an expiry, one comes first. Who looks a row up does so in a section of [`crate::model::grace`],
-//! and pins it there before it looks whether it is live. So who takes a row out and then lets a
+//! and pins it in the section in which it found it live. So who takes a row out and then lets a
 //! grace pass finds every pin that was got; a row's memory is used again only without any.
 //!
 //! No unsafe code, no global state; tests/table_model.rs runs it under loom.
@@ -86,18 +86,9 @@ fn touch_first(state: &AtomicU32) -> bool {
     update(state, |word| (word & PHASE == LIVE).then_some(word & !FADING | TOUCHED)).is_some()
 }
 
-/// Pins a series for a handle; false when it is none any more. In a section.
-pub(crate) fn pin(state: &AtomicU32, pins: &AtomicU32) -> bool {
-    pins.fetch_add(1, AcqRel);
-    let live = touch(state);
-    if !live {
-        pins.fetch_sub(1, AcqRel);
-    }
-    live
-}
-
-/// One more pin beside one that is held, whatever became of the series.
-pub(crate) fn pin_again(pins: &AtomicU32) {
+/// Pins a row for a handle: one that was just touched, in the section or under the lock in which it
+/// was; or one that is pinned already, whatever became of the series.
+pub(crate) fn pin(pins: &AtomicU32) {
     pins.fetch_add(1, AcqRel);
 }
 

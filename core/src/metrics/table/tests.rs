@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::{
-    slots::{Inserted, find, insert, remove},
+    slots::{Inserted, candidates, insert, remove},
     sync::AtomicU32,
 };
 
@@ -32,7 +32,7 @@ proptest! {
                 _ => {}
             }
             for key in 0..12 {
-                let found = find(&slots, hash_of(key), |row| (row % 16 == key).then_some(row));
+                let found = candidates(&slots, hash_of(key)).find(|row| row % 16 == key);
                 prop_assert_eq!(found, model.get(&key).copied());
             }
         }

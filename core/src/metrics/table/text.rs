@@ -1,7 +1,7 @@
 //! Label texts, each kept once by a process: rows hold where it lies, and count it. Two processes
 //! that meet a text at the same time may keep it twice.
 //!
-//! A piece of the heap: users, length, serial number, then the text. It is freed when its last row
+//! A piece of the heap: users, length, serial number, then the text, of a short one zeros behind it. It is freed when its last row
 //! is: after that row's grace, so nobody can be reading it.
 
 use std::sync::atomic::{
@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 
 use crate::{
     metrics::arena::{At, Ground, Heap, View, Word},
-    model::{Error, ErrorKind, Mutex, TextHash, same},
+    model::{Error, ErrorKind, Mutex, TextHash, Words},
 };
 
 /// Words before the text: users, length, serial number.
@@ -44,7 +44,8 @@ impl Texts {
     ) -> Result<At, Error> {
         let mut known = self.known.lock();
         let number = u64::from(hash.of([text]));
-        if let Some(at) = known.find(number, |at| is(heap.view(), *at, text)) {
+        let words = Words::of(text);
+        if let Some(at) = known.find(number, |at| is(heap.view(), *at, &words)) {
             if let [users, ..] = head(heap, *at) {
                 users.fetch_add(1, Relaxed);
             }
@@ -56,7 +57,7 @@ impl Texts {
         let fits = |used: u64| used.checked_add(bytes as u64).filter(|used| *used <= max);
         let charged = ground.word(Word::TextBytes).fetch_update(Relaxed, Relaxed, fits);
         let place = charged.ok().and_then(|_| {
-            let at = heap.allocate(bytes);
+            let at = heap.allocate(piece(text.len()));
             if at.is_none() {
                 ground.word(Word::TextBytes).fetch_sub(bytes as u64, Relaxed);
             }
@@ -81,7 +82,7 @@ impl Texts {
         let mut known = self.known.lock();
         let text = read(heap, at).0;
         let number = u64::from(hash.of([text]));
-        if known.find(number, |at| is(heap.view(), *at, text)).is_none() {
+        if known.find(number, |at| is(heap.view(), *at, &Words::of(text))).is_none() {
             known.insert_unique(number, at, |at| u64::from(hash.of([read(heap, *at).0])));
         }
     }
@@ -94,12 +95,12 @@ impl Texts {
             return;
         }
         let number = u64::from(hash.of([read(heap, at).0]));
-        let bytes = HEAD * 4 + read(heap, at).0.len();
+        let length = read(heap, at).0.len();
         if let Ok(found) = known.find_entry(number, |other| *other == at) {
             found.remove();
         }
-        ground.word(Word::TextBytes).fetch_sub(bytes as u64, Relaxed);
-        heap.release(at, bytes);
+        ground.word(Word::TextBytes).fetch_sub((HEAD * 4 + length) as u64, Relaxed);
+        heap.release(at, piece(length));
     }
 }
 
@@ -108,12 +109,14 @@ fn head(heap: &Heap, at: At) -> &[AtomicU32] {
 }
 
 /// Whether the text at that place is this one. In a section, or with a row that counts it.
-#[inline]
-pub(crate) fn is(heap: View<'_>, at: At, text: &str) -> bool {
-    // Both are inside the heap if the longer one is; lengths were published with the row.
-    let (head, bytes) = heap.words_and_bytes(at, HEAD as u8, text.as_bytes());
-    head.get(LENGTH).is_some_and(|length| length.load(Relaxed) as usize == text.len())
-        && same(bytes, text.as_bytes())
+#[inline(always)]
+pub(crate) fn is(heap: View<'_>, at: At, text: &Words<'_>) -> bool {
+    heap.holds(at, (HEAD, LENGTH), text)
+}
+
+/// Bytes of the piece for a text of so many, which can be compared by words.
+fn piece(length: usize) -> usize {
+    HEAD * 4 + length.max(8)
 }
 
 /// The text at that place and its number. In a section, or with a row that counts it.

@@ -63,7 +63,7 @@ const SPARE_BYTES: usize = 64 << 10;
 /// "TALLYPRT".
 const MAGIC: u64 = u64::from_le_bytes(*b"TALLYPRT");
 /// Version of everything in the block.
-pub(super) const LAYOUT_VERSION: u64 = 1;
+pub(super) const LAYOUT_VERSION: u64 = 2;
 
 /// Words of the header. What many processes write lies on lines of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
