@@ -47,6 +47,8 @@ const fn gb_per_s(
 
 /// Name of ours in every table.
 pub const OURS: &str = "Tallyport";
+/// Name of the subscriber that a metrics route is at least.
+pub const COUNTS: &str = "Tallyport, one that counts by a field";
 /// Name of a limit.
 pub const BARE_RSEQ: &str = "limit: bare rseq section";
 /// Name of a limit.
@@ -93,6 +95,9 @@ pub const TARGETS: &[Target] = &[
     at_most("isolation", "prometheus: in a helper process ÷ in this one", OURS, 2.0, None),
     at_most("isolation", "json: in a helper process ÷ in this one", OURS, 2.0, None),
     at_most("isolation", "csv: in a helper process ÷ in this one", OURS, 2.0, None),
+    at_most("events", "nobody listens, 1 thread", OURS, 20.0, None),
+    at_most("events", "nobody listens, 2 threads", OURS, 20.0, None),
+    at_most("events", "one subscriber, 1 thread", COUNTS, 100.0, None),
     at_most("overhead", "10 µs of work, 1 counter and 1 histogram", OURS, 1.0, None),
 ];
 

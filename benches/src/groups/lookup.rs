@@ -85,6 +85,7 @@ pub fn run(task: Task) -> Result<Vec<Section>, String> {
     let mut contenders = vec![
         family(Role::Ours, OURS, &keys, tallyport::Ours::new()?),
         family(Role::Ours, "Tallyport, by name, no family kept", &keys, tallyport::ByName::new()?),
+        family(Role::Ours, "Tallyport, past the limit", &keys, tallyport::Ours::limited(100)?),
         family(Role::Peer, "prometheus (tikv)", &keys, tikv::Tikv::default()),
         family(Role::Peer, "prometheus-client", &keys, client_rust::ClientRust::default()),
         family(Role::Peer, "measured, fixed sets", &keys, measured::Fixed::default()),

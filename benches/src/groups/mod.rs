@@ -3,6 +3,7 @@
 pub mod counter;
 pub mod counter_c;
 pub mod encode;
+pub mod events;
 pub mod histogram;
 pub mod isolation;
 pub mod load;
@@ -44,6 +45,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "snapshot", about: "1M series, also beside writers", run: snapshot::run },
     Group { name: "load", about: "start-up, plugin boundary, size", run: load::run },
     Group { name: "isolation", about: "the cost of a helper process", run: isolation::run },
+    Group { name: "events", about: "publishing an event", run: events::run },
     Group { name: "overhead", about: "a share of a program's time", run: overhead::run },
 ];
 

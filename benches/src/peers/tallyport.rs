@@ -20,10 +20,14 @@ use crate::dataset::{LABELS, NAME, Set};
 /// # Errors
 /// What the engine says.
 pub fn engine(cells: CellsConfig) -> Result<Engine, String> {
+    with_room_for(2_000_000, cells)
+}
+
+fn with_room_for(series: usize, cells: CellsConfig) -> Result<Engine, String> {
     let config = Config {
         limits: Limits {
-            max_series: 2_000_000,
-            max_series_per_family: 2_000_000,
+            max_series: series,
+            max_series_per_family: series,
             max_cell_bytes: 1 << 32,
             ..Limits::default()
         },
@@ -44,6 +48,14 @@ impl Ours {
     /// What the engine says.
     pub fn new() -> Result<Self, String> {
         Self::of(engine(CellsConfig::PerCpu)?)
+    }
+
+    /// With room for so many series; what comes then folds.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn limited(series: usize) -> Result<Self, String> {
+        Self::of(with_room_for(series, CellsConfig::PerCpu)?)
     }
 
     /// Of an engine that is there.
