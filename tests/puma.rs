@@ -1,4 +1,4 @@
-//! Real Ruby: a Puma cluster whose workers record into one arena, by plain ffi.
+//! Real Ruby: a Puma cluster under load whose workers record into one arena, through the gem.
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -46,6 +46,7 @@ impl Puma {
             .args(flags)
             .arg(repo_root().join("tests/ruby/config.ru"))
             .env("TALLYPORT_LIBRARY", copy)
+            .env("RUBYLIB", repo_root().join("bindings/ruby/lib"))
             .current_dir(folder)
             .stdout(Stdio::null());
         if let Some(config) = config {

@@ -55,6 +55,19 @@ fn the_cpp_block_compiles() {
 }
 
 #[test]
+fn the_ruby_blocks_run_and_export() {
+    for document in [README, "docs/RUBY.md"] {
+        let programs = blocks(document, "ruby");
+        let first = format!("require 'logger'\n{}", programs[0]);
+        let mut command = Command::new("ruby");
+        command.arg("-I").arg(repo_root().join("bindings/ruby/lib")).args(["-e", &first]);
+        let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
+        let said = run(command.env("TALLYPORT_LIBRARY", library)).success();
+        assert!(said.stdout.contains("http_requests_total{method=\"GET\"} 1\n"), "{}", said.stdout);
+    }
+}
+
+#[test]
 fn the_blocks_about_events_compile() {
     for (compiler, std, language) in [
         (Compiler::Gcc, "c11", "c"),

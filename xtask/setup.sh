@@ -3,8 +3,9 @@
 #
 #   xtask/setup.sh demo    a C compiler
 #   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
-#                          binutils, redis-server, Puma with ruby-ffi, wrk, and Python
-#                          readers in .venv
+#                          binutils, redis-server, memcached, wrk, Ruby with its
+#                          headers, ffi, servers, frameworks, RSpec and YARD, and
+#                          Python readers in .venv
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
 # root nor a network. Rust is never installed: which toolchain is the user's choice.
@@ -35,6 +36,26 @@ need() { # package, then the test that it is there
     local package=$1
     shift
     "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+# What bindings/ruby is tested with: headers for its extension, real servers and frameworks.
+need_ruby() {
+    need puma command -v puma
+    need unicorn command -v unicorn
+    need rake command -v rake
+    need yard command -v yard
+    need ruby-dev ruby -rrbconfig -e 'exit File.exist?(File.join(RbConfig::CONFIG["rubyhdrdir"], "ruby.h"))'
+    need ruby-ffi ruby -rffi -e 0
+    need ruby-rack ruby -rrack -e 0
+    need ruby-sinatra ruby -rsinatra/base -e 0
+    need ruby-sidekiq ruby -rsidekiq -e 0
+    need ruby-rails ruby -e 'gem "rails"'
+    need ruby-sqlite3 ruby -rsqlite3 -e 0
+    need ruby-dalli ruby -rdalli -e 0
+    need ruby-redis ruby -rredis -e 0
+    need ruby-rspec ruby -rrspec -e 0
+    # Beside ours in `cargo xtask bench ruby`.
+    need ruby-prometheus-client-mmap ruby -rprometheus/client -e 0
 }
 
 compiles_c() { echo '#include <stdio.h>' | gcc -E -x c -; }
@@ -109,6 +130,9 @@ install_packages() {
     case " $* " in
         *" redis-server "*) update-rc.d redis-server disable 9>&- >/dev/null 2>&1 || true ;;
     esac
+    case " $* " in
+        *" memcached "*) update-rc.d memcached disable 9>&- >/dev/null 2>&1 || true ;;
+    esac
 }
 
 setup_venv() {
@@ -138,8 +162,8 @@ case "${1:-}" in
             need binutils command -v readelf
             need golang-go command -v go
             need redis-server command -v redis-server
-            need puma command -v puma
-            need ruby-ffi ruby -rffi -e 0
+            need memcached command -v memcached
+            need_ruby
             need wrk command -v wrk
             need python3 command -v python3
             need python3-venv python_with_venv

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-require_relative "tallyport"
+require "tallyport"
 
-Tallyport.start(ENV["TALLYPORT_TEST_CONFIG"])
+Tallyport.configure { |c| c.config = ENV.fetch("TALLYPORT_TEST_CONFIG", nil) }
+REQUESTS = Tallyport.counter(:requests_total)
+LEVEL = Tallyport.gauge(:level)
+
+use Tallyport::Rack
 
 run lambda { |env|
-  case env["PATH_INFO"]
-  when "/metrics" then [200, { "Content-Type" => "text/plain" }, [Tallyport.export]]
-  when "/pid" then [200, { "Content-Type" => "text/plain" }, [Process.pid.to_s]]
+  if env["PATH_INFO"] == "/pid"
+    [200, { "Content-Type" => "text/plain" }, [Process.pid.to_s]]
   else
-    Tallyport.count
-    Tallyport.count_here
+    REQUESTS.increment
+    # A series of each worker, made when it is there.
+    Tallyport.counter(:here_total, worker: Process.pid).increment
+    LEVEL.set(1)
     [200, { "Content-Type" => "text/plain" }, ["ok"]]
   end
 }

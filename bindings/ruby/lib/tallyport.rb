@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# frozen_string_literal: true
+
+require_relative "tallyport/version"
+require_relative "tallyport/engine"
+require_relative "tallyport/extension"
+
+# Metrics at native speed, shared between the processes of a server.
+#
+#     hits = Tallyport.counter(:http_requests_total, method: "GET")
+#     hits.increment
+#     Tallyport.histogram(:request_seconds).time { work }
+#     puts Tallyport.export(:prometheus)
+#
+# The engine is opened at its first use. Processes that are forked afterwards record into the same
+# values (`share = :auto`), so a prefork server that loads the application before it forks needs no
+# configuration; docs/RUBY.md says what the others need.
+module Tallyport
+  autoload :Client, File.expand_path("tallyport/client", __dir__)
+  autoload :Rack, File.expand_path("tallyport/rack", __dir__)
+  autoload :SqlSubscriber, File.expand_path("tallyport/sql_subscriber", __dir__)
+
+  @configuration = Configuration.new
+  @opening = Mutex.new
+
+  class << self
+    # @return [Configuration]
+    attr_reader :configuration
+
+    # Sets what the engine is opened from, before its first use; the logger at any time.
+    #
+    #     Tallyport.configure { |c| c.config = "config/tallyport.toml"; c.logger = Rails.logger }
+    #
+    # Saying the same again is fine: a worker may run the code that its master ran.
+    # @yieldparam configuration [Configuration]
+    # @return [nil]
+    # @raise [Error] when the engine is open and was opened from something else
+    def configure
+      wanted = @configuration.dup
+      yield wanted
+      if @engine && wanted.of_engine != @configuration.of_engine
+        raise Error, "Tallyport is open with another configuration: configure it before its first use " \
+                     "(or call Tallyport.reset! between)"
+      end
+      @configuration = wanted
+      nil
+    end
+
+    # The engine of the process and of its forks, opened at first use.
+    # @return [Engine]
+    def engine = @engine || open_engine
+
+    # @return [Boolean] whether it is open
+    def open? = !@engine.nil?
+
+    # @see Engine#counter
+    def counter(name, labels = nil) = (@engine || open_engine).counter(name, labels)
+
+    # @see Engine#float_counter
+    def float_counter(name, labels = nil) = engine.float_counter(name, labels)
+
+    # @see Engine#up_down_counter
+    def up_down_counter(name, labels = nil) = engine.up_down_counter(name, labels)
+
+    # @see Engine#float_up_down_counter
+    def float_up_down_counter(name, labels = nil) = engine.float_up_down_counter(name, labels)
+
+    # @see Engine#gauge
+    def gauge(name, labels = nil) = (@engine || open_engine).gauge(name, labels)
+
+    # @see Engine#histogram
+    def histogram(name, labels = nil) = (@engine || open_engine).histogram(name, labels)
+
+    # @see Engine#describe
+    def describe(name, kind, **options) = engine.describe(name, kind, **options)
+
+    # @return [Events]
+    def events = engine.events
+
+    # @see Engine#export
+    def export(selector = :prometheus, shared: false) = engine.export(selector, shared: shared)
+
+    # @see Engine#snapshot
+    def snapshot(shared: false) = engine.snapshot(shared: shared)
+
+    # @see Engine#sync
+    def sync = engine.sync
+
+    # @see Engine#status
+    def status = engine.status
+
+    # Forgets all that was recorded, for specs. Series in constants go on, from zero.
+    # @return [nil]
+    def reset!
+      @opening.synchronize { @engine&.reset(@configuration) }
+      nil
+    end
+
+    # Closes the engine: exporters deliver what they buffered. The next use opens one anew. Called at
+    # the end of the process.
+    # @return [nil]
+    def close
+      engine = @opening.synchronize { @engine.tap { @engine = nil } }
+      engine&.close
+      nil
+    end
+
+    private
+
+    # A trap handler cannot take the lock: it opens an engine of its own and, should the code that it
+    # interrupted be opening one, the first to be done stays.
+    def open_engine
+      @opening.synchronize { @engine || settle(Engine.new(@configuration)) }
+    rescue ThreadError
+      settle(Engine.new(@configuration))
+    end
+
+    def settle(fresh)
+      kept = (@engine ||= fresh)
+      if kept.equal?(fresh)
+        # The logger may record, in the engine that is open now.
+        logger = @configuration.logger and kept.tell_failures(logger)
+      else
+        fresh.close
+      end
+      kept
+    end
+  end
+
+  at_exit { close }
+end
+
+require_relative "tallyport/railtie" if defined?(Rails::Railtie)

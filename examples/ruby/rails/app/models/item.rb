@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# frozen_string_literal: true
+
+class Item < ApplicationRecord
+end
