@@ -121,6 +121,33 @@ fn amounts_outside_the_domain_are_refused_and_add_nothing() {
     assert_eq!((counter.value(), balance.value()), (0.0, 0.0));
 }
 
+/// docs/RECORDING.md, Numbers: what 64 bits cannot hold begins at 0 again, whichever cells are added up,
+/// and what is added next counts from there.
+#[test]
+fn a_u64_counter_wraps_at_2_to_the_64_and_nothing_else_of_it_is_lost() {
+    for cells in [Cells::PerCpu, Cells::Shared] {
+        let metrics = Metrics::new(
+            Limits::default(),
+            cells,
+            &Share::Auto,
+            &[],
+            Arc::new(SystemClock::default()),
+        )
+        .unwrap();
+        let counter = metrics.counter("c_total", &[]).unwrap();
+        counter.add(u64::MAX);
+        assert_eq!(counter.value(), u64::MAX, "{cells:?}");
+        counter.add(6);
+        assert_eq!(counter.value(), 5, "{cells:?}");
+        let level = metrics.up_down_counter("level", &[]).unwrap();
+        level.add(i64::MAX);
+        level.add(1);
+        assert_eq!(level.value(), i64::MIN, "{cells:?}");
+        level.sub(1);
+        assert_eq!(level.value(), i64::MAX, "{cells:?}");
+    }
+}
+
 #[test]
 fn nan_observations_are_counted_as_dropped_and_infinities_are_kept() {
     let metrics = metrics();
