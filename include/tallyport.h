@@ -297,6 +297,96 @@ typedef struct tallyport_buf {
 void tallyport_buf_free(struct tallyport_buf *buf);
 
 /* -------------------------------------------------------------------------------------------- */
+/* Log rings: an engine's messages wait for a host that asks for them, instead of a log function. */
+
+/** Keeps the last messages of engines until the host takes them. Opaque. */
+typedef struct tallyport_log_ring tallyport_log_ring;
+
+/** How much a log ring keeps. */
+typedef struct tallyport_log_ring_options {
+    /** sizeof(tallyport_log_ring_options). */
+    uint32_t size;
+    /** 0. */
+    uint32_t flags;
+    /** Most lines, to 1048576; 0: 1024. */
+    uint64_t lines;
+    /** Most bytes that they take, roughly; 0: 1 MiB. A longer line is dropped and counted. */
+    uint64_t bytes;
+} tallyport_log_ring_options;
+
+/**
+ * A message that is taken out of a log ring: borrowed, with its texts, until the function returns.
+ */
+typedef struct tallyport_log_line {
+    /** sizeof(tallyport_log_line). */
+    uint32_t size;
+    /** TALLYPORT_LOG_*. */
+    int32_t level;
+    /** When it came up: nanoseconds since the Unix epoch. */
+    uint64_t timestamp_ns;
+    /** The part of the library that it came up in. */
+    tallyport_str target;
+    /** What it says. */
+    tallyport_str message;
+} tallyport_log_line;
+
+/**
+ * Makes a log ring, for the `log_ring` of engines' options. Several engines may have one.
+ *
+ * Threads: any thread. Ownership: borrows `options`; returns owned `ring` (free with
+ * tallyport_log_ring_free) and `err`. Errors: INVALID_ARGUMENT with the field, LIMIT, NULL_ARGUMENT.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_log_ring_new(const struct tallyport_log_ring_options *options,
+                                        struct tallyport_log_ring **ring,
+                                        tallyport_error **err);
+
+/**
+ * Hands lines of a log ring to `function`, oldest first, on this thread, until it is empty or `max`
+ * were taken (0: any number).
+ *
+ * `function` gets `data` and a borrowed line, and answers 0 to go on; anything else stops, and the
+ * line counts as taken. It may call this library, and must return: no exception, no longjmp. In a
+ * forked child the ring begins empty.
+ *
+ * Threads: any thread; several may drain one ring, and each line goes to one of them. Ownership:
+ * borrows; returns owned `err`. Errors: CANCELLED when `function` stopped it, NULL_ARGUMENT,
+ * BAD_HANDLE. Since: 0.1.
+ */
+tallyport_status tallyport_log_ring_drain(const struct tallyport_log_ring *ring,
+                                          int32_t (*function)(void *data,
+                                                              const struct tallyport_log_line *line),
+                                          void *data,
+                                          uint64_t max,
+                                          tallyport_error **err);
+
+/**
+ * Takes the oldest line out of a log ring, as a JSON object: level (`error` … `trace`), target,
+ * message, timestamp_ns. The buffer is empty when the ring is.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE. Since: 0.1.
+ */
+tallyport_status tallyport_log_ring_next(const struct tallyport_log_ring *ring,
+                                         tallyport_buf *buf,
+                                         tallyport_error **err);
+
+/**
+ * Lines that a log ring had no room for.
+ *
+ * Threads: any thread. Ownership: borrows. Errors: 0 when `ring` is no live handle. Since: 0.1.
+ */
+uint64_t tallyport_log_ring_dropped(const struct tallyport_log_ring *ring);
+
+/**
+ * Frees a log ring. Engines that have it log nowhere from then on.
+ *
+ * Threads: any thread. Ownership: takes `ring`; NULL and a stale handle are no-ops. Errors: none.
+ * Since: 0.1.
+ */
+void tallyport_log_ring_free(struct tallyport_log_ring *ring);
+
+/* -------------------------------------------------------------------------------------------- */
 /* Structs that a host fills in. They grow at the end; zero in a field means its default. */
 
 /** A cell per CPU where the system can: fastest, whoever else records. */
@@ -441,6 +531,11 @@ typedef struct tallyport_engine_options {
     uint32_t share;
     /** 0. */
     uint32_t reserved;
+    /**
+     * Keeps the engine's messages until tallyport_log_ring_drain takes them, instead of `log_fn`;
+     * NULL: none. What the engine said last is in it after tallyport_engine_close.
+     */
+    const tallyport_log_ring *log_ring;
 } tallyport_engine_options;
 
 /** What a family is, for tallyport_describe. */
@@ -1396,6 +1491,105 @@ tallyport_status tallyport_histogram_family_observe(const struct tallyport_histo
  * Since: 0.1.
  */
 void tallyport_histogram_family_free(struct tallyport_histogram_family *family);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Collect functions: a host's functions that are asked for values when a snapshot is taken. */
+
+/** In `threads`: a function may be called on threads that the library started too. */
+#define TALLYPORT_THREADS_ANY 1u
+
+/** A collect function that is registered. It ends when it is freed, or with its engine. Opaque. */
+typedef struct tallyport_collector tallyport_collector;
+
+/**
+ * A function to ask when a snapshot is taken, for tallyport_collector_register: exactly one of
+ * `gauge`, `counter`, `counter_f64` and `collect`. Each answers 0, or anything else for a failure,
+ * which is counted and logged; the series then keeps its value.
+ *
+ * It is called before values are read, with no lock held, on one thread at a time: whoever takes
+ * another snapshot meanwhile waits. So do not take one (nor export) with a lock held that the
+ * function takes. It may make every call of this library; in a snapshot that it takes itself, no
+ * function is called. It must return: no exception and no longjmp.
+ */
+typedef struct tallyport_collector_options {
+    /** sizeof(tallyport_collector_options). */
+    uint32_t size;
+    /** 0. */
+    uint32_t flags;
+    /** The metric. With `collect`, the function's name in lists and in the log. */
+    tallyport_str name;
+    /** Labels of the series; none with `collect`. */
+    const tallyport_label *labels;
+    /** Number of `labels`. */
+    size_t label_count;
+    /** Writes what the gauge is now: any f64. */
+    int32_t (*gauge)(void *data, double *value);
+    /**
+     * Writes a total that never falls. What it rose by since the last call is added to the counter;
+     * one that fell began anew, and all of it is added. A forked child's first call adds nothing: it
+     * says where the child's total begins (take a snapshot at once where that matters).
+     */
+    int32_t (*counter)(void *data, uint64_t *total);
+    /** As `counter`, for totals that are finite and not negative; another one is a failure. */
+    int32_t (*counter_f64)(void *data, double *total);
+    /** Records what it likes, through handles of its own. */
+    int32_t (*collect)(void *data);
+    /** Given to the function. Used from any thread that takes a snapshot. */
+    void *data;
+    /**
+     * Called once with `data`, on any thread, when nothing can call the function any more; may be
+     * NULL. It may call this library, and must return.
+     */
+    void (*free_data)(void *data);
+    /**
+     * 0: the function is called on threads of the host only: a snapshot that the library takes on one
+     * of its own (that of tallyport_sync_start) has the values of the last call.
+     * TALLYPORT_THREADS_ANY: on those too.
+     */
+    uint32_t threads;
+    /** 0. */
+    uint32_t reserved;
+} tallyport_collector_options;
+
+/**
+ * Registers a function that is asked for values whenever a snapshot is taken: by an export, a sync,
+ * tallyport_snapshot_take, on the thread that asks for it. In a forked child it goes on.
+ *
+ * Threads: any thread. Ownership: borrows `options`, but takes `data` of it also when it fails,
+ * unless the options themselves are wrong: `free_data` is called once, when nothing can call the
+ * function any more. Returns owned `collector` (free with tallyport_collector_free) and `err`.
+ * Errors: what the call for the series' handle answers, INVALID_ARGUMENT with the field,
+ * ALREADY_EXISTS when the series or name has a function, LIMIT, NULL_ARGUMENT, BAD_HANDLE, POISONED.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_collector_register(const tallyport_engine *engine,
+                                              const struct tallyport_collector_options *options,
+                                              struct tallyport_collector **collector,
+                                              tallyport_error **err);
+
+/**
+ * The collect functions of an engine, in the order of their registration, as a JSON array: name,
+ * kind, calls, failures, last_error.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_collectors_list(const tallyport_engine *engine,
+                                           tallyport_buf *buf,
+                                           tallyport_error **err);
+
+/**
+ * Ends a collect function. It is not called any more when this returns, and no call of it runs: what
+ * it uses may go. The series stays, with its value.
+ *
+ * On a thread that is inside a collect function it does not wait for calls of other threads, as
+ * those may wait for it; `free_data` tells when the last one ended. Do not hold a lock that the
+ * function takes.
+ *
+ * Threads: any thread. Ownership: takes `collector`; NULL and a stale handle are no-ops. Errors:
+ * none. Since: 0.1.
+ */
+void tallyport_collector_free(struct tallyport_collector *collector);
 
 /* -------------------------------------------------------------------------------------------- */
 /* Snapshots: taken, saved for another process, loaded from one. */

@@ -22,8 +22,10 @@
 #define TALLYPORT_HPP
 
 #include "tallyport_base.hpp"
+#include "tallyport_collectors.hpp"
 #include "tallyport_events.hpp"
 #include "tallyport_families.hpp"
+#include "tallyport_log_ring.hpp"
 #include "tallyport_metrics.hpp"
 #include "tallyport_options.hpp"
 
@@ -111,6 +113,7 @@ public:
         raw.series_idle_timeout_s = options.series_idle_timeout_s;
         raw.arena = detail::str(options.arena);
         raw.share = options.share;
+        raw.log_ring = options.log_ring ? options.log_ring->get() : nullptr;
         tallyport_engine *opened = nullptr;
         tallyport_error *err = nullptr;
         const tallyport_status code = tallyport_engine_open_with(&raw, &opened, &err);
@@ -184,6 +187,38 @@ public:
         return tallyport::histogram_family(made);
     }
 
+    /// The gauge is what `function` answers whenever a snapshot is taken, until the collector goes.
+    returned<collector> gauge_function(std::string_view name, std::function<double()> function,
+                                       const labels &of = {},
+                                       const collector_options &options = {}) const {
+        return collected(detail::asked(name, of, std::move(function), options));
+    }
+    /// The counter follows the total that `function` answers.
+    returned<collector> counter_function(std::string_view name,
+                                         std::function<std::uint64_t()> function,
+                                         const labels &of = {},
+                                         const collector_options &options = {}) const {
+        return collected(detail::asked(name, of, std::move(function), options));
+    }
+    returned<collector> counter_f64_function(std::string_view name, std::function<double()> function,
+                                             const labels &of = {},
+                                             const collector_options &options = {}) const {
+        tallyport_collector_options raw = detail::asked(name, of, std::move(function), options);
+        std::swap(raw.gauge, raw.counter_f64);
+        return collected(raw);
+    }
+    /// `function` records what it likes before a snapshot; `name` is what it is called in lists.
+    returned<collector> collect_function(std::string_view name, std::function<void()> function,
+                                         const collector_options &options = {}) const {
+        return collected(detail::asked(name, {}, std::move(function), options));
+    }
+    /// JSON: the collect functions, with what they did.
+    returned<std::string> collectors() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_collectors_list(get(), out.raw(), &err), out, err);
+    }
+
     returned<void> describe(const family_options &options) const {
         tallyport_family_options raw = {};
         raw.size = sizeof raw;
@@ -231,16 +266,15 @@ public:
     /// To `write(std::string_view)`, piece by piece.
     template <class Write, class = std::enable_if_t<std::is_invocable_v<Write &, std::string_view>>>
     returned<void> export_to(Write &&write, std::string_view selector) const {
-        writer<std::remove_reference_t<Write>> to{&write, nullptr};
+        detail::told<std::remove_reference_t<Write>> to{&write, {}};
+        const auto call = [](void *data, const std::uint8_t *bytes, std::size_t len) -> std::int32_t {
+            const std::string_view piece(reinterpret_cast<const char *>(bytes), len);
+            return static_cast<decltype(to) *>(data)->call(piece);
+        };
         tallyport_error *err = nullptr;
         const tallyport_status code =
-            tallyport_export_cb(get(), detail::str(selector), to.call, &to, &err);
-#ifndef TALLYPORT_NO_EXCEPTIONS
-        if (to.thrown) {
-            tallyport_error_free(err);
-            std::rethrow_exception(to.thrown);
-        }
-#endif
+            tallyport_export_cb(get(), detail::str(selector), call, &to, &err);
+        to.rethrow(err);
         return detail::done(code, err);
     }
 
@@ -424,26 +458,6 @@ public:
 private:
     using log_function = std::function<void(int, std::string_view, std::string_view)>;
 
-    template <class Write> struct writer {
-        Write *write;
-        std::exception_ptr thrown;
-
-        static std::int32_t call(void *data, const std::uint8_t *bytes, std::size_t len) {
-            auto *self = static_cast<writer *>(data);
-#ifdef TALLYPORT_NO_EXCEPTIONS
-            (*self->write)(std::string_view(reinterpret_cast<const char *>(bytes), len));
-#else
-            try {
-                (*self->write)(std::string_view(reinterpret_cast<const char *>(bytes), len));
-            } catch (...) {
-                self->thrown = std::current_exception();
-                return 1;
-            }
-#endif
-            return 0;
-        }
-    };
-
     engine(std::unique_ptr<log_function> log, tallyport_engine *opened) noexcept
         : log_(std::move(log)), handle_(opened) {}
 
@@ -475,6 +489,14 @@ private:
         const tallyport_status code = tallyport_event_subscribe(get(), &options, &made, &err);
         if (code != TALLYPORT_OK) return detail::failed<subscription>(code, err);
         return subscription(made);
+    }
+
+    returned<collector> collected(const tallyport_collector_options &options) const {
+        tallyport_collector *made = nullptr;
+        tallyport_error *err = nullptr;
+        const tallyport_status code = tallyport_collector_register(get(), &options, &made, &err);
+        if (code != TALLYPORT_OK) return detail::failed<collector>(code, err);
+        return collector(made);
     }
 
     static tallyport_listener_options handler(std::string_view name, std::string_view events,

@@ -131,6 +131,36 @@ private:
     tallyport_buf raw_ = {nullptr, 0, 0};
 };
 
+/// A function that C calls back during one call. What it throws stops that call, and is thrown on.
+template <class Function> struct told {
+    Function *function;
+    std::exception_ptr thrown;
+
+    template <class... Argument> std::int32_t call(Argument &&...argument) {
+#ifdef TALLYPORT_NO_EXCEPTIONS
+        (*function)(std::forward<Argument>(argument)...);
+#else
+        try {
+            (*function)(std::forward<Argument>(argument)...);
+        } catch (...) {
+            thrown = std::current_exception();
+            return 1;
+        }
+#endif
+        return 0;
+    }
+    /// After the call.
+    void rethrow(tallyport_error *err) const {
+#ifdef TALLYPORT_NO_EXCEPTIONS
+        (void)err;
+#else
+        if (!thrown) return;
+        tallyport_error_free(err);
+        std::rethrow_exception(thrown);
+#endif
+    }
+};
+
 /// What a call wrote to a buffer, as a text.
 inline returned<std::string> text(tallyport_status code, const buffer &out,
                                   tallyport_error *const &err) {

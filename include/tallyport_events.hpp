@@ -158,16 +158,14 @@ public:
     template <class Function>
     returned<bool> drain(Function &&function, std::uint64_t timeout_ms = 0,
                          std::uint64_t max = 0) const {
-        drained<std::remove_reference_t<Function>> to{&function, nullptr};
+        detail::told<std::remove_reference_t<Function>> to{&function, {}};
+        const auto call = [](void *data, const tallyport_event *raw) -> std::int32_t {
+            return static_cast<decltype(to) *>(data)->call(event(raw));
+        };
         tallyport_error *err = nullptr;
         const tallyport_status code =
-            tallyport_subscription_drain(get(), to.call, &to, max, timeout_ms, &err);
-#ifndef TALLYPORT_NO_EXCEPTIONS
-        if (to.thrown) {
-            tallyport_error_free(err);
-            std::rethrow_exception(to.thrown);
-        }
-#endif
+            tallyport_subscription_drain(get(), call, &to, max, timeout_ms, &err);
+        to.rethrow(err);
         if (code == TALLYPORT_TIMEOUT) {
             tallyport_error_free(err);
             return false;
@@ -193,27 +191,6 @@ public:
         tallyport_error *err = nullptr;
         return detail::text(tallyport_subscription_status(get(), out.raw(), &err), out, err);
     }
-
-private:
-    template <class Function> struct drained {
-        Function *function;
-        std::exception_ptr thrown;
-
-        static std::int32_t call(void *data, const tallyport_event *raw) {
-            auto *self = static_cast<drained *>(data);
-#ifdef TALLYPORT_NO_EXCEPTIONS
-            (*self->function)(event(raw));
-#else
-            try {
-                (*self->function)(event(raw));
-            } catch (...) {
-                self->thrown = std::current_exception();
-                return 1;
-            }
-#endif
-            return 0;
-        }
-    };
 };
 
 /// An event of the catalogue that was looked up once.

@@ -5,6 +5,7 @@
 #define TALLYPORT_OPTIONS_HPP
 
 #include "tallyport_base.hpp"
+#include "tallyport_log_ring.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -35,6 +36,8 @@ struct engine_options {
     std::string_view arena;
     /// TALLYPORT_SHARE_*; 0: the configuration's, or the file's where `arena` names one.
     std::uint32_t share = 0;
+    /// Keeps the messages instead of `log`; borrowed until the engine is open.
+    const tallyport::log_ring *log_ring = nullptr;
 };
 
 /// A library that a pinned plugin needs; see tallyport_library.

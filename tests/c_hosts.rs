@@ -155,6 +155,14 @@ fn events_in_a_c_host() {
 }
 
 #[test]
+fn collect_functions_of_a_c_host() {
+    let program = build(&host("collect.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let _ = run_plainly(&program, &[Path::new("2000")]);
+    // A child leaves alone what other threads were using, so that is not looked for leaks.
+    let _ = run_twice(&program, &[Path::new("20"), Path::new("no fork")]);
+}
+
+#[test]
 fn a_handle_may_be_freed_while_other_threads_record_through_it() {
     let program = build(&host("races.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
     let _ = run_plainly(&program, &[]);

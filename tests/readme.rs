@@ -1,4 +1,4 @@
-//! The README and docs/EVENTS.md, as a new user would try them: every block compiles, parses or runs.
+//! The README, docs/EVENTS.md and docs/HOSTS.md, as a new user would try them: every block compiles, parses or runs.
 //!
 //! Their Rust blocks are documentation tests of this crate (harness/lib.rs).
 
@@ -68,14 +68,16 @@ fn the_ruby_blocks_run_and_export() {
 }
 
 #[test]
-fn the_blocks_about_events_compile() {
+fn the_blocks_of_the_guides_compile() {
     for (compiler, std, language) in [
         (Compiler::Gcc, "c11", "c"),
         (Compiler::Clang, "c99", "c"),
         (Compiler::Gxx, "c++17", "cpp"),
         (Compiler::Clangxx, "c++20", "cpp"),
     ] {
-        compiles("docs/EVENTS.md", language, compiler, std, ["", ""]);
+        for document in ["docs/EVENTS.md", "docs/HOSTS.md"] {
+            compiles(document, language, compiler, std, ["", ""]);
+        }
     }
 }
 

@@ -12,7 +12,6 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    ffi::c_void,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
     ptr::{self, NonNull},
@@ -21,19 +20,19 @@ use std::{
 
 use serde_json::Value;
 use tallyport_core::model::{Error, ErrorKind, gate::Inside};
-use tallyport_plugin_api::abi::{
-    TALLYPORT_OK, TALLYPORT_PANIC, tallyport_error, tallyport_status, tallyport_str,
-};
+use tallyport_plugin_api::abi::{TALLYPORT_OK, TALLYPORT_PANIC, tallyport_error, tallyport_status};
 
 use crate::{
     buf::tallyport_buf,
+    collector::tallyport_collector_options,
     engine::EngineState,
     error::ErrorState,
     handles::{self, Object},
     log,
+    log_ring::tallyport_log_ring_options,
     options::{
-        tallyport_engine_options, tallyport_event, tallyport_family_options,
-        tallyport_listener_options, tallyport_plugin_options,
+        tallyport_engine_options, tallyport_family_options, tallyport_listener_options,
+        tallyport_plugin_options,
     },
 };
 
@@ -111,6 +110,10 @@ unsafe impl Options for tallyport_family_options {}
 unsafe impl Options for tallyport_plugin_options {}
 // SAFETY: as above.
 unsafe impl Options for tallyport_listener_options {}
+// SAFETY: as above; asserted in its own file.
+unsafe impl Options for tallyport_collector_options {}
+// SAFETY: as above; asserted in its own file.
+unsafe impl Options for tallyport_log_ring_options {}
 
 /// Larger option structs than this are a wrong `size`.
 const MAX_OPTIONS_BYTES: usize = 4096;
@@ -218,35 +221,6 @@ impl Call {
         Ok(pointer)
     }
 
-    /// A host's function as the destination of an export.
-    pub(crate) fn writer(
-        &self,
-        function: Option<unsafe extern "C" fn(*mut c_void, *const u8, usize) -> i32>,
-        data: *mut c_void,
-    ) -> Result<impl FnMut(&[u8]) -> Result<(), Error>, Error> {
-        let function = function.ok_or_else(|| null("write"))?;
-        Ok(move |bytes: &[u8]| {
-            // SAFETY: the caller vouches for its function and data; `bytes` outlives the call.
-            match unsafe { function(data, bytes.as_ptr(), bytes.len()) } {
-                0 => Ok(()),
-                answer => {
-                    let message = format!("the write function stopped the export with {answer}");
-                    Err(Error::new(ErrorKind::Cancelled, message).with_field("write"))
-                }
-            }
-        })
-    }
-
-    /// A host's function that is told of events during the call.
-    pub(crate) fn event_function(
-        &self,
-        function: Option<unsafe extern "C" fn(*mut c_void, *const tallyport_event) -> i32>,
-        data: *mut c_void,
-    ) -> Result<EventFunction, Error> {
-        let function = function.ok_or_else(|| null("function"))?;
-        Ok(EventFunction { function, data, free_data: None })
-    }
-
     fn poison(&self) {
         self.engines.borrow().iter().for_each(|engine| engine.poison());
     }
@@ -266,70 +240,6 @@ impl<T> Out<'_, T> {
     pub(crate) fn set(self, value: T) {
         // SAFETY: `Call::out` checked the place and wrote to it in this very call.
         unsafe { self.place.write(value) };
-    }
-}
-
-/// A host's log function and its data.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogFunction {
-    function: unsafe extern "C" fn(*mut c_void, i32, tallyport_str, tallyport_str),
-    data: *mut c_void,
-}
-
-// SAFETY: the header says that the function is called, with its data, from any thread that calls
-// into the engine; the host vouches for that when it gives them. Test: a_log_function_may_call_the_engine_that_logs.
-unsafe impl Send for LogFunction {}
-// SAFETY: as above.
-unsafe impl Sync for LogFunction {}
-
-impl LogFunction {
-    /// The log function of the options.
-    pub(crate) fn of(options: &tallyport_engine_options) -> Option<Self> {
-        options.log_fn.map(|function| Self { function, data: options.log_data })
-    }
-
-    /// Hands one message to the host.
-    pub(crate) fn call(&self, level: i32, target: tallyport_str, message: tallyport_str) {
-        // SAFETY: the host vouched for function and data, which outlive the engine; the texts
-        // outlive the call.
-        unsafe { (self.function)(self.data, level, target, message) };
-    }
-}
-
-/// A host's function that is told of events, and its data.
-#[derive(Debug)]
-pub(crate) struct EventFunction {
-    function: unsafe extern "C" fn(*mut c_void, *const tallyport_event) -> i32,
-    data: *mut c_void,
-    free_data: Option<unsafe extern "C" fn(*mut c_void)>,
-}
-
-// SAFETY: the header says that the function is called, with its data, from any thread that
-// publishes; the host vouches for that when it gives them. Test: events_in_a_c_host.
-unsafe impl Send for EventFunction {}
-// SAFETY: as above.
-unsafe impl Sync for EventFunction {}
-
-impl EventFunction {
-    /// The function of a listener, which owns its data from now on.
-    pub(crate) fn of(options: &tallyport_listener_options) -> Option<Self> {
-        let (data, free_data) = (options.data, options.free_data);
-        options.function.map(|function| Self { function, data, free_data })
-    }
-
-    /// Tells the host of one event, and returns what it answers.
-    pub(crate) fn call(&self, event: &tallyport_event) -> i32 {
-        // SAFETY: the host vouched for function and data; the event outlives the call.
-        unsafe { (self.function)(self.data, event) }
-    }
-}
-
-impl Drop for EventFunction {
-    fn drop(&mut self) {
-        if let Some(free) = self.free_data {
-            // SAFETY: the host vouched for it; it is called once, after every call of the function.
-            unsafe { free(self.data) };
-        }
     }
 }
 

@@ -28,10 +28,13 @@ use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str
 use tracing::{Dispatch, dispatcher::DefaultGuard, subscriber::NoSubscriber};
 
 use crate::{
-    boundary::{Call, LogFunction, Out, fallible, plain},
+    boundary::{Call, Out, fallible, plain},
     buf::tallyport_buf,
+    callback::LogFunction,
+    collector,
     handles::{self, Object},
-    log,
+    log::{self, LogTo},
+    log_ring,
     options::{TALLYPORT_NONE, cells, share, tallyport_engine_options},
     plugin, sync,
 };
@@ -178,7 +181,7 @@ pub unsafe extern "C" fn tallyport_engine_open_with(
                 cells: cells(options.cells)?,
                 share: share(options.share)?,
                 arena: call.path("options.arena", options.arena)?,
-                log: LogFunction::of(&options),
+                log: log_to(&options)?,
                 log_level: options.log_level,
             },
             out,
@@ -243,7 +246,7 @@ struct Request<'a> {
     share: Option<ShareConfig>,
     /// Empty: the configuration's.
     arena: &'a Path,
-    log: Option<LogFunction>,
+    log: LogTo,
     log_level: i32,
 }
 
@@ -260,7 +263,7 @@ impl Default for Request<'_> {
             cells: None,
             share: None,
             arena: Path::new(""),
-            log: None,
+            log: LogTo::Nobody,
             log_level: 0,
         }
     }
@@ -319,6 +322,19 @@ impl Request<'_> {
             config.histogram.default_bounds = self.bounds.to_vec();
         }
         Ok(config)
+    }
+}
+
+/// What takes the messages of an engine with these options.
+fn log_to(options: &tallyport_engine_options) -> Result<LogTo, Error> {
+    match (LogFunction::of(options), options.log_ring.is_null()) {
+        (Some(_), false) => {
+            let message = "`log_fn` and `log_ring` are both set; messages go to one of them";
+            Err(Error::invalid("options.log_ring", message))
+        }
+        (Some(function), true) => Ok(LogTo::Function(function)),
+        (None, true) => Ok(LogTo::Nobody),
+        (None, false) => log_ring::lookup("options.log_ring", options.log_ring).map(LogTo::Ring),
     }
 }
 
@@ -387,6 +403,7 @@ fn status(engine: &Engine) -> Value {
             "handlers": engine.events().handlers().len(),
             "too_deep": engine.events().too_deep(),
         },
+        "collectors": collector::list(engine),
         "sync": sync::status(engine),
         "load_failures": failures,
         "process": {

@@ -4,8 +4,9 @@ use tallyport_core::{event::Bus, model::Error};
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status, tallyport_str};
 
 use crate::{
-    boundary::{Call, EventFunction, fallible, null},
+    boundary::{Call, fallible, null},
     buf::tallyport_buf,
+    callback::EventFunction,
     engine::tallyport_engine,
     options::tallyport_listener_options,
     subscription::{callback, describe, in_options},

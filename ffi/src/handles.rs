@@ -35,8 +35,8 @@ use std::{
 use tallyport_core::{
     event::Subscription,
     metrics::{
-        Counter, CounterF64, CounterF64Family, CounterFamily, Gauge, GaugeFamily, Histogram,
-        HistogramFamily, UpDownCounter, UpDownCounterF64, UpDownCounterF64Family,
+        Collector, Counter, CounterF64, CounterF64Family, CounterFamily, Gauge, GaugeFamily,
+        Histogram, HistogramFamily, UpDownCounter, UpDownCounterF64, UpDownCounterF64Family,
         UpDownCounterFamily,
     },
     model::{Error, ErrorKind, Mutex, grace},
@@ -45,7 +45,7 @@ use tallyport_core::{
 
 use crate::{
     boundary::null, by_values::FamilyState, engine::EngineState, error::ErrorState,
-    topic::TopicState,
+    log_ring::LogRing, topic::TopicState,
 };
 
 /// What a handle leads to.
@@ -62,6 +62,8 @@ pub(crate) enum Object {
     Error(Box<ErrorState>),
     Subscription(Arc<Subscription>),
     Topic(Arc<TopicState>),
+    Collector(Arc<Collector>),
+    LogRing(Arc<LogRing>),
     CounterFamily(Arc<FamilyState<CounterFamily>>),
     CounterF64Family(Arc<FamilyState<CounterF64Family>>),
     UpDownCounterFamily(Arc<FamilyState<UpDownCounterFamily>>),
@@ -85,6 +87,8 @@ impl Object {
             Self::Error(_) => 0x23,
             Self::Subscription(_) => 0x24,
             Self::Topic(_) => 0x25,
+            Self::Collector(_) => 0x26,
+            Self::LogRing(_) => 0x27,
             Self::CounterFamily(_) => 0x31,
             Self::CounterF64Family(_) => 0x32,
             Self::UpDownCounterFamily(_) => 0x33,

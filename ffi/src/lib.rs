@@ -12,6 +12,8 @@
 mod boundary;
 pub mod buf;
 pub mod by_values;
+mod callback;
+pub mod collector;
 pub mod counter;
 pub mod engine;
 pub mod error;
@@ -24,6 +26,7 @@ pub mod handler;
 mod handles;
 pub mod histogram;
 pub mod log;
+pub mod log_ring;
 pub mod options;
 pub mod plugin;
 pub mod registry;

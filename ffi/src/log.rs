@@ -1,4 +1,4 @@
-//! The host's log function: where an engine's messages go. Without one they go nowhere.
+//! The host's log function or log ring: where an engine's messages go. Without one they go nowhere.
 //!
 //! The engine logs through `tracing`, possibly while it holds a lock. A host's function may call
 //! the engine again, so a message waits until the call that it came up in is done, and is handed
@@ -26,7 +26,7 @@ use tracing::{
     span,
 };
 
-use crate::boundary::LogFunction;
+use crate::{callback::LogFunction, log_ring::LogRing};
 
 /// Most messages that wait on one thread; the rest is counted.
 const MAX_LINES: usize = 1024;
@@ -37,7 +37,6 @@ const MAX_CAUSED: usize = 64;
 #[derive(Debug)]
 struct HostLog {
     function: LogFunction,
-    level: i32,
 }
 
 /// A message that waits for the end of a call.
@@ -89,8 +88,16 @@ thread_local! {
     static HELD: RefCell<Held> = const { RefCell::new(Held::EMPTY) };
 }
 
+/// What takes an engine's messages.
+#[derive(Clone)]
+pub(crate) enum LogTo {
+    Nobody,
+    Function(LogFunction),
+    Ring(Arc<LogRing>),
+}
+
 /// Where an engine logs to; `level` as in the options, or the configuration's.
-pub(crate) fn dispatch(function: Option<LogFunction>, level: i32, config: LogLevel) -> Dispatch {
+pub(crate) fn dispatch(to: LogTo, level: i32, config: LogLevel) -> Dispatch {
     let level = match (level, config) {
         (1.., _) => level,
         (0, LogLevel::Error) => TALLYPORT_LOG_ERROR,
@@ -100,9 +107,20 @@ pub(crate) fn dispatch(function: Option<LogFunction>, level: i32, config: LogLev
         (0, LogLevel::Trace) => TALLYPORT_LOG_TRACE,
         _ => 0,
     };
-    match function {
-        Some(function) if level > 0 => Dispatch::new(ToHost(Arc::new(HostLog { function, level }))),
-        _ => Dispatch::none(),
+    match to {
+        _ if level <= 0 => Dispatch::none(),
+        LogTo::Nobody => Dispatch::none(),
+        LogTo::Function(function) => {
+            let to = Arc::new(HostLog { function });
+            Dispatch::new(ToHost {
+                level,
+                log: move |level, target, message| to.add(level, target, message),
+            })
+        }
+        LogTo::Ring(ring) => Dispatch::new(ToHost {
+            level,
+            log: move |level, target, message| ring.push(level, target, message),
+        }),
     }
 }
 
@@ -167,7 +185,7 @@ impl HostLog {
         self.function.call(level, text(target), text(message));
     }
 
-    fn log(self: &Arc<Self>, level: i32, target: &'static str, message: String) {
+    fn add(self: &Arc<Self>, level: i32, target: &'static str, message: String) {
         let due = with_held(|held| {
             held.add(Line { log: Arc::clone(self), level, target, message });
             held.begin_delivery()
@@ -179,11 +197,17 @@ impl HostLog {
 }
 
 /// The subscriber of one engine: events only.
-struct ToHost(Arc<HostLog>);
+struct ToHost<Log> {
+    level: i32,
+    log: Log,
+}
 
-impl Subscriber for ToHost {
+impl<Log> Subscriber for ToHost<Log>
+where
+    Log: Fn(i32, &'static str, String) + Send + Sync + 'static,
+{
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && number(*metadata.level()) <= self.0.level
+        metadata.is_event() && number(*metadata.level()) <= self.level
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -198,7 +222,7 @@ impl Subscriber for ToHost {
         let mut message = Message::default();
         event.record(&mut message);
         let metadata = event.metadata();
-        self.0.log(number(*metadata.level()), metadata.target(), message.text + &message.fields);
+        (self.log)(number(*metadata.level()), metadata.target(), message.text + &message.fields);
     }
 
     fn enter(&self, _: &span::Id) {}

@@ -9,6 +9,8 @@ use tallyport_core::{
 };
 use tallyport_plugin_api::abi::tallyport_str;
 
+use crate::log_ring::tallyport_log_ring;
+
 /// A cell per CPU where the system can: fastest, whoever else records.
 pub const TALLYPORT_CELLS_PERCPU: u32 = 1;
 /// One cell for all: least memory.
@@ -176,6 +178,9 @@ pub struct tallyport_engine_options {
     pub share: u32,
     /// 0.
     pub reserved: u32,
+    /// Keeps the engine's messages until tallyport_log_ring_drain takes them, instead of `log_fn`;
+    /// NULL: none. What the engine said last is in it after tallyport_engine_close.
+    pub log_ring: *const tallyport_log_ring,
 }
 
 /// What a family is, for tallyport_describe.
@@ -371,7 +376,7 @@ const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<tallyport_label>() == 32);
     assert!(offset_of!(tallyport_label, value) == 16);
-    assert!(size_of::<tallyport_engine_options>() == 176);
+    assert!(size_of::<tallyport_engine_options>() == 184);
     assert!(offset_of!(tallyport_engine_options, flags) == 4);
     assert!(offset_of!(tallyport_engine_options, config_path) == 8);
     assert!(offset_of!(tallyport_engine_options, config_toml) == 24);
@@ -391,6 +396,7 @@ const _: () = {
     assert!(offset_of!(tallyport_engine_options, arena) == 152);
     assert!(offset_of!(tallyport_engine_options, share) == 168);
     assert!(offset_of!(tallyport_engine_options, reserved) == 172);
+    assert!(offset_of!(tallyport_engine_options, log_ring) == 176);
     assert!(size_of::<tallyport_family_options>() == 88);
     assert!(offset_of!(tallyport_family_options, flags) == 4);
     assert!(offset_of!(tallyport_family_options, name) == 8);

@@ -10,8 +10,9 @@ use tallyport_core::{
 use tallyport_plugin_api::abi::{tallyport_error, tallyport_status};
 
 use crate::{
-    boundary::{EventFunction, fallible, plain},
+    boundary::{fallible, plain},
     buf::tallyport_buf,
+    callback::EventFunction,
     engine::tallyport_engine,
     event::lend,
     handles::{self, Object},

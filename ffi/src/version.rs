@@ -36,14 +36,20 @@ pub unsafe extern "C" fn tallyport_version() -> *const c_char {
 /// Threads: any thread. Ownership: nothing. Errors: UNSUPPORTED when it does not. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_abi_check(abi: u32) -> tallyport_status {
-    // From major 1 on, a library serves every header of its major that is not newer.
     plain!(
         TALLYPORT_UNSUPPORTED,
-        match abi {
-            TALLYPORT_ABI_VERSION => TALLYPORT_OK,
-            _ => TALLYPORT_UNSUPPORTED,
-        }
+        if serves(TALLYPORT_ABI_VERSION, abi) { TALLYPORT_OK } else { TALLYPORT_UNSUPPORTED }
     )
+}
+
+/// Whether a library of one version of the interface serves a header of another: its own while the
+/// major is 0, from 1 on every one of its major that is not newer (docs/ABI.md).
+fn serves(own: u32, header: u32) -> bool {
+    let (major, minor) = (own >> 16, own & 0xffff);
+    match major {
+        0 => header == own,
+        _ => header >> 16 == major && header & 0xffff <= minor,
+    }
 }
 
 /// Name of a status, for example `NOT_FOUND`; `UNKNOWN` for a number that is none.
@@ -89,5 +95,22 @@ fn name(status: tallyport_status) -> &'static CStr {
         TALLYPORT_INTERNAL => c"INTERNAL",
         TALLYPORT_UNAVAILABLE => c"UNAVAILABLE",
         _ => c"UNKNOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serves;
+
+    #[test]
+    fn from_major_1_on_a_library_serves_every_older_header_of_its_major() {
+        let version = |major: u32, minor: u32| major << 16 | minor;
+        assert!(serves(version(0, 1), version(0, 1)));
+        assert!(!serves(version(0, 2), version(0, 1)));
+        assert!(serves(version(1, 2), version(1, 0)));
+        assert!(serves(version(1, 2), version(1, 2)));
+        assert!(!serves(version(1, 2), version(1, 3)));
+        assert!(!serves(version(1, 2), version(0, 1)));
+        assert!(!serves(version(1, 2), version(2, 0)));
     }
 }

@@ -541,6 +541,71 @@ static void families(tallyport_engine *engine) {
     tallyport_histogram_family_free(took);
 }
 
+static int32_t answer(void *data, double *value) {
+    *value = *(const double *)data;
+    return 0;
+}
+
+static int32_t count_line(void *data, const tallyport_log_line *line) {
+    CHECK(line->size == sizeof *line && line->level >= TALLYPORT_LOG_ERROR);
+    CHECK(line->timestamp_ns > 0 && line->target.len > 0 && line->message.len > 0);
+    ++*(int *)data;
+    return 0;
+}
+
+static void collecting(tallyport_engine *engine) {
+    static double degrees = 21.5;
+    const tallyport_label labels[] = {{TALLYPORT_STR("room"), TALLYPORT_STR("attic")}};
+    tallyport_collector *collector;
+    tallyport_collector_options options;
+    tallyport_buf buf;
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.name = TALLYPORT_STR("temperature_celsius");
+    options.labels = labels;
+    options.label_count = 1;
+    options.gauge = answer;
+    options.data = &degrees;
+    OK(tallyport_collector_register(engine, &options, &collector, &err));
+    OK(tallyport_export_z(engine, "prometheus", &buf, &err));
+    CHECK(has(&buf, "temperature_celsius{room=\"attic\"} 21.5\n"));
+    tallyport_buf_free(&buf);
+    OK(tallyport_collectors_list(engine, &buf, &err));
+    CHECK(has(&buf, "\"kind\":\"gauge\"") && has(&buf, "\"calls\":1"));
+    tallyport_buf_free(&buf);
+    tallyport_collector_free(collector);
+}
+
+static void log_rings(const char *folder) {
+    tallyport_log_ring *ring;
+    tallyport_log_ring_options kept;
+    tallyport_engine_options options;
+    tallyport_engine *engine;
+    tallyport_buf buf;
+    int lines = 0;
+
+    memset(&kept, 0, sizeof kept);
+    kept.size = sizeof kept;
+    kept.lines = 100;
+    OK(tallyport_log_ring_new(&kept, &ring, &err));
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.base_dir = str(folder);
+    options.log_ring = ring;
+    options.log_level = TALLYPORT_LOG_TRACE;
+    OK(tallyport_engine_open_with(&options, &engine, &err));
+    tallyport_engine_close(engine);
+    OK(tallyport_log_ring_next(ring, &buf, &err));
+    CHECK(has(&buf, "\"level\":\"info\"") && has(&buf, "\"message\":\"registered plugin="));
+    tallyport_buf_free(&buf);
+    OK(tallyport_log_ring_drain(ring, count_line, &lines, 0, &err));
+    CHECK(lines > 0 && tallyport_log_ring_dropped(ring) == 0);
+    OK(tallyport_log_ring_next(ring, &buf, &err));
+    CHECK(buf.ptr == NULL && buf.len == 0);
+    tallyport_log_ring_free(ring);
+}
+
 static void taking_out(tallyport_engine *engine) {
     const tallyport_str kept_name = TALLYPORT_STR("kept");
     tallyport_counter_family *kept;
@@ -597,6 +662,8 @@ int main(int argc, char **argv) {
     plugins(engine, argv[1]);
     events(engine);
     families(engine);
+    collecting(engine);
+    log_rings(argv[2]);
     taking_out(engine);
     CHECK(tallyport_misuse_count() == 0);
     return 0;

@@ -102,6 +102,57 @@ void families(const tallyport::engine &engine) {
     CHECK(failure([&] { engine.gauge_family("many", many); }).field() == "label_names");
 }
 
+void collecting(const tallyport::engine &engine) {
+    double degrees = 20.5;
+    std::uint64_t bytes = 7;
+    auto attic = engine.gauge_function("degrees", [&] { return degrees; }, {{"room", "attic"}});
+    auto read = engine.counter_function("read_bytes_total", [&] { return bytes; });
+    auto busy = engine.counter_f64_function("busy_seconds_total", [] { return 1.5; });
+    auto level = engine.gauge("measured");
+    auto measures = engine.collect_function("measures", [&] { level.set(degrees * 2); });
+    const auto any = tallyport::collector_options{TALLYPORT_THREADS_ANY};
+    auto fails = engine.gauge_function("broken", []() -> double { throw 1; }, {}, any);
+    std::string text = engine.export_to_string("prometheus");
+    CHECK(contains(text, "degrees{room=\"attic\"} 20.5\n"));
+    CHECK(contains(text, "read_bytes_total 7\n") && contains(text, "busy_seconds_total 1.5\n"));
+    CHECK(contains(text, "measured 41\n"));
+    CHECK(contains(text, "tallyport_collect_failures_total{collector=\"broken\"} 1\n"));
+    bytes = 9;
+    { auto ended = std::move(attic); }
+    degrees = 1;
+    text = engine.export_to_string("prometheus");
+    CHECK(contains(text, "degrees{room=\"attic\"} 20.5\n"));
+    CHECK(contains(text, "read_bytes_total 9\n") && contains(text, "measured 2\n"));
+    CHECK(contains(engine.collectors(), "\"last_error\":\"the function answered 1\""));
+    auto twice = failure([&] { (void)engine.gauge_function("broken", [] { return 1.0; }); });
+    CHECK(twice.code() == TALLYPORT_ALREADY_EXISTS && twice.field() == "options.name");
+    auto none = failure([&] { (void)engine.gauge_function("none", nullptr); });
+    CHECK(none.code() == TALLYPORT_NULL_ARGUMENT);
+}
+
+void log_rings() {
+    auto ring = tallyport::log_ring::make(2);
+    tallyport::engine_options options;
+    options.log_ring = &ring;
+    options.log_level = TALLYPORT_LOG_INFO;
+    { tallyport::engine talks{options}; }
+    CHECK(ring.dropped() >= 1);
+    int lines = 0;
+    try {
+        ring.drain([](const tallyport::log_line &) { throw std::runtime_error("enough"); });
+        CHECK(!"it did not throw");
+    } catch (const std::runtime_error &) {
+    }
+    ring.drain([&](const tallyport::log_line &line) {
+        CHECK(line.level == TALLYPORT_LOG_INFO && line.timestamp_ns > 0);
+        CHECK(!line.target.empty() && contains(std::string(line.message), "registered"));
+        lines++;
+    });
+    CHECK(lines == 1 && ring.next().empty());
+    options.log = [](int, std::string_view, std::string_view) {};
+    CHECK(failure([&] { tallyport::engine both{options}; }).field() == "options.log_ring");
+}
+
 void exporting(const tallyport::engine &engine, const std::string &folder) {
     const std::string text = engine.export_to_string("openmetrics");
     CHECK(contains(text, "http_requests_total{method=\"GET\",status=\"200\"} 4"));
@@ -275,6 +326,8 @@ int main(int argc, char **argv) {
     engine.describe(level);
     recording(engine);
     families(engine);
+    collecting(engine);
+    log_rings();
     exporting(engine, argv[2]);
     plugins(engine, argv[1]);
     events(engine);

@@ -37,6 +37,14 @@ int main() {
     auto drained = queue->drain([&](const tallyport::event &) { told++; });
     auto none = queue->drain([&](const tallyport::event &) { told++; });
     if (!drained || !*drained || !none || *none || told != 2) return 13;
+    auto ring = tallyport::log_ring::make();
+    double level = 2;
+    auto asked = engine->gauge_function("level", [&] { return level; }, {{"a", "1"}});
+    auto twice = engine->gauge_function("level", [&] { return level; }, {{"a", "1"}});
+    if (!ring || !asked || twice || twice.failure().code() != TALLYPORT_ALREADY_EXISTS) return 14;
+    level = 3;
+    text = engine->export_to_string("prometheus");
+    if (!text || text->find("level{a=\"1\"} 3\n") == std::string::npos) return 15;
     const tallyport::result<void> cleared = engine->clear("nothing");
     if (cleared || cleared.failure().code() != TALLYPORT_NOT_FOUND) return 8;
     return 0;

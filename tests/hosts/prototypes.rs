@@ -11,8 +11,9 @@ pub(crate) struct Function {
     pub(crate) arguments: Vec<Argument>,
 }
 
-/// One argument: its type without `struct` and `const`, and its name.
+/// One argument: its type without `struct` and `const`, its name, and the function that it is of.
 pub(crate) struct Argument {
+    of: String,
     pub(crate) ty: String,
     pub(crate) name: String,
 }
@@ -55,6 +56,8 @@ const HANDLES: &[(&str, &str)] = &[
     ),
     ("tallyport_snapshot_handle", "tallyport_snapshot_take(engine, &H, NULL)"),
     ("tallyport_subscription", "tallyport_event_subscribe(engine, &listener, &H, NULL)"),
+    ("tallyport_collector", "tallyport_collector_register(engine, fresh_collector(), &H, NULL)"),
+    ("tallyport_log_ring", "tallyport_log_ring_new(&ring_options, &H, NULL)"),
     ("tallyport_topic", "tallyport_topic_get(engine, str(\"task.failed\"), &H, NULL)"),
     ("tallyport_error", "TALLYPORT_OK == tallyport_export_z(engine, \"none\", &buf, &H)"),
 ];
@@ -68,6 +71,7 @@ const OPTIONAL: &[&str] = &[
     "tallyport_histogram_get_z.labels",
     "tallyport_export_cb.data",
     "tallyport_subscription_drain.data",
+    "tallyport_log_ring_drain.data",
 ];
 
 /// Handles that nobody gave out.
@@ -118,20 +122,22 @@ fn function(text: &str) -> Function {
         c == ',' && depth == 0
     });
     let arguments = split.map(str::trim).filter(|text| !matches!(*text, "" | "void"));
+    let of = &head[at..];
     Function {
         returns: words(&head[..at]),
-        name: head[at..].to_owned(),
-        arguments: arguments.map(argument).collect(),
+        name: of.to_owned(),
+        arguments: arguments.map(|text| argument(of, text)).collect(),
     }
 }
 
-fn argument(text: &str) -> Argument {
+fn argument(of: &str, text: &str) -> Argument {
+    let of = of.to_owned();
     if let Some((_, name)) = text.split_once("(*") {
         let name = name.split(')').next().unwrap_or_default();
-        return Argument { ty: "function *".to_owned(), name: name.to_owned() };
+        return Argument { of, ty: "function *".to_owned(), name: name.to_owned() };
     }
     let at = text.rfind([' ', '*']).expect("a type and a name") + 1;
-    Argument { ty: words(&text[..at]), name: text[at..].to_owned() }
+    Argument { of, ty: words(&text[..at]), name: text[at..].to_owned() }
 }
 
 /// The type's words without `const` and `struct`.
@@ -162,9 +168,12 @@ impl Argument {
             ("tallyport_error **", _) => "&err".to_owned(),
             ("tallyport_plugin_options *", _) => "&plugin".to_owned(),
             ("tallyport_listener_options *", _) => "&listener".to_owned(),
+            ("tallyport_collector_options *", _) => "fresh_collector()".to_owned(),
+            ("tallyport_log_ring_options *", _) => "&ring_options".to_owned(),
             ("tallyport_engine_options *", _) => "&engine_options".to_owned(),
             ("tallyport_family_options *", _) => "&family".to_owned(),
             ("function *", "write") => "write_nothing".to_owned(),
+            ("function *", _) if self.of == "tallyport_log_ring_drain" => "read_nothing".to_owned(),
             ("function *", _) => "hear_nothing".to_owned(),
             ("tallyport_plugin_v1 *" | "void *", _) => "(void *)&family".to_owned(),
             ("tallyport_buf *", _) => "&buf".to_owned(),
@@ -312,6 +321,8 @@ impl Function {
             "tallyport_error",
             "tallyport_subscription",
             "tallyport_topic",
+            "tallyport_collector",
+            "tallyport_log_ring",
         ];
         object.is_some_and(|object| !cold.contains(&object)) && !self.name.ends_with("_free")
     }
@@ -340,6 +351,29 @@ static int32_t hear_nothing(void *data, const tallyport_event *event) {
     (void)data;
     (void)event;
     return 0;
+}
+
+static int32_t read_nothing(void *data, const tallyport_log_line *line) {
+    (void)data;
+    (void)line;
+    return 0;
+}
+
+static int32_t collect_nothing(void *data) {
+    (void)data;
+    return 0;
+}
+
+static tallyport_log_ring_options ring_options = {.size = sizeof ring_options};
+/* A name has one function, so each registration is under a new one. */
+static const tallyport_collector_options *fresh_collector(void) {
+    static tallyport_collector_options options = {
+        .size = sizeof options, .collect = collect_nothing};
+    static char name[16];
+    static int made;
+    snprintf(name, sizeof name, "collector%d", made++);
+    options.name = str(name);
+    return &options;
 }
 
 static void refused_at(int line, const char *field, tallyport_status wanted, tallyport_status got) {
@@ -388,6 +422,8 @@ const TEARDOWN: &str = r#"
     tallyport_snapshot_free(live_snapshot_handle);
     tallyport_subscription_free(live_subscription);
     tallyport_topic_free(live_topic);
+    tallyport_collector_free(live_collector);
+    tallyport_log_ring_free(live_log_ring);
     tallyport_error_free(live_error);
     tallyport_engine_close(engine);
 "#;

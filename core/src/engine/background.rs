@@ -16,7 +16,7 @@ use super::{
     Engine, Inner,
     share::{Tell, jitter},
 };
-use crate::model::{Error, ErrorKind, LongMutex, fork, platform::SignalsBlocked};
+use crate::model::{Error, ErrorKind, LongMutex, fork, own_thread, platform::SignalsBlocked};
 
 /// The thread, if there is one.
 #[derive(Debug, Default)]
@@ -77,6 +77,7 @@ impl Engine {
         let (stop, stopped) = channel::bounded(0);
         let _blocked = SignalsBlocked::new();
         let thread = thread::Builder::new().name("tallyport-sync".into()).spawn(move || {
+            own_thread::mark();
             let mut wait = Duration::ZERO;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 if !sync(&engine) {

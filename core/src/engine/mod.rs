@@ -64,6 +64,7 @@ impl Drop for Inner {
             self.background.end();
         }
         self.plugins.clear();
+        self.metrics.end_collectors();
         // Last, so that listeners are told of that too.
         self.events.close();
     }

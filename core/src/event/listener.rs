@@ -5,7 +5,6 @@
 //! nobody else. Ending one waits for its running calls: what its function uses may then go.
 
 use std::{
-    any::Any,
     cell::Cell,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,7 +24,7 @@ use super::{
     queue::{Nothing, Queue},
 };
 use crate::{
-    model::{Error, ErrorKind, LongRwLock, fork},
+    model::{Error, ErrorKind, LongRwLock, fork, panic_text},
     registry::{Counts, Entry, Statistics},
 };
 
@@ -209,7 +208,7 @@ impl Listener {
                 match catch_unwind(AssertUnwindSafe(|| callback(event))) {
                     Ok(Ok(())) => self.statistics.called(),
                     Ok(Err(error)) => self.failed(event, error.to_string()),
-                    Err(payload) => self.failed(event, panicked(payload)),
+                    Err(payload) => self.failed(event, panic_text(payload)),
                 }
                 true
             }
@@ -286,7 +285,7 @@ impl Listener {
     fn let_go(&self, way: &mut Option<Way>) {
         let _delivery = Delivery::inside();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(way.take()))) {
-            let what = panicked(payload);
+            let what = panic_text(payload);
             tracing::warn!(listener = self.name, "event listener failed as it ended: {what}");
         }
     }
@@ -347,15 +346,4 @@ impl Entry for Listener {
         let delivery = if self.queue.is_some() { "queue" } else { "sync" };
         vec![("patterns", patterns.join(" ")), ("delivery", delivery.to_owned())]
     }
-}
-
-/// What a panic said. Its payload is not dropped: that may panic again.
-fn panicked(payload: Box<dyn Any + Send>) -> String {
-    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => format!("it panicked: {text}"),
-        (_, Some(text)) => format!("it panicked: {text}"),
-        _ => "it panicked".to_owned(),
-    };
-    std::mem::forget(payload);
-    text
 }

@@ -8,6 +8,7 @@
 mod arena;
 mod bounds;
 mod claims;
+mod collect;
 mod directory;
 mod families;
 mod family;
@@ -20,6 +21,7 @@ mod table;
 
 pub use arena::{ArenaFile, Cells, Share};
 pub(crate) use arena::{At, F64Cell, HistogramCell, I64Cell, Member, Planes, U64Cell};
+pub use collect::{Ask, Asked, Collector, CollectorInfo, Threads};
 pub use families::{
     CounterF64Family, CounterFamily, GaugeFamily, HistogramFamily, UpDownCounterF64Family,
     UpDownCounterFamily,

@@ -3,6 +3,7 @@
 //! Finding a family or a series takes no lock; making one does. Limits on numbers live here, the
 //! tables of series in `table/`.
 
+mod functions;
 mod modes;
 mod upkeep;
 
@@ -20,6 +21,7 @@ use tallyport_plugin_api::{Kind, Number};
 
 use super::{
     arena::{Cells, Member, Planes, Share, Word, step},
+    collect::Collectors,
     directory::Directory,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, OVERFLOW_LABEL, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
@@ -51,6 +53,7 @@ struct Inner {
     /// Modes of gauges that the configuration names.
     modes: OnceBox<BTreeMap<String, GaugeMode>>,
     on_overflow: OnceBox<OverflowHook>,
+    collectors: Arc<Collectors>,
 }
 
 impl fmt::Debug for Inner {
@@ -101,6 +104,7 @@ impl Metrics {
             expired: AtomicU64::new(0),
             modes: OnceBox::new(),
             on_overflow: OnceBox::new(),
+            collectors: Arc::default(),
         })))
     }
 

@@ -14,6 +14,8 @@ mod hash;
 mod labels;
 mod lock;
 mod name;
+pub mod own_thread;
+mod panics;
 pub(crate) mod platform;
 pub(crate) mod problems;
 pub mod schema;
@@ -28,4 +30,5 @@ pub use lock::{
     Condvar, LongMutex, LongMutexGuard, LongRwLock, Mutex, MutexGuard, TurnGuard, TurnLock,
 };
 pub use name::{MAX_NAME_BYTES, MAX_VALUE_BYTES, check_label_name, check_metric_name};
+pub(crate) use panics::panic_text;
 pub use tallyport_plugin_api::{Kind, Number, Value};

@@ -11,8 +11,10 @@ use crate::model::{Error, GaugeMode, SortedLabels, grace};
 const DROPPED_FAMILY: &str = "tallyport_dropped_samples_total";
 
 impl Metrics {
-    /// Brings the engine's own families up to date; called before a snapshot.
+    /// Brings everything up to date before a snapshot: what the host's functions are asked for, and
+    /// the engine's own families.
     pub(crate) fn record_own(&self) {
+        self.collect();
         self.expire_idle();
         let words = [
             ("nan", Word::DroppedNan, Word::ToldNan),
@@ -25,7 +27,7 @@ impl Metrics {
                 continue;
             }
             // No lock is held: what is logged may reach a subscriber that takes a snapshot.
-            match self.own_counter(reason) {
+            match self.own_counter(DROPPED_FAMILY, "reason", reason) {
                 // Of all threads and processes each tells of what it took.
                 Ok(counter) => {
                     counter.add(count.saturating_sub(ground.word(told).fetch_max(count, Relaxed)));
@@ -35,10 +37,15 @@ impl Metrics {
         }
     }
 
-    /// A counter of [`DROPPED_FAMILY`], past the limits: it is there to tell of them.
-    fn own_counter(&self, reason: &str) -> Result<Counter, Error> {
+    /// A counter of one of the engine's own families, past the limits: it is there to tell of them.
+    pub(super) fn own_counter(
+        &self,
+        name: &str,
+        label: &str,
+        value: &str,
+    ) -> Result<Counter, Error> {
         let what = Description {
-            name: DROPPED_FAMILY,
+            name,
             kind: Kind::Counter,
             number: Number::U64,
             bounds: &[],
@@ -48,10 +55,10 @@ impl Metrics {
             mode: GaugeMode::Undeclared,
         };
         let family = self.family(&what, None)?;
-        let labels = SortedLabels::new(&[("reason", reason)])?;
+        let labels = SortedLabels::new(&[(label, value)])?;
         let shape = family.shape_or_make(labels.names(), labels.names())?;
         let found =
-            self.make(family, shape, &[reason], Admission::Always, &|spot: Spot<'_>| spot.pin())?;
+            self.make(family, shape, &[value], Admission::Always, &|spot: Spot<'_>| spot.pin())?;
         Ok(Counter::new(shape, found))
     }
 

@@ -41,4 +41,9 @@ impl TurnLock {
     pub fn lock(&self) -> TurnGuard<'_> {
         self.0.lock()
     }
+
+    /// Takes the turn if nobody has it.
+    pub fn try_lock(&self) -> Option<TurnGuard<'_>> {
+        self.0.try_lock()
+    }
 }

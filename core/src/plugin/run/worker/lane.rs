@@ -18,7 +18,7 @@ use super::{
     job::{Job, Task},
 };
 use crate::{
-    model::{Condvar, Error, ErrorKind, Mutex, platform::SignalsBlocked},
+    model::{Condvar, Error, ErrorKind, Mutex, own_thread, platform::SignalsBlocked},
     plugin::exporter::Exporter,
 };
 
@@ -321,5 +321,11 @@ fn spawn(
 ) -> io::Result<()> {
     // Handlers of the host run on the host's threads.
     let _blocked = SignalsBlocked::new();
-    thread::Builder::new().name(name.to_owned()).spawn(move || body(&counted.0)).map(drop)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            own_thread::mark();
+            body(&counted.0);
+        })
+        .map(drop)
 }
