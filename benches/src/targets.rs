@@ -60,8 +60,13 @@ pub const BARE_PAIR: &str = "limit: bucket search + bare rseq pair";
 /// Name of a limit.
 pub const PRERENDERED: &str = "limit: pre-rendered heads, itoa";
 
+/// Name of a limit.
+pub const EMPTY_FFI_CALL: &str = "limit: ffi call of an empty C function";
+
 const ONE: &str = "1 thread";
 const TWO: &str = "2 threads";
+// 51 ns is what the whole add took through ffi where the target was set.
+const FFI: Option<(&str, f64)> = Some((EMPTY_FFI_CALL, 51.0));
 const CALL: Option<(&str, f64)> = Some((BARE_CALL, 1.3));
 const FIND: Option<(&str, f64)> = Some((FIND_AND_ADD, 22.4));
 const SECTION: Option<(&str, f64)> = Some((BARE_RSEQ, 0.43));
@@ -98,6 +103,9 @@ pub const TARGETS: &[Target] = &[
     at_most("events", "nobody listens, 1 thread", OURS, 20.0, None),
     at_most("events", "nobody listens, 2 threads", OURS, 20.0, None),
     at_most("events", "one subscriber, 1 thread", COUNTS, 100.0, None),
+    at_most("ruby", "held", OURS, 30.0, None),
+    at_most("ruby", "held", "Tallyport, ffi function", 60.0, FFI),
+    at_most("ruby", "held", "Tallyport, Ruby method over ffi", 90.0, FFI),
     at_most("overhead", "10 µs of work, 1 counter and 1 histogram", OURS, 1.0, None),
 ];
 

@@ -11,6 +11,7 @@ pub mod lookup;
 pub mod lookup_limit;
 pub mod memory;
 pub mod overhead;
+pub mod ruby;
 pub mod snapshot;
 
 use crate::{measure::Plan, report::Section};
@@ -47,6 +48,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "isolation", about: "the cost of a helper process", run: isolation::run },
     Group { name: "events", about: "publishing an event", run: events::run },
     Group { name: "overhead", about: "a share of a program's time", run: overhead::run },
+    Group { name: "ruby", about: "an add from Ruby, and what it allocates", run: ruby::run },
 ];
 
 /// What a child process of a group does: `--child GROUP …`.
