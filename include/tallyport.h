@@ -2171,6 +2171,69 @@ tallyport_status tallyport_snapshot_take_shared(const tallyport_engine *engine,
                                                 tallyport_error **err);
 
 /* -------------------------------------------------------------------------------------------- */
+/* Exports to the targets of the configuration, and their schedule (docs/EXPORTING.md). */
+
+/**
+ * Exports a target of the configuration, once, on this thread: one attempt.
+ *
+ * OK: it was delivered, or another process's lease made it needless. `report` is filled in either
+ * way, also when the attempt failed: a JSON object with `ending` ("delivered", "skipped", "failed"),
+ * `attempt`, `retry_after_ms` (when to try again; null: not), `data`, `fencing`, `token`, `series`,
+ * `bytes`, `duration_ms`, `error`, … `attempt` is for callers who count (a job queue): the first is 1;
+ * 0: the engine counts. It may block for some times `store.deadline_ms` and for the target's
+ * `timeout_ms`.
+ *
+ * Threads: any thread; a run of a target that is running is skipped. Ownership: returns owned
+ * `report` (free with tallyport_buf_free) and `err`; borrows `target`. Errors: NOT_FOUND for a target
+ * that is not configured; the failure of the export; INVALID_UTF8, NULL_ARGUMENT, BAD_HANDLE,
+ * POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_target_export(const tallyport_engine *engine,
+                                         tallyport_str target,
+                                         uint32_t attempt,
+                                         tallyport_buf *report,
+                                         tallyport_error **err);
+
+/**
+ * As tallyport_target_export, with a name that a NUL ends.
+ *
+ * Threads: any thread. Ownership: as tallyport_target_export. Errors: the same. Since: 0.1.
+ */
+tallyport_status tallyport_target_export_z(const tallyport_engine *engine,
+                                           const char *target,
+                                           uint32_t attempt,
+                                           tallyport_buf *report,
+                                           tallyport_error **err);
+
+/**
+ * Starts a thread that exports every enabled target of the configuration when it is due.
+ *
+ * It calls no function of the host: no event is published by it and no log function called; what it
+ * did is under `export` of tallyport_engine_status, and in `tallyport_export_*`. It blocks the host's
+ * signals, and ends with tallyport_schedule_stop or tallyport_engine_close. A forked child has none,
+ * and may start its own.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, NOT_FOUND where no
+ * target is enabled, IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_schedule_start(const tallyport_engine *engine,
+                                          tallyport_error **err);
+
+/**
+ * Ends the thread of tallyport_schedule_start, after it exported every target for the last time;
+ * without one, a no-op.
+ *
+ * It waits for `deadline_ms` at most. What is not done by then (TIMEOUT) ends by itself, after the step
+ * that it is in; that may be after tallyport_engine_close.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: TIMEOUT, NULL_ARGUMENT, BAD_HANDLE,
+ * POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_schedule_stop(const tallyport_engine *engine,
+                                         uint64_t deadline_ms,
+                                         tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
 /* Forks, for hosts that know better than the C library when one comes. */
 
 /**

@@ -29,6 +29,7 @@
 #include "tallyport_metrics.hpp"
 #include "tallyport_options.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -298,6 +299,27 @@ public:
     returned<void> sync() const {
         tallyport_error *err = nullptr;
         return detail::done(tallyport_sync(get(), &err), err);
+    }
+    /// Exports a target of the configuration, once: the report as JSON. A run that another process's
+    /// lease made needless is no error; of one that failed, `status()` has the report.
+    returned<std::string> export_target(std::string_view target, std::uint32_t attempt = 0) const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        const tallyport_status code =
+            tallyport_target_export(get(), detail::str(target), attempt, out.raw(), &err);
+        return detail::text(code, out, err);
+    }
+    /// Starts a thread that exports the configuration's targets when they are due.
+    returned<void> start_schedule() const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_schedule_start(get(), &err), err);
+    }
+    /// Ends it, after it exported every target for the last time.
+    returned<void> stop_schedule(std::chrono::milliseconds deadline) const {
+        tallyport_error *err = nullptr;
+        const auto count = deadline.count();
+        const std::uint64_t ms = count > 0 ? static_cast<std::uint64_t>(count) : 0;
+        return detail::done(tallyport_schedule_stop(get(), ms, &err), err);
     }
     /// Starts a thread that syncs at the configuration's interval.
     returned<void> start_sync() const {

@@ -197,6 +197,16 @@ fn engines_share_through_a_store() {
     let _ = run_twice(&program, &[folder.path(), Path::new("no fork")]);
 }
 
+#[test]
+fn targets_are_exported_by_a_c_host_and_by_its_schedule() {
+    let program = build(&host("targets.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let _ = run_plainly(&program, &[folder.path()]);
+    let program = build(&host("targets.c"), Compiler::Clang, "c11", Link::Static, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let _ = run_twice(&program, &[folder.path(), Path::new("no fork")]);
+}
+
 /// How tests/hosts/forks.c is run with a verb, so many rounds.
 fn forks(verb: &str, rounds: u32) -> (Command, TempDir) {
     let program = build(&host("forks.c"), Compiler::Gcc, "c11", Link::Shared, &[]);

@@ -3,7 +3,7 @@
 #
 #   xtask/setup.sh demo    a C compiler
 #   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
-#                          binutils, redis-server, memcached, wrk, Ruby with its
+#                          binutils, redis-server, memcached, a Pushgateway, wrk, Ruby with its
 #                          headers, ffi, servers, frameworks, RSpec and YARD, and
 #                          Python readers in .venv
 #
@@ -128,6 +128,9 @@ install_packages() {
         *" prometheus "*) update-rc.d prometheus disable 9>&- >/dev/null 2>&1 || true ;;
     esac
     case " $* " in
+        *" prometheus-pushgateway "*) update-rc.d prometheus-pushgateway disable 9>&- >/dev/null 2>&1 || true ;;
+    esac
+    case " $* " in
         *" redis-server "*) update-rc.d redis-server disable 9>&- >/dev/null 2>&1 || true ;;
     esac
     case " $* " in
@@ -161,6 +164,7 @@ case "${1:-}" in
             need prometheus command -v promtool
             need binutils command -v readelf
             need golang-go command -v go
+            need prometheus-pushgateway command -v prometheus-pushgateway
             need redis-server command -v redis-server
             need memcached command -v memcached
             need_ruby

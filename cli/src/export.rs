@@ -1,7 +1,7 @@
 //! `tallyport export`: a snapshot file, an arena, or what a store has, through an exporter to stdout or
-//! a file.
+//! a file; or the targets of the configuration.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -17,10 +17,11 @@ use crate::{
     exit::{Exit, Failure},
     output::Target,
     report::{self, Report},
+    targets::{self, Lock, Wanted},
 };
 
-const USAGE: &str =
-    "tallyport export <--from <FILE>|--arena <FILE>|--shared> --format <NAME> [OPTIONS]";
+const USAGE: &str = "tallyport export <--from <FILE>|--arena <FILE>|--shared> --format <NAME> \
+                     [OPTIONS], or <--all|--target <NAME>>";
 
 const HELP: &str = "\
 Examples:
@@ -30,11 +31,14 @@ Examples:
   tallyport export --from app.snap --format prometheus --output /var/lib/node/app.prom
   tallyport export --from app.snap --format json --output app.json --report json
   tallyport export --shared --config tallyport.toml --format prometheus
+  tallyport export --all --config tallyport.toml --timeout 30s
 
 A host saves a snapshot file with tallyport_snapshot_save(), and records into an arena file with
 share = \"file\" in its [recording]: that one is read while it is used, and no process notices.
 The file that --output names is replaced as a whole, by a rename, and keeps its mode; on a failure
 it stays as it was.
+A target of the configuration is tried once: the exit code says whether to come again. Where another
+process has its lease nothing is done, and that is success (--lock, --fail-on-skip).
 The report goes to stderr; as JSON it goes to stdout when the data goes to a file.";
 
 /// The flags of `export`.
@@ -51,6 +55,21 @@ pub(crate) struct ExportArgs {
     /// What all instances have that share the configuration's store
     #[arg(long)]
     shared: bool,
+    /// A target of the configuration; may be given several times
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["from", "arena", "shared", "format", "output"])]
+    target: Vec<String>,
+    /// Every enabled target of the configuration
+    #[arg(long, conflicts_with_all = ["from", "arena", "shared", "format", "output", "target"])]
+    all: bool,
+    /// Of targets: what to do while another process has the lease
+    #[arg(long, value_enum, value_name = "HOW", default_value = "skip")]
+    lock: Lock,
+    /// Of targets: how long it may take, such as 30s; waiting included
+    #[arg(long, value_name = "TIME", value_parser = targets::time)]
+    timeout: Option<Duration>,
+    /// Of targets: exit with 6 when one was skipped and none failed
+    #[arg(long)]
+    fail_on_skip: bool,
     /// What to write: an exporter's name, a format, or EXPORTER/FORMAT
     #[arg(short, long, value_name = "NAME")]
     format: Option<String>,
@@ -79,9 +98,17 @@ struct Exported<'a> {
 
 /// Exports; what is cheap to find wrong is found before any plugin runs.
 pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
+    if args.all || !args.target.is_empty() {
+        return run_targets(args, console);
+    }
+    if args.timeout.is_some() || args.fail_on_skip || args.lock != Lock::Skip {
+        let reason = "--lock, --timeout and --fail-on-skip are for targets: --target NAME, --all";
+        return Err(Failure::usage(reason));
+    }
     if args.from.is_none() && args.arena.is_none() && !args.shared {
         let failure = Failure::usage(
-            "export needs a snapshot file, an arena or a store: --from FILE, --arena FILE, --shared",
+            "export needs a snapshot file, an arena or a store: --from FILE, --arena FILE, --shared; or \
+             targets: --target NAME, --all",
         );
         return Err(failure.hint(
             "a host writes one with tallyport_snapshot_save(), the other with `share = \"file\"`",
@@ -126,6 +153,21 @@ pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
         }
         Some(Report::Json) => json(&outcome, &target, console),
     }
+}
+
+/// Exports targets of the configuration.
+fn run_targets(args: &ExportArgs, console: Console) -> Result<(), Failure> {
+    let Some(config) = args.config.load()? else {
+        return Err(Failure::usage("targets are in a configuration: --config FILE"));
+    };
+    let wanted = Wanted {
+        names: &args.target,
+        lock: args.lock,
+        timeout: args.timeout,
+        fail_on_skip: args.fail_on_skip,
+        report: args.report,
+    };
+    targets::run(config, &wanted, console)
 }
 
 /// Reads what all instances have, as somebody who only looks.

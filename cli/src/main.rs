@@ -18,6 +18,7 @@ mod export;
 mod output;
 mod plugins;
 mod report;
+mod targets;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod event;
+pub mod export;
 pub mod metrics;
 pub mod model;
 pub mod plugin;

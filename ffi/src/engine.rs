@@ -36,7 +36,7 @@ use crate::{
     log::{self, LogTo},
     log_ring,
     options::{TALLYPORT_NONE, cells, share, tallyport_engine_options},
-    plugin, sync,
+    plugin, sync, target,
 };
 
 /// An engine: metrics, exporters, their configuration. Opaque.
@@ -405,6 +405,7 @@ fn status(engine: &Engine) -> Value {
         },
         "collectors": collector::list(engine),
         "sync": sync::status(engine),
+        "export": target::status(engine),
         "load_failures": failures,
         "process": {
             "handles": live,

@@ -33,6 +33,7 @@ pub mod registry;
 pub mod snapshot;
 pub mod subscription;
 pub mod sync;
+pub mod target;
 mod text;
 pub mod topic;
 pub mod up_down_counter;

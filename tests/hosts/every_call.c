@@ -634,6 +634,10 @@ static void taking_out(tallyport_engine *engine) {
     OK(tallyport_sync_start(engine, &err));
     OK(tallyport_sync_stop(engine, &err));
     OK(tallyport_sync_leave(engine, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "target", tallyport_target_export(engine, str("x"), 0, &buf, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "target", tallyport_target_export_z(engine, "x", 0, &buf, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "targets", tallyport_schedule_start(engine, &err));
+    OK(tallyport_schedule_stop(engine, 0, &err));
     OK(tallyport_snapshot_take_shared(engine, &own, &err));
     tallyport_snapshot_free(own);
 

@@ -1,55 +1,230 @@
-//! Syncs at an interval, on a thread that the host asked for.
+//! Threads that the host asked for: one that syncs at an interval, one that exports on schedule.
 //!
-//! The thread runs no code of the host: it publishes no event, and logs only to a process-wide
-//! subscriber. What it did is in the status and in the metrics.
+//! Such a thread runs no code of the host: it publishes no event, and logs only to a process-wide
+//! subscriber. What it did is in the status and in the metrics. A forked child has none, and may
+//! start its own.
 
 use std::{
+    collections::BTreeSet,
     mem,
     sync::{Arc, Weak},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use crossbeam::channel::{self, RecvTimeoutError, Sender};
 
 use super::{
     Engine, Inner,
     share::{Tell, jitter},
 };
-use crate::model::{Error, ErrorKind, LongMutex, fork, own_thread, platform::SignalsBlocked};
+use crate::{
+    event::Subscription,
+    model::{Condvar, Error, ErrorKind, Mutex, fork, own_thread, platform::SignalsBlocked},
+};
 
-/// The thread, if there is one.
+/// What wakes a thread up.
 #[derive(Debug, Default)]
-pub(super) struct Background(LongMutex<Option<Worker>>);
+pub(super) struct Bell {
+    rings: Mutex<Rings>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Rings {
+    stopped: bool,
+    ended: bool,
+    /// By when to have ended, where somebody waits for it.
+    until: Option<Instant>,
+    /// Numbers that were rung.
+    numbers: BTreeSet<usize>,
+}
+
+/// Why a thread woke up.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// It is to end.
+    Stop,
+    /// Its time has come, or these numbers were rung.
+    Go(BTreeSet<usize>),
+}
+
+impl Bell {
+    /// Waits for a ring, up to a time; `None`: for as long as it takes.
+    pub(super) fn wait(&self, time: Option<Duration>) -> Woken {
+        let mut rings = self.rings.lock();
+        // A time that no clock reaches is none.
+        let until = time.and_then(|time| Instant::now().checked_add(time));
+        while !rings.stopped && rings.numbers.is_empty() {
+            match until {
+                None => self.changed.wait(&mut rings),
+                Some(until) if self.changed.wait_until(&mut rings, until) => break,
+                Some(_) => {}
+            }
+        }
+        if rings.stopped { Woken::Stop } else { Woken::Go(mem::take(&mut rings.numbers)) }
+    }
+
+    /// Wakes the thread up, for this number.
+    pub(super) fn ring(&self, number: usize) {
+        let mut rings = self.rings.lock();
+        if rings.numbers.insert(number) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Whether the thread is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.rings.lock().stopped
+    }
+
+    /// What is left until it has to have ended; `None`: for as long as it takes.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let until = self.rings.lock().until;
+        until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn stop(&self, until: Option<Instant>) {
+        let mut rings = self.rings.lock();
+        (rings.stopped, rings.until) = (true, until);
+        drop(rings);
+        self.changed.notify_all();
+    }
+
+    fn ended(&self) {
+        self.rings.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the thread's end, up to a time; true when it came.
+    fn wait_for_end(&self, until: Instant) -> bool {
+        let mut rings = self.rings.lock();
+        !self.changed.wait_while_until(&mut rings, |rings| !rings.ended, until)
+    }
+}
+
+/// Says that a thread ended, however it did.
+struct Ended(Arc<Bell>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+/// A thread, if there is one.
+#[derive(Debug)]
+pub(super) struct Background {
+    /// What it is called, and what it does.
+    name: &'static str,
+    worker: Mutex<Option<Worker>>,
+}
 
 #[derive(Debug)]
 struct Worker {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+    /// What rings the bell; ends with it.
+    subscriptions: Vec<Subscription>,
     /// The process whose thread it is.
     generation: u64,
 }
 
 impl Worker {
-    /// Ends the thread and waits for it: for one sync at most, which has its deadlines.
-    fn end(self) {
-        let Self { stop, thread, generation } = self;
-        drop(stop);
-        if generation != fork::generation() {
-            // The parent's: there is nothing here to wait for.
-            mem::forget(thread);
-        } else if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-            tracing::error!("the sync thread had panicked");
-        }
+    fn is_here(&self) -> bool {
+        self.generation == fork::generation()
     }
 }
 
 impl Background {
-    pub(super) fn end(&self) {
-        let worker = self.0.lock().take();
-        if let Some(worker) = worker {
-            worker.end();
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, worker: Mutex::new(None) }
+    }
+
+    /// Whether this process has the thread.
+    pub(super) fn runs(&self) -> bool {
+        self.worker.lock().as_ref().is_some_and(Worker::is_here)
+    }
+
+    /// Starts it. `body` ends soon after its bell is stopped; `listen` makes what rings it.
+    ///
+    /// # Errors
+    /// AlreadyExists when there is one, Io when no thread can be started, what `listen` answered.
+    pub(super) fn start(
+        &self,
+        listen: impl FnOnce(&Arc<Bell>) -> Result<Vec<Subscription>, Error>,
+        body: impl FnOnce(&Bell) + Send + 'static,
+    ) -> Result<(), Error> {
+        let bell = Arc::new(Bell::default());
+        let place = Worker {
+            bell: Arc::clone(&bell),
+            thread: None,
+            subscriptions: Vec::new(),
+            generation: fork::generation(),
+        };
+        let mut worker = self.worker.lock();
+        if worker.as_ref().is_some_and(Worker::is_here) {
+            let message = format!("the thread `{}` runs already", self.name);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
+        let inherited = worker.replace(place);
+        drop(worker);
+        // The parent's: neither its thread nor its subscriptions are this process's to end.
+        mem::forget(inherited);
+        let made = listen(&bell).and_then(|subscriptions| {
+            let _blocked = SignalsBlocked::new();
+            let own = Arc::clone(&bell);
+            let thread = thread::Builder::new().name(self.name.into()).spawn(move || {
+                own_thread::mark();
+                let ended = Ended(own);
+                body(&ended.0);
+            });
+            let what = format!("start the thread `{}`", self.name);
+            Ok((thread.map_err(|error| Error::io(what, &error))?, subscriptions))
+        });
+        let mut worker = self.worker.lock();
+        match made {
+            Ok((thread, subscriptions)) => {
+                // Somebody may have ended it meanwhile: then it ends, and nobody waits for it.
+                if let Some(place) = worker.as_mut().filter(|it| Arc::ptr_eq(&it.bell, &bell)) {
+                    (place.thread, place.subscriptions) = (Some(thread), subscriptions);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if worker.as_ref().is_some_and(|it| Arc::ptr_eq(&it.bell, &bell)) {
+                    *worker = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the thread and waits for it, up to a time where one is given; true: it ended, or there
+    /// was none.
+    pub(super) fn end(&self, patience: Option<Duration>) -> bool {
+        let worker = self.worker.lock().take();
+        let Some(Worker { bell, thread, subscriptions, generation }) = worker else { return true };
+        if generation != fork::generation() {
+            // The parent's: there is nothing here to wait for.
+            mem::forget((thread, subscriptions));
+            return true;
+        }
+        drop(subscriptions);
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        bell.stop(until);
+        let Some(thread) = thread else { return true };
+        if thread.thread().id() == thread::current().id() {
+            return true;
+        }
+        if let Some(until) = until
+            && !bell.wait_for_end(until)
+        {
+            // It ends after what it is in; nobody waits for that.
+            return false;
+        }
+        if thread.join().is_err() {
+            tracing::error!(thread = self.name, "it had panicked");
+        }
+        true
     }
 }
 
@@ -67,28 +242,15 @@ impl Engine {
     /// started.
     pub fn start_sync(&self) -> Result<(), Error> {
         self.0.share.own_process()?;
-        let mut worker = self.0.background.0.lock();
-        if worker.is_some() {
-            let message = "syncs run in the background already";
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        }
         let interval = Duration::from_millis(self.0.config.sync.interval_ms);
         let engine = Arc::downgrade(&self.0);
-        let (stop, stopped) = channel::bounded(0);
-        let _blocked = SignalsBlocked::new();
-        let thread = thread::Builder::new().name("tallyport-sync".into()).spawn(move || {
-            own_thread::mark();
+        let nothing = |_: &Arc<Bell>| Ok(Vec::new());
+        self.0.background.start(nothing, move |bell| {
             let mut wait = Duration::ZERO;
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                if !sync(&engine) {
-                    break;
-                }
+            while bell.wait(Some(wait)) != Woken::Stop && sync(&engine) {
                 wait = interval.mul_f64(0.9 + 0.2 * jitter());
             }
-        });
-        let thread = thread.map_err(|error| Error::io("start the sync thread", &error))?;
-        *worker = Some(Worker { stop, thread, generation: fork::generation() });
-        Ok(())
+        })
     }
 
     /// Ends the thread of [`Engine::start_sync`], after the sync that it is in. Without one it does
@@ -96,9 +258,7 @@ impl Engine {
     ///
     /// It does not sync for the last time: [`Engine::leave`] does.
     pub fn stop_sync(&self) {
-        if self.0.share.own_process().is_ok() {
-            self.0.background.end();
-        }
+        self.0.background.end(None);
     }
 }
 

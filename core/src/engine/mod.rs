@@ -10,10 +10,12 @@ mod exports;
 mod fork;
 mod plugins;
 mod registries;
+mod schedule;
 mod secrets;
 mod share;
 mod source;
 mod sync_meter;
+mod targets;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
@@ -21,6 +23,7 @@ use tallyport_plugin_api::PluginSet;
 
 use crate::{
     event::Bus,
+    export::ExportMeter,
     metrics::Metrics,
     model::{Clock, Error, Mutex, SystemClock},
     plugin::{Loader, Outcome, Plugin, Plugins, Runtime, Table},
@@ -31,6 +34,7 @@ pub use fork::{Forks, after_fork_child, after_fork_parent, before_fork, forks};
 pub use registries::RegistryStatistics;
 pub use share::{Notices, Shared, Strategy, SyncStatus};
 pub use source::PluginFile;
+pub use targets::{Part, RunOptions, TargetStatus};
 
 /// A metrics engine. Clones share it; it ends with the last one.
 #[derive(Debug, Clone)]
@@ -50,6 +54,8 @@ struct Inner {
     share: share::Share,
     sync_meter: sync_meter::SyncMeter,
     background: background::Background,
+    schedule: background::Background,
+    targets: targets::Targets,
 }
 
 impl fmt::Debug for Inner {
@@ -60,9 +66,8 @@ impl fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.share.own_process().is_ok() {
-            self.background.end();
-        }
+        self.schedule.end(None);
+        self.background.end(None);
         self.plugins.clear();
         self.metrics.end_collectors();
         // Last, so that listeners are told of that too.
@@ -144,6 +149,7 @@ impl EngineBuilder {
         for set in linked {
             tables.extend(Table::linked(set)?);
         }
+        let targets = targets::Targets::new(&config, ExportMeter(own.clone()));
         let mut inner = Inner {
             metrics,
             snapshots: Snapshots::default(),
@@ -156,7 +162,9 @@ impl EngineBuilder {
             files: Mutex::default(),
             share: share::Share::default(),
             sync_meter: sync_meter::SyncMeter(own),
-            background: background::Background::default(),
+            background: background::Background::new("tallyport-sync"),
+            schedule: background::Background::new("tallyport-export"),
+            targets,
         };
         plugins::start(&mut inner)?;
         Ok(Engine(Arc::new(inner)))

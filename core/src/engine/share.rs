@@ -136,7 +136,7 @@ fn kind_name(kind: StoreKind) -> &'static str {
 }
 
 /// What a configuration comes down to.
-fn strategy(config: &Config) -> Strategy {
+pub(super) fn strategy(config: &Config) -> Strategy {
     match (config.store.kind, config.sync.strategy) {
         (StoreKind::None | StoreKind::File, _) | (_, StrategyConfig::LocalOnly) => {
             Strategy::LocalOnly
@@ -146,7 +146,7 @@ fn strategy(config: &Config) -> Strategy {
 }
 
 /// Host and process, unless the configuration has a name.
-fn instance(config: &Config) -> String {
+pub(super) fn instance(config: &Config) -> String {
     config.sync.instance.clone().unwrap_or_else(|| {
         let host = fs::read_to_string("/proc/sys/kernel/hostname");
         let host = host.map_or_else(|_| "localhost".into(), |host| host.trim().to_owned());
@@ -416,6 +416,26 @@ impl Engine {
         }
         let overview = Some(Notices { conflicts, undeclared, clamped, damaged });
         Ok(Shared { snapshot, instances, overview })
+    }
+
+    /// Calls `act` with the store that instances share, once; waits for a sync that runs.
+    ///
+    /// # Errors
+    /// Unsupported where nothing is shared and in a forked child, Unavailable while a failing store is
+    /// left alone, what connecting to it or `act` answered.
+    pub(super) fn with_store(
+        &self,
+        act: &mut dyn FnMut(&mut dyn Store) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.0.share.own_process()?;
+        let config = &self.0.config;
+        if strategy(config) == Strategy::LocalOnly {
+            let message = "no store is shared: `[store]` in the configuration";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
+        }
+        let mut state = self.0.share.state.lock();
+        state.admit(self.0.metrics.clock().monotonic())?;
+        act(state.session(config)?.store())
     }
 
     /// How sharing stands. Waits for a sync that runs.

@@ -18,7 +18,7 @@ const STEP: &str = "task_id:id! step_id:id! step_name:text task_name:text namesp
                     handler:text status:text attempt:int duration:num error:text";
 const ENTRY: &str = "name:text! replaced:bool";
 const REFUSED: &str = "name:text! error:text! code:int! field:text";
-const EXPORT: &str = "export_id:text! selector:text! exporter:text format:text";
+const EXPORT: &str = "export_id:text! selector:text! target:text exporter:text format:text";
 
 pub(super) const EVENTS: &[Row] = &[
     ("task.initialize_requested", Task, "A task was asked for.", TASK),
@@ -117,14 +117,14 @@ pub(super) const EVENTS: &[Row] = &[
         "export.completed",
         Export,
         "An export was delivered.",
-        "export_id:text! selector:text! exporter:text! format:text! series:int! bytes:int! \
+        "export_id:text! selector:text! target:text exporter:text! format:text! series:int! bytes:int! \
          duration:num! attempts:int",
     ),
     (
         "export.failed",
         Export,
         "An export was not delivered.",
-        "export_id:text! selector:text! exporter:text format:text duration:num! error:text! \
+        "export_id:text! selector:text! target:text exporter:text format:text duration:num! error:text! \
          code:int! attempts:int",
     ),
     (

@@ -76,7 +76,7 @@ impl fmt::Debug for Session {
 }
 
 /// Random bits of the system.
-fn draw() -> u128 {
+pub(crate) fn draw() -> u128 {
     let mut bytes = [0_u8; 16];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
         Ok(16) => u128::from_le_bytes(bytes),
@@ -99,6 +99,11 @@ impl Session {
     /// What the store refuses.
     pub fn probe(&mut self) -> Result<(), Error> {
         self.store.probe()
+    }
+
+    /// The store.
+    pub(crate) fn store(&mut self) -> &mut dyn Store {
+        &mut *self.store
     }
 
     /// Who publishes now.

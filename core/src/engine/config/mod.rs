@@ -20,15 +20,21 @@ mod read;
 mod rules;
 mod run;
 mod share;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod types;
 
+pub(super) use self::targets::{is_http, mode_of};
 pub use self::{
     isolation::{HelperConfig, IsolationConfig},
     read::Source,
     run::RunConfig,
     share::{GaugeModeConfig, StoreConfig, StoreKind, StrategyConfig, SyncConfig},
+    targets::{
+        ExportConfig, HttpConfig, HttpMethodConfig, TargetConfig, TargetData, TargetDestination,
+        TargetStrategy, WithoutLease,
+    },
     types::{
         CellsConfig, Config, ConfigVersion, HistogramConfig, LibraryConfig, Limits, LoadingConfig,
         LogConfig, LogLevel, MAX_SERIES, PluginConfig, ProbeConfig, RecordingConfig, ShareConfig,

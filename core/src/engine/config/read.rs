@@ -78,6 +78,9 @@ impl Config {
         for (name, plugin) in &mut config.plugins {
             plugin.line = document.line(&KeyPath::keys(&["plugins", name]));
         }
+        for (name, target) in &mut config.targets {
+            target.line = document.line(&KeyPath::keys(&["targets", name]));
+        }
         config.base_dir = base_dir.to_owned();
         config.source = Source { origin: origin.into(), text: text.into() };
         let errors = (!violations.is_empty()).then(|| document.errors(&violations));

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Config, ConfigErrors, LogLevel, PluginConfig, types::MAX_BOUNDS};
+use super::{Config, ConfigErrors, LogLevel, PluginConfig, TargetConfig, types::MAX_BOUNDS};
 use crate::{
     metrics::{Cells, Metrics, Share},
     model::{Error, ErrorKind, SystemClock, schema::Schema},
@@ -366,7 +366,7 @@ fn every_default_equals_the_one_in_the_schema() {
         compared
     };
     let actual = serde_json::to_value(Config::default()).unwrap();
-    assert_eq!(compare(&schema, actual.clone()), 9);
+    assert_eq!(compare(&schema, actual.clone()), 11);
     let definitions = &schema["$defs"];
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 5);
     assert_eq!(compare(&definitions["RecordingConfig"], actual["recording"].clone()), 4);
@@ -374,6 +374,10 @@ fn every_default_equals_the_one_in_the_schema() {
     assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 6);
     assert_eq!(compare(&definitions["StoreConfig"], actual["store"].clone()), 7);
     assert_eq!(compare(&definitions["SyncConfig"], actual["sync"].clone()), 9);
+    assert_eq!(compare(&definitions["ExportConfig"], actual["export"].clone()), 4);
+    let target = serde_json::to_value(TargetConfig::default()).unwrap();
+    assert_eq!(compare(&definitions["TargetConfig"], target.clone()), 18);
+    assert_eq!(compare(&definitions["HttpConfig"], target["http"].clone()), 10);
     assert_eq!(compare(&definitions["LogConfig"], actual["log"].clone()), 1);
     let plugin = serde_json::to_value(PluginConfig::default()).unwrap();
     assert_eq!(compare(&definitions["PluginConfig"], plugin.clone()), 11);

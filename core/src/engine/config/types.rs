@@ -15,7 +15,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{HelperConfig, IsolationConfig, RunConfig, Source, StoreConfig, SyncConfig};
+use super::{
+    ExportConfig, HelperConfig, IsolationConfig, RunConfig, Source, StoreConfig, SyncConfig,
+    TargetConfig,
+};
 use crate::{
     metrics::{self, DEFAULT_BOUNDS},
     plugin,
@@ -71,6 +74,12 @@ pub struct Config {
     /// How and when they do.
     #[serde(default)]
     pub sync: SyncConfig,
+    /// What holds for all export targets.
+    #[serde(default)]
+    pub export: ExportConfig,
+    /// What is exported where and when, each under a name of letters, digits, `.`, `_` and `-`.
+    #[serde(default)]
+    pub targets: BTreeMap<String, TargetConfig>,
     /// Which plugin files are loaded, and how.
     #[serde(default)]
     pub loading: LoadingConfig,
