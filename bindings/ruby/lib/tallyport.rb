@@ -43,6 +43,7 @@ module Tallyport
                      "(or call Tallyport.reset! between)"
       end
       @configuration = wanted
+      @engine.logger = wanted.logger if @engine
       nil
     end
 
@@ -119,7 +120,7 @@ module Tallyport
       kept = (@engine ||= fresh)
       if kept.equal?(fresh)
         # The logger may record, in the engine that is open now.
-        logger = @configuration.logger and kept.tell_failures(logger)
+        kept.deliver_log
       else
         fresh.close
       end

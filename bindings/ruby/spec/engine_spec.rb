@@ -28,12 +28,13 @@ RSpec.describe Tallyport do
 
   it "is configured before its first use, and twice the same" do
     code = <<~RUBY
+      require "logger"
       require "tallyport"
       same = ->(c) { c.config_toml = "schema = 1\\nservice_name = \\"shop\\"" }
       Tallyport.configure(&same)
       Tallyport.counter(:a_total).increment
       Tallyport.configure(&same)
-      Tallyport.configure { |c| c.logger = :another }
+      Tallyport.configure { |c| c.logger = Logger.new(nil) }
       begin
         Tallyport.configure { |c| c.config = "/none.toml" }
       rescue Tallyport::Error, ArgumentError => e
@@ -48,22 +49,32 @@ RSpec.describe Tallyport do
     expect(output).to include("open with another configuration").and end_with("0\n")
   end
 
-  it "tells the logger of plugins that were not loaded, and the logger may record" do
+  it "hands what the library says to the logger, which may record" do
     code = <<~'RUBY'
       require "tallyport"
       logger = Object.new
-      def logger.warn(text)
-        Tallyport.counter(:logged_total).increment
-        puts text
+      %i[error warn info debug].each do |level|
+        logger.define_singleton_method(level) do |text|
+          Tallyport.counter(:logged_total).increment
+          Tallyport.export
+          puts "#{level} #{text}"
+        end
       end
       Tallyport.configure do |c|
         c.config_toml = "schema = 1\n[plugins.gone]\npath = \"/none/gone.so\""
         c.logger = logger
       end
-      p Tallyport.counter(:logged_total).value
+      p Tallyport.counter(:logged_total).value.positive?
+      second = Class.new { def warn(text) = puts("second #{text}") }.new
+      Tallyport.configure { |c| c.logger = second }
+      begin
+        Tallyport.engine.reload_plugin("gone")
+      rescue Tallyport::NotFound
+        puts "not found"
+      end
     RUBY
     output, = ruby(code)
-    expect(output).to match(/\Atallyport: gone: .*gone\.so.*\n1\n\z/m)
+    expect(output).to match(/^error .*gone\.so/).and match(/^true$/).and end_with("not found\n")
   end
 
   it "says what is wrong with a configuration" do

@@ -41,7 +41,8 @@ module Tallyport
     # @return [Integer] label sets of a family that are remembered (1000)
     attr_accessor :label_cache
 
-    # What is told of plugins that were not loaded: anything with `warn`, as Logger.
+    # Where messages of the library go, on the thread whose call made them or at a later call: anything
+    # with `error`, `warn`, `info` and `debug`, as Logger.
     attr_accessor :logger
 
     def initialize

@@ -4,6 +4,7 @@
 require_relative "configuration"
 require_relative "events"
 require_relative "family"
+require_relative "log"
 require_relative "snapshot"
 
 module Tallyport
@@ -18,6 +19,8 @@ module Tallyport
 
     # @return [Events]
     attr_reader :events
+    # @return [#error, nil] where messages of the library go, at the end of a call that made one
+    attr_accessor :logger
     # @api private
     attr_reader :handle
 
@@ -26,7 +29,9 @@ module Tallyport
     # @raise [InvalidConfig] with every problem and its place
     def initialize(configuration = Configuration.new)
       @label_cache = configuration.label_cache
-      @handle = Engine.open(configuration)
+      @logger = configuration.logger
+      @log = Log.new
+      @handle = Engine.open(configuration, @log)
       @described = {}
       @live = ObjectSpace::WeakMap.new
       @families = [Counter, FloatCounter, UpDownCounter, FloatUpDownCounter, Gauge, Histogram]
@@ -132,6 +137,8 @@ module Tallyport
       return snapshot(shared: true).export(selector) if shared
 
       Call.bytes { |buf, error| Native.export(@handle, Call.str(selector), buf, error) }
+    ensure
+      deliver_log
     end
 
     # Writes all metrics to a file or socket, as they are made.
@@ -139,7 +146,7 @@ module Tallyport
     # @return [nil]
     def export_to(io, selector = :prometheus)
       io.flush
-      Call.check { |error| Native.export_fd(@handle, Call.str(selector), io.fileno, error) }
+      told { |error| Native.export_fd(@handle, Call.str(selector), io.fileno, error) }
     end
 
     # Reads every value once.
@@ -152,30 +159,30 @@ module Tallyport
 
     # Has every exporter deliver what it buffered.
     # @return [nil]
-    def flush = Call.check { |error| Native.plugins_flush(@handle, error) }
+    def flush = told { |error| Native.plugins_flush(@handle, error) }
 
     # Loads the file of an exporter anew.
     # @return [nil]
-    def reload_plugin(name) = Call.check { |error| Native.plugin_reload(@handle, Call.str(name), error) }
+    def reload_plugin(name) = told { |error| Native.plugin_reload(@handle, Call.str(name), error) }
 
     # @!endgroup
     # @!group Sharing
 
     # Writes what changed to the store of the configuration.
     # @return [nil]
-    def sync = Call.check { |error| Native.sync(@handle, error) }
+    def sync = told { |error| Native.sync(@handle, error) }
 
     # Starts a thread of the library's that syncs; it calls no Ruby.
     # @return [nil]
-    def start_sync = Call.check { |error| Native.sync_start(@handle, error) }
+    def start_sync = told { |error| Native.sync_start(@handle, error) }
 
     # Ends that thread, after the sync that it is in.
     # @return [nil]
-    def stop_sync = Call.check { |error| Native.sync_stop(@handle, error) }
+    def stop_sync = told { |error| Native.sync_stop(@handle, error) }
 
     # Syncs for the last time and retires this instance: its counts stay, its gauges go.
     # @return [nil]
-    def leave = Call.check { |error| Native.sync_leave(@handle, error) }
+    def leave = told { |error| Native.sync_leave(@handle, error) }
 
     # @!endgroup
 
@@ -188,13 +195,12 @@ module Tallyport
     def close
       @events.close
       Native.engine_close(@handle)
+      deliver_log
     end
 
-    # Tells of plugins of the configuration that were not loaded, and that are not required.
-    # @api private
-    def tell_failures(logger)
-      status["load_failures"].each { |failure| logger.warn("tallyport: #{failure["plugin"]}: #{failure["message"]}") }
-    end
+    # Hands what the library said to the logger.
+    # @return [nil]
+    def deliver_log = @log.deliver(@logger)
 
     # A handle of a series.
     # @api private
@@ -217,7 +223,7 @@ module Tallyport
     # @return [nil]
     def reset(configuration)
       @families.each_value(&:clear)
-      old, @handle = @handle, Engine.open(configuration)
+      old, @handle = @handle, Engine.open(configuration, @log)
       @events.close
       @events = Events.new(self)
       Native.engine_close(old)
@@ -229,11 +235,12 @@ module Tallyport
     class << self
       # @api private
       # @return [Integer] the handle
-      def open(configuration)
+      def open(configuration, log)
         options = Native::EngineOptions.new
         options[:size] = options.size
         kept = texts(configuration).map { |field, text| Call.put(options[field], text) }
         numbers(options, configuration)
+        options[:log_ring] = log.handle
         Call.doubles(configuration.default_bounds) do |memory, count|
           options[:default_bounds] = memory
           options[:default_bound_count] = count
@@ -273,6 +280,13 @@ module Tallyport
     end
 
     private
+
+    # A call after which the logger is told what the library said.
+    def told(&call)
+      Call.check(&call)
+    ensure
+      deliver_log
+    end
 
     def find(type, name, labels)
       family = @families[type][name] || family(type, name)

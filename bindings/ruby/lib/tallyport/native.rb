@@ -39,7 +39,13 @@ module Tallyport
              :max_series, :uint64, :max_series_per_family, :uint64, :max_cell_bytes, :uint64,
              :default_bounds, :pointer, :default_bound_count, :size_t,
              :max_label_bytes, :uint64, :series_idle_timeout_s, :uint64,
-             :arena, Str, :share, :uint32, :reserved, :uint32
+             :arena, Str, :share, :uint32, :reserved, :uint32,
+             :log_ring, :uint64
+    end
+
+    # tallyport_log_ring_options.
+    class LogRingOptions < FFI::Struct
+      layout :size, :uint32, :flags, :uint32, :lines, :uint64, :bytes, :uint64
     end
 
     # tallyport_family_options.
@@ -97,6 +103,11 @@ module Tallyport
       native :error_os_error, [:uint64], :int32
       native :error_free, [:uint64], :void
       native :buf_free, [buf], :void
+
+      native :log_ring_new, [LogRingOptions.by_ref, :pointer, :pointer]
+      native :log_ring_next, [:uint64, buf, :pointer]
+      native :log_ring_dropped, [:uint64], :uint64
+      native :log_ring_free, [:uint64], :void
 
       native :engine_open_with, [EngineOptions.by_ref, :pointer, :pointer], blocking: true
       native :engine_close, [:uint64], :void, blocking: true
