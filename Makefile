@@ -47,6 +47,23 @@ campaign: setup-test ## the long runs that are no part of make test
 build: ## build the library, the command and the loadable exporters (release)
 	cargo build --release --workspace
 
+# Where `make install` puts things; DESTDIR stages them elsewhere, as packagers do.
+PREFIX ?= /usr/local
+LIBDIR ?= lib
+DESTDIR ?=
+
+.PHONY: install
+install: ## build and install: PREFIX=/usr/local LIBDIR=lib DESTDIR=
+	cargo xtask install --prefix "$(PREFIX)" --libdir "$(LIBDIR)" --destdir "$(DESTDIR)"
+
+.PHONY: uninstall
+uninstall: ## take away what make install put there
+	cargo xtask install --uninstall --prefix "$(PREFIX)" --libdir "$(LIBDIR)" --destdir "$(DESTDIR)"
+
+.PHONY: deb
+deb: ## pack for Debian: build/deb/*.deb
+	cargo xtask deb
+
 .PHONY: headers
 headers: ## generate include/ anew from the Rust types
 	cargo xtask headers

@@ -93,6 +93,10 @@ exporting() {
     cargo test --release --quiet -p tallyport-tests --test exporting crowd -- --test-threads 1 --nocapture
 }
 
+packages() {
+  TALLYPORT_LINTIAN=1 cargo test --release --quiet -p tallyport-tests --test delivery debian
+}
+
 tsan() {
   tests/tsan.sh 120
 }
@@ -107,6 +111,7 @@ step isolation "2,000 helpers killed at any time, 100,000 exports through one, 1
 step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files" arena
 step exporting "5 processes export one file every 200 ms over Redis and over SQLite, 300 s each, stopped for up to three lease times and killed: no token twice, nothing older over something newer, no gap past the formula" exporting
 step forks "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
+step packages "the Debian packages, checked by lintian: no error, no warning" packages
 step tsan "ThreadSanitizer over the stress program, 120 s: clean" tsan
 
 {

@@ -298,8 +298,11 @@ fn the_host_is_clean_under_valgrind_built_by_gcc_and_by_clang() {
 
 #[test]
 fn the_shortest_hosts_print_what_they_count() {
-    for program in ["hello", "hello_cpp"] {
-        let said = run(&mut Command::new(programs("gcc").join(program))).success();
+    let mut in_rust = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    in_rust.args(["run", "--quiet", "-p", "tallyport-tests", "--example", "hello"]);
+    let in_c = ["hello", "hello_cpp"].map(|name| Command::new(programs("gcc").join(name)));
+    for mut program in in_c.into_iter().chain([in_rust]) {
+        let said = run(&mut program).success();
         assert!(said.stdout.contains("http_requests_total{method=\"GET\"} 1\n"), "{}", said.stdout);
         assert!(said.stdout.contains("http_request_seconds_count 1\n"), "{}", said.stdout);
         assert_eq!(said.stderr, "");

@@ -4,8 +4,8 @@
 #   xtask/setup.sh demo    a C compiler
 #   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
 #                          binutils, redis-server, memcached, a Pushgateway, wrk, Ruby with its
-#                          headers, ffi, servers, frameworks, RSpec and YARD, and
-#                          Python readers in .venv
+#                          headers, ffi, servers, frameworks, RSpec, YARD, cmake, pkg-config,
+#                          lintian, dpkg-dev, abigail-tools, and Python readers in .venv
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
 # root nor a network. Rust is never installed: which toolchain is the user's choice.
@@ -169,6 +169,11 @@ case "${1:-}" in
             need memcached command -v memcached
             need_ruby
             need wrk command -v wrk
+            need cmake command -v cmake
+            need pkg-config command -v pkg-config
+            need lintian command -v lintian
+            need dpkg-dev command -v dpkg-shlibdeps
+            need abigail-tools command -v abidiff
             need python3 command -v python3
             need python3-venv python_with_venv
         fi

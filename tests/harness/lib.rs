@@ -9,6 +9,7 @@
 #![allow(clippy::panic)] // a harness fails a test by panicking, with the whole output as the text
 
 mod cc;
+mod installed;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub use cc::{Compiler, PLUGIN_LINK, WARNINGS, compile, plugin};
+pub use installed::{Installed, PREFIX, everything_built, installed, xtask};
 
 /// The repository.
 #[must_use]
@@ -124,6 +126,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/EVENTS.md")]
 struct Events;
+
+/// The Rust block of docs/HOSTS.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/HOSTS.md")]
+struct Hosts;
 
 /// The Rust blocks of the vendor's guide.
 #[cfg(doctest)]

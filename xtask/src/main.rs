@@ -4,9 +4,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command line talks to a terminal
 
+mod abi;
 mod bench;
 mod constants;
+mod deb;
 mod headers;
+mod install;
 mod unsafe_check;
 
 use std::{
@@ -26,16 +29,34 @@ struct Verb {
 
 const VERBS: &[Verb] = &[
     Verb {
+        name: "abi",
+        usage: "abi check|record|freeze",
+        about: "compare the C headers with what was recorded of them (docs/ABI.md)",
+        run: abi::run,
+    },
+    Verb {
         name: "bench",
         usage: "bench [GROUP]...",
         about: "run the benchmarks [--json FILE] [--markdown] [--quick]",
         run: bench::run,
     },
     Verb {
+        name: "deb",
+        usage: "deb [--out FOLDER]",
+        about: "pack libtallyport, libtallyport-dev and tallyport for Debian",
+        run: deb::run,
+    },
+    Verb {
         name: "headers",
         usage: "headers [--check]",
         about: "write include/*.h from the Rust types, or say what differs",
         run: headers::run,
+    },
+    Verb {
+        name: "install",
+        usage: "install [--prefix …]",
+        about: "install what was built [--libdir NAME] [--destdir DIR] [--uninstall]",
+        run: install::run,
     },
     Verb {
         name: "unsafe-check",
