@@ -2122,7 +2122,8 @@ tallyport_status tallyport_registries_check(const tallyport_engine *engine,
  *
  * Threads: any thread; a second call waits for the first. Ownership: returns owned `err`. Errors:
  * what the store answers (IO, TIMEOUT, LIMIT, CONFLICT, CONFIG, DAMAGED), UNAVAILABLE while a failing
- * store is left alone, UNSUPPORTED for a store that this build lacks and in a forked child,
+ * store is left alone, UNSUPPORTED for a store that this build lacks, for one that cannot do what the
+ * configuration demands, in a forked child and inside a function of the host's store,
  * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
 tallyport_status tallyport_sync(const tallyport_engine *engine,
@@ -2136,9 +2137,10 @@ tallyport_status tallyport_sync(const tallyport_engine *engine,
  * tallyport_sync_stop or tallyport_engine_close. A forked child has none.
  *
  * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED in a
- * forked child, IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ * forked child and with a store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
-tallyport_status tallyport_sync_start(const tallyport_engine *engine, tallyport_error **err);
+tallyport_status tallyport_sync_start(const tallyport_engine *engine,
+                                      tallyport_error **err);
 
 /**
  * Ends the thread of tallyport_sync_start, after the sync that it is in; without one, a no-op.
@@ -2169,6 +2171,147 @@ tallyport_status tallyport_sync_leave(const tallyport_engine *engine, tallyport_
 tallyport_status tallyport_snapshot_take_shared(const tallyport_engine *engine,
                                                 tallyport_snapshot_handle **snapshot,
                                                 tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* The host's own store: functions that keep items by key, through which instances share totals. */
+
+/** What a function of a store answers: it is done; of `get`: the value was handed over. */
+#define TALLYPORT_STORE_DONE 0
+
+/**
+ * It was not done, and that is no failure: there is no such item (`get`, `remove`), there is one
+ * already (`add`), it was written or removed since it was read (`cas`). Anything else is a failure.
+ */
+#define TALLYPORT_STORE_NOT 1
+
+/** A call of a function of a store, which lasts until that function returns. Opaque. */
+typedef struct tallyport_store_call tallyport_store_call;
+
+/**
+ * A store of the host's own, for tallyport_store_attach: a cache or database that keeps items by key.
+ *
+ * Begin with `tallyport_store s = {.size = sizeof s};`. All functions but `cas` must be there.
+ *
+ * Threads: they are called on the threads that call tallyport_sync, tallyport_sync_leave and
+ * tallyport_snapshot_take_shared on the engine, inside those calls, one at a time; never on a thread
+ * of the library's own. They may record, and make any call on other engines; on this engine, calls
+ * that sync answer UNSUPPORTED. They must return: no exception and no longjmp.
+ *
+ * Ownership: keys, values and the call are borrowed until the function returns.
+ *
+ * Keys: 1 to 250 of `A-Z a-z 0-9 . _ : -`, all beginning with `tallyport:NAMESPACE:` (the
+ * configuration's `store.namespace`); the host may put more before. Values are any bytes, zero too,
+ * and come back as they were written, in one step: never a part of one. They take no terminating NUL.
+ *
+ * Failures: a function that cannot reach what it keeps items in must fail, by any answer but
+ * TALLYPORT_STORE_DONE and TALLYPORT_STORE_NOT, and may say why (tallyport_store_call_fail): an item
+ * that is "not there" only because nobody could look is a loss for good. What failed may have been
+ * done or not, now or later. The call that it was made in answers IO, and the next one goes on.
+ *
+ * How it is used: a sync is some calls of `get`, then `set` of new keys, one `cas`, then `remove`. With
+ * `cas` totals of all instances are exact while no item vanishes before its time (strategy
+ * `distributed_basic`); an item that did is found out, counted in `tallyport_sync_mishaps_total`,
+ * and sent again. Without `cas` each instance has its own items only, and totals fall when one ends
+ * (`distributed_manual`); tallyport_engine_status says so. All functions are tried with a key of
+ * their own before the first sync, and again after a failure: a `cas` that does not do as it says is
+ * not used. Leases compare the clocks of the hosts, so these have to agree to some seconds.
+ */
+typedef struct tallyport_store {
+    /** sizeof(tallyport_store). */
+    uint32_t size;
+    /** 0. */
+    uint32_t flags;
+    /**
+     * What it is, for people, for example `Rails.cache (MemCacheStore)`; empty: `the host's store`.
+     */
+    tallyport_str name;
+    /** Given to every function. */
+    void *data;
+    /**
+     * Called once with `data`, on any thread, when nothing can call the functions any more: after
+     * tallyport_engine_close, or when tallyport_store_attach failed. May be NULL.
+     */
+    void (*free_data)(void *data);
+    /**
+     * Reads an item: hands its value over with tallyport_store_call_value, once, and answers DONE; or
+     * NOT when there is none, or its time has passed.
+     */
+    int32_t (*get)(void *data, struct tallyport_store_call *call, tallyport_str key);
+    /**
+     * Writes an item, in the place of one that is there, and keeps it for `ttl_ms` at the least.
+     */
+    int32_t (*set)(void *data,
+                   struct tallyport_store_call *call,
+                   tallyport_str key,
+                   tallyport_str value,
+                   uint64_t ttl_ms);
+    /**
+     * Writes an item as `set`, if there is none; NOT if there is. In one step: of two that add the
+     * same key at once, one is DONE.
+     */
+    int32_t (*add)(void *data,
+                   struct tallyport_store_call *call,
+                   tallyport_str key,
+                   tallyport_str value,
+                   uint64_t ttl_ms);
+    /**
+     * Writes an item as `set`, if it is as it was when `get` handed it over with `token`; NOT if it
+     * was written since, with whatever value, or is gone. In one step: of two that swap the same item
+     * at once, one is DONE. NULL where that cannot be done.
+     */
+    int32_t (*cas)(void *data,
+                   struct tallyport_store_call *call,
+                   tallyport_str key,
+                   tallyport_str value,
+                   uint64_t ttl_ms,
+                   uint64_t token);
+    /** Removes an item; NOT when there is none. */
+    int32_t (*remove)(void *data, struct tallyport_store_call *call, tallyport_str key);
+    /** Most bytes of a value that it keeps, at least 16384; 0: 1048576. Values stay below it. */
+    uint64_t max_item_bytes;
+} tallyport_store;
+
+/**
+ * Gives an engine a store of the host's own, through which it shares totals from now on.
+ *
+ * The configuration's `store.kind` is `host`, or not there. Nothing is called yet: the first sync asks
+ * the store what it can. Syncs are made by the host (tallyport_sync): tallyport_sync_start is
+ * UNSUPPORTED with it. One store for the life of an engine.
+ *
+ * Threads: any thread. Ownership: borrows `store`; takes `data` of it also when it fails, unless the
+ * struct itself is wrong; returns owned `err`. Errors: NULL_ARGUMENT and INVALID_ARGUMENT with the
+ * field, CONFIG for a configuration with another store, ALREADY_EXISTS, UNSUPPORTED in a forked child
+ * and while syncs run in the background, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_store_attach(const tallyport_engine *engine,
+                                        const struct tallyport_store *store,
+                                        tallyport_error **err);
+
+/**
+ * Hands over the value of an item that a store's `get` found, and the token to swap it by.
+ *
+ * `token` is another one whenever the item was written in between; any number without a `cas`. The
+ * value is copied; a second one takes its place.
+ *
+ * Threads: the thread of the function that was given `call`, until it returns. Ownership: borrows
+ * `value`; returns owned `err`. Errors: NULL_ARGUMENT, BAD_HANDLE after the function returned.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_store_call_value(struct tallyport_store_call *call,
+                                            tallyport_str value,
+                                            uint64_t token,
+                                            tallyport_error **err);
+
+/**
+ * Says why a function of a store fails; the error of the sync then ends with it.
+ *
+ * Threads: the thread of the function that was given `call`, until it returns. Ownership: borrows
+ * `message`; returns owned `err`. Errors: NULL_ARGUMENT, INVALID_UTF8, BAD_HANDLE after the function
+ * returned. Since: 0.1.
+ */
+tallyport_status tallyport_store_call_fail(struct tallyport_store_call *call,
+                                           tallyport_str message,
+                                           tallyport_error **err);
 
 /* -------------------------------------------------------------------------------------------- */
 /* Exports to the targets of the configuration, and their schedule (docs/EXPORTING.md). */

@@ -28,6 +28,7 @@
 #include "tallyport_log_ring.hpp"
 #include "tallyport_metrics.hpp"
 #include "tallyport_options.hpp"
+#include "tallyport_store.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -294,6 +295,10 @@ public:
         const tallyport_status code = tallyport_snapshot_take_shared(get(), &taken, &err);
         if (code != TALLYPORT_OK) return detail::failed<tallyport::snapshot>(code, err);
         return tallyport::snapshot(taken);
+    }
+    /// Shares through a store of the host's own, whose functions sync and the like call.
+    returned<void> share_through(std::shared_ptr<store> given) const {
+        return detail::attach(get(), std::move(given));
     }
     /// Writes what changed to the store.
     returned<void> sync() const {

@@ -207,6 +207,14 @@ fn targets_are_exported_by_a_c_host_and_by_its_schedule() {
     let _ = run_twice(&program, &[folder.path(), Path::new("no fork")]);
 }
 
+#[test]
+fn a_host_gives_its_own_store() {
+    let program = build(&host("own_store.c"), Compiler::Gcc, "c99", Link::Shared, &[]);
+    let _ = run_plainly(&program, &[]);
+    let program = build(&host("own_store.c"), Compiler::Clang, "c11", Link::Static, &[]);
+    let _ = run_twice(&program, &[]);
+}
+
 /// How tests/hosts/forks.c is run with a verb, so many rounds.
 fn forks(verb: &str, rounds: u32) -> (Command, TempDir) {
     let program = build(&host("forks.c"), Compiler::Gcc, "c11", Link::Shared, &[]);

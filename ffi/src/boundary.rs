@@ -34,6 +34,7 @@ use crate::{
         tallyport_engine_options, tallyport_family_options, tallyport_listener_options,
         tallyport_plugin_options,
     },
+    store::tallyport_store,
 };
 
 /// A fallible entry: `fallible!(err, |call| { …; Ok(()) })`.
@@ -114,6 +115,8 @@ unsafe impl Options for tallyport_listener_options {}
 unsafe impl Options for tallyport_collector_options {}
 // SAFETY: as above; asserted in its own file.
 unsafe impl Options for tallyport_log_ring_options {}
+// SAFETY: as above, asserted in `store`.
+unsafe impl Options for tallyport_store {}
 
 /// Larger option structs than this are a wrong `size`.
 const MAX_OPTIONS_BYTES: usize = 4096;

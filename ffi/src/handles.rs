@@ -45,7 +45,7 @@ use tallyport_core::{
 
 use crate::{
     boundary::null, by_values::FamilyState, engine::EngineState, error::ErrorState,
-    log_ring::LogRing, topic::TopicState,
+    log_ring::LogRing, store::StoreCall, topic::TopicState,
 };
 
 /// What a handle leads to.
@@ -64,6 +64,7 @@ pub(crate) enum Object {
     Topic(Arc<TopicState>),
     Collector(Arc<Collector>),
     LogRing(Arc<LogRing>),
+    StoreCall(Arc<StoreCall>),
     CounterFamily(Arc<FamilyState<CounterFamily>>),
     CounterF64Family(Arc<FamilyState<CounterF64Family>>),
     UpDownCounterFamily(Arc<FamilyState<UpDownCounterFamily>>),
@@ -89,6 +90,7 @@ impl Object {
             Self::Topic(_) => 0x25,
             Self::Collector(_) => 0x26,
             Self::LogRing(_) => 0x27,
+            Self::StoreCall(_) => 0x28,
             Self::CounterFamily(_) => 0x31,
             Self::CounterF64Family(_) => 0x32,
             Self::UpDownCounterFamily(_) => 0x33,

@@ -31,6 +31,8 @@ pub mod options;
 pub mod plugin;
 pub mod registry;
 pub mod snapshot;
+pub mod store;
+mod store_functions;
 pub mod subscription;
 pub mod sync;
 pub mod target;

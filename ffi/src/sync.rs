@@ -19,7 +19,8 @@ use crate::{
 ///
 /// Threads: any thread; a second call waits for the first. Ownership: returns owned `err`. Errors:
 /// what the store answers (IO, TIMEOUT, LIMIT, CONFLICT, CONFIG, DAMAGED), UNAVAILABLE while a failing
-/// store is left alone, UNSUPPORTED for a store that this build lacks and in a forked child,
+/// store is left alone, UNSUPPORTED for a store that this build lacks, for one that cannot do what the
+/// configuration demands, in a forked child and inside a function of the host's store,
 /// NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_sync(
@@ -36,7 +37,7 @@ pub unsafe extern "C" fn tallyport_sync(
 /// tallyport_sync_stop or tallyport_engine_close. A forked child has none.
 ///
 /// Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED in a
-/// forked child, IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+/// forked child and with a store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_sync_start(
     engine: *const tallyport_engine,
@@ -100,6 +101,8 @@ pub(crate) fn status(engine: &Engine) -> Value {
     json!({
         "store": status.store,
         "strategy": status.strategy.name(),
+        "probed": status.probed,
+        "cannot": status.cannot,
         "identity": status.identity,
         "syncs": status.syncs,
         "failures": status.failures,

@@ -246,7 +246,7 @@ impl Call {
         self.text("", from).or_else(|_| self.text(&field(), from))
     }
 
-    fn bytes<'a>(&'a self, field: &str, from: tallyport_str) -> Result<&'a [u8], Error> {
+    pub(crate) fn bytes<'a>(&'a self, field: &str, from: tallyport_str) -> Result<&'a [u8], Error> {
         if from.len == 0 {
             return Ok(&[]);
         }

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <stdexcept>
 
 #define CHECK(condition)                                                                           \
@@ -286,6 +287,60 @@ void events(const tallyport::engine &engine) {
     CHECK(gone.code() == TALLYPORT_NOT_FOUND);
 }
 
+class table : public tallyport::store {
+public:
+    std::string name() const override { return "a map"; }
+    bool has_cas() const override { return true; }
+    std::optional<item> get(std::string_view key) override {
+        if (broken) throw std::runtime_error("out of order");
+        const auto found = items_.find(std::string(key));
+        if (found == items_.end()) return std::nullopt;
+        return found->second;
+    }
+    void set(std::string_view key, std::string_view value, time ttl) override {
+        CHECK(ttl.count() > 0);
+        items_[std::string(key)] = {std::string(value), ++token_};
+    }
+    bool add(std::string_view key, std::string_view value, time ttl) override {
+        if (items_.count(std::string(key)) > 0) return false;
+        set(key, value, ttl);
+        return true;
+    }
+    bool cas(std::string_view key, std::string_view value, time ttl, std::uint64_t token) override {
+        const auto found = items_.find(std::string(key));
+        if (found == items_.end() || found->second.token != token) return false;
+        set(key, value, ttl);
+        return true;
+    }
+    void remove(std::string_view key) override { items_.erase(std::string(key)); }
+
+    bool broken = false;
+
+private:
+    std::map<std::string, item> items_;
+    std::uint64_t token_ = 0;
+};
+
+void own_store() {
+    const auto shared = std::make_shared<table>();
+    {
+        tallyport::engine a, b;
+        a.share_through(shared);
+        b.share_through(shared);
+        a.counter("shared_total").add(2);
+        b.counter("shared_total").add(3);
+        a.sync();
+        const auto everyone = b.shared_snapshot();
+        CHECK(contains(b.export_to_string(everyone, "prometheus"), "shared_total 5"));
+        CHECK(contains(a.status(), "distributed_basic"));
+        shared->broken = true;
+        const auto why = failure([&] { a.sync(); });
+        CHECK(why.code() == TALLYPORT_IO && contains(why.what(), "a map"));
+        CHECK(contains(why.what(), "out of order"));
+    }
+    CHECK(shared.use_count() == 1);
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -331,6 +386,7 @@ int main(int argc, char **argv) {
     exporting(engine, argv[2]);
     plugins(engine, argv[1]);
     events(engine);
+    own_store();
     engine.remove("level", {{"where", "left"}});
     engine.clear("took_seconds");
 

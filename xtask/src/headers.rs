@@ -76,6 +76,7 @@ const HEADERS: &[Header] = &[
             "handler",
             "registry",
             "sync",
+            "store",
             "target",
             "fork",
         ],

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("ffi/src/handles.rs", "handles become references"),
     ("ffi/src/boundary.rs", "the shape of every C entry"),
     ("ffi/src/callback.rs", "functions of the host, called with their data"),
+    ("ffi/src/store_functions.rs", "calls the functions of a host's store"),
     ("ffi/src/text.rs", "C strings and buffers"),
     ("core/tests/table_model.rs", "loom's cells, as in grace_model.rs"),
     ("core/tests/forks.rs", "fork and clone, which is what it tests"),

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     mem,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -226,6 +226,21 @@ impl Background {
         }
         true
     }
+
+    /// Does something that must not be while the thread runs.
+    ///
+    /// # Errors
+    /// Unsupported when it does.
+    pub(super) fn without(&self, act: impl FnOnce()) -> Result<(), Error> {
+        let worker = self.worker.lock();
+        if worker.as_ref().is_some_and(Worker::is_here) {
+            let message = "a store of the host's own is called on the host's threads only, and syncs run \
+                           in the background";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        act();
+        Ok(())
+    }
 }
 
 impl Engine {
@@ -238,14 +253,22 @@ impl Engine {
     /// It ends with [`Engine::stop_sync`] or with the engine. A forked child has none.
     ///
     /// # Errors
-    /// AlreadyExists when there is one, Unsupported in a forked child, Io when no thread can be
-    /// started.
+    /// AlreadyExists when there is one, Unsupported in a forked child and with a store of the host's
+    /// own, Io when no thread can be started.
     pub fn start_sync(&self) -> Result<(), Error> {
         self.0.share.own_process()?;
         let interval = Duration::from_millis(self.0.config.sync.interval_ms);
         let engine = Arc::downgrade(&self.0);
-        let nothing = |_: &Arc<Bell>| Ok(Vec::new());
-        self.0.background.start(nothing, move |bell| {
+        // When the thread is noted already, or a store that comes now would not see it.
+        let allowed = |_: &Arc<Bell>| {
+            if self.0.share.has_host.load(Relaxed) {
+                let message =
+                    "the host's own store is called on the host's threads only: sync there";
+                return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
+            }
+            Ok(Vec::new())
+        };
+        self.0.background.start(allowed, move |bell| {
             let mut wait = Duration::ZERO;
             while bell.wait(Some(wait)) != Woken::Stop && sync(&engine) {
                 wait = interval.mul_f64(0.9 + 0.2 * jitter());

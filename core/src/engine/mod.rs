@@ -6,6 +6,7 @@
 mod background;
 mod choice;
 pub mod config;
+mod connect;
 mod exports;
 mod fork;
 mod plugins;
@@ -21,6 +22,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use tallyport_plugin_api::PluginSet;
 
+pub use crate::store::Strategy;
 use crate::{
     event::Bus,
     export::ExportMeter,
@@ -32,7 +34,7 @@ use crate::{
 use config::Config;
 pub use fork::{Forks, after_fork_child, after_fork_parent, before_fork, forks};
 pub use registries::RegistryStatistics;
-pub use share::{Notices, Shared, Strategy, SyncStatus};
+pub use share::{Notices, Shared, SyncStatus};
 pub use source::PluginFile;
 pub use targets::{Part, RunOptions, TargetStatus};
 

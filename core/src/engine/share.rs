@@ -4,45 +4,31 @@
 //! again is left alone for a while; nothing of that reaches recording.
 
 use std::{
-    fs, mem,
+    fmt, fs, mem,
+    ops::{Deref, DerefMut},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     Engine,
-    config::{Config, StoreKind, StrategyConfig},
+    config::{Config, StoreKind},
+    connect::{HostStore, Plan, connect, expected, kind, kind_name, plan},
 };
 use crate::{
-    model::{Error, ErrorKind, LongMutex, fork},
+    model::{Clock, Error, ErrorKind, LongMutex, LongMutexGuard, fork, own_thread},
     snapshot::{self, Snapshot},
-    store::{Lease, Store},
+    store::{Lease, Store, Strategy},
     sync::{GaugeModes, Mishaps, Overview, Session, Settings, Synced},
 };
 
 /// The first time that a failing store is left alone; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// What a store is used for, by what it can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// Totals of all instances, exact, in atomic steps of the store.
-    DistributedAtomic,
-    /// This instance's totals only.
-    LocalOnly,
-}
-
-impl Strategy {
-    /// Its name in configurations and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DistributedAtomic => "distributed_atomic",
-            Self::LocalOnly => "local_only",
-        }
-    }
-}
 
 /// Who is told of a sync: the host's listeners, on a thread of the host only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +40,14 @@ pub(super) enum Tell {
 /// How sharing stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStatus {
-    /// The kind of the store: `none`, `file`, `sqlite`, `redis`.
+    /// The kind of the store: `none`, `null`, `file`, `sqlite`, `redis`, `memcached`, `host`.
     pub store: &'static str,
-    /// What it is used for.
+    /// What it is used for; before it was asked, what it is expected to be.
     pub strategy: Strategy,
+    /// Whether it was asked what it can.
+    pub probed: bool,
+    /// What it cannot do, for people.
+    pub cannot: Option<&'static str>,
     /// Who publishes now, once it has.
     pub identity: Option<String>,
     /// Syncs that succeeded.
@@ -102,13 +92,22 @@ pub struct Notices {
 #[derive(Debug)]
 pub(super) struct Share {
     state: LongMutex<State>,
+    /// The thread that has the state, which may be inside a function of the host's store.
+    holder: AtomicUsize,
+    /// Whether the host gave a store of its own. Changed with the lock of the background thread, so that
+    /// there is never both.
+    pub(super) has_host: AtomicBool,
     /// The process that may sync: a forked child records into its parent's cells, or has its values.
     generation: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     session: Option<Session>,
+    /// What the store turned out to be used for.
+    found: Option<Strategy>,
+    /// Makes the host's own store, if the host gave one.
+    host: Option<Arc<HostStore>>,
     syncs: u64,
     failures: u64,
     in_a_row: u32,
@@ -120,28 +119,47 @@ struct State {
     doubtful: bool,
 }
 
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
 impl Default for Share {
     fn default() -> Self {
-        Self { state: LongMutex::default(), generation: fork::generation() }
+        let (state, holder, has_host) = Default::default();
+        Self { state, holder, has_host, generation: fork::generation() }
     }
 }
 
-fn kind_name(kind: StoreKind) -> &'static str {
-    match kind {
-        StoreKind::None => "none",
-        StoreKind::File => "file",
-        StoreKind::Sqlite => "sqlite",
-        StoreKind::Redis => "redis",
+thread_local! {
+    /// Its address is this thread's.
+    static HERE: u8 = const { 0 };
+}
+
+/// The state, had by this thread.
+struct Locked<'a> {
+    state: LongMutexGuard<'a, State>,
+    holder: &'a AtomicUsize,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
     }
 }
 
-/// What a configuration comes down to.
-pub(super) fn strategy(config: &Config) -> Strategy {
-    match (config.store.kind, config.sync.strategy) {
-        (StoreKind::None | StoreKind::File, _) | (_, StrategyConfig::LocalOnly) => {
-            Strategy::LocalOnly
-        }
-        _ => Strategy::DistributedAtomic,
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.holder.store(0, Relaxed);
     }
 }
 
@@ -168,65 +186,6 @@ fn settings(config: &Config) -> Settings {
         gauge_modes: GaugeModes::default(),
         include_instances: sync.include_instances,
     }
-}
-
-/// Connects to the store of a configuration, and tries with a real write what it can.
-fn connect(config: &Config) -> Result<Box<dyn Store>, Error> {
-    let deadline = Duration::from_millis(config.store.deadline_ms);
-    match config.store.kind {
-        StoreKind::None | StoreKind::File => {
-            Err(Error::new(ErrorKind::Internal, "a store that nothing is shared through"))
-        }
-        StoreKind::Sqlite => connect_sqlite(config, deadline),
-        StoreKind::Redis => connect_redis(config, deadline),
-    }
-}
-
-#[cfg(feature = "store-sqlite")]
-fn connect_sqlite(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
-    let path = config.store.path.clone().unwrap_or_default();
-    let path = config.base_dir.join(path);
-    Ok(Box::new(crate::store::SqliteStore::open(&path, deadline)?))
-}
-
-#[cfg(not(feature = "store-sqlite"))]
-fn connect_sqlite(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
-    Err(absent("SQLite", "store-sqlite"))
-}
-
-#[cfg(feature = "store-redis")]
-fn connect_redis(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
-    let store = &config.store;
-    let url = match (&store.url, &store.url_file) {
-        (Some(url), _) => url.clone(),
-        (None, Some(file)) => {
-            let path = config.base_dir.join(file);
-            let text = fs::read_to_string(&path).map_err(|error| {
-                Error::io(format_args!("read `store.url_file` `{}`", path.display()), &error)
-                    .with_field("store.url_file")
-            })?;
-            text.trim().to_owned()
-        }
-        (None, None) => String::new(),
-    };
-    let settings = crate::store::RedisSettings {
-        url,
-        namespace: store.namespace.clone(),
-        shards: store.shards,
-        deadline,
-    };
-    Ok(Box::new(crate::store::RedisStore::connect(&settings)?))
-}
-
-#[cfg(not(feature = "store-redis"))]
-fn connect_redis(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
-    Err(absent("Redis", "store-redis"))
-}
-
-#[cfg(not(all(feature = "store-redis", feature = "store-sqlite")))]
-fn absent(what: &str, feature: &str) -> Error {
-    let message = format!("this build has no {what} store (cargo feature `{feature}`)");
-    Error::new(ErrorKind::Unsupported, message).with_field("store.kind")
 }
 
 impl State {
@@ -260,35 +219,54 @@ impl State {
         self.pause_until = Some(now + pause.mul_f64(0.5 + jitter()));
     }
 
-    /// The session, connected at first use.
-    fn session(&mut self, config: &Config) -> Result<&mut Session, Error> {
+    /// What a configuration comes down to, with what is known of the store.
+    fn plan(&self, config: &Config) -> Plan {
+        match self.found {
+            Some(Strategy::LocalOnly) => Plan::Alone,
+            _ => plan(config, self.host.is_some()),
+        }
+    }
+
+    /// The session, connected at first use; `None` for a store that nothing can be shared through.
+    fn session(
+        &mut self,
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<&mut Session>, Error> {
+        if self.host.is_some() && own_thread::is_own() {
+            let message = "the host's own store is called on the host's threads only";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
+        }
         if self.session.is_none() {
-            let store = connect(config)?;
-            let strategy = Strategy::DistributedAtomic.name();
-            let kind = kind_name(config.store.kind);
-            let scope =
-                if config.store.kind == StoreKind::Sqlite { "this host" } else { "all hosts" };
-            tracing::info!(store = kind, strategy, scope, "totals are shared");
+            let kind = kind(config, self.host.is_some());
+            let store = connect(config, kind, self.host.as_ref(), clock)?;
+            let Some(store) = store else {
+                self.found = Some(Strategy::LocalOnly);
+                return Ok(None);
+            };
+            self.found = Some(store.strategy());
             self.session = Some(Session::new(store, settings(config)));
         }
-        let session = self.session.as_mut();
-        let session =
-            session.ok_or_else(|| Error::new(ErrorKind::Internal, "there is no session"))?;
-        if mem::take(&mut self.doubtful)
+        if let Some(session) = self.session.as_mut().filter(|_| mem::take(&mut self.doubtful))
             && let Err(error) = session.probe()
         {
             self.doubtful = true;
             return Err(error);
         }
-        Ok(session)
+        Ok(self.session.as_mut())
     }
 }
 
 fn status(config: &Config, state: &State) -> SyncStatus {
     let session = state.session.as_ref();
+    let has_host = state.host.is_some();
+    let strategy = state.found.unwrap_or_else(|| expected(plan(config, has_host), config));
+    let kind = kind(config, has_host);
     SyncStatus {
-        store: kind_name(config.store.kind),
-        strategy: strategy(config),
+        store: kind_name(kind),
+        strategy,
+        probed: state.found.is_some(),
+        cannot: strategy.cannot().filter(|_| kind != StoreKind::None),
         identity: session.map(|session| session.identity().to_string()),
         syncs: state.syncs,
         failures: state.failures,
@@ -314,9 +292,53 @@ impl Share {
                        record: open an engine in the child for totals of its own";
         Err(Error::new(ErrorKind::Unsupported, message))
     }
+
+    /// The state, unless this is called from inside a function of the host's store, which has it.
+    fn lock(&self) -> Result<Locked<'_>, Error> {
+        let here = HERE.with(|here| std::ptr::from_ref(here).addr());
+        if self.holder.load(Relaxed) == here {
+            let message = "called by a function of the host's store, in the middle of a sync";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let state = self.state.lock();
+        self.holder.store(here, Relaxed);
+        Ok(Locked { state, holder: &self.holder })
+    }
 }
 
 impl Engine {
+    /// Shares through a store of the host's own: `make` returns what keeps its items. It is called
+    /// when the store is first used, on the threads that call [`Engine::sync`] and the like.
+    ///
+    /// The configuration's `store.kind` is `host`, or absent.
+    ///
+    /// # Errors
+    /// AlreadyExists when there is one, Config for another kind of store, Unsupported in a forked
+    /// child, and while syncs run in the background.
+    pub fn set_store(
+        &self,
+        make: impl Fn() -> Result<Box<dyn crate::store::KeyValue>, Error> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        self.0.share.own_process()?;
+        let configured = self.0.config.store.kind;
+        if !matches!(configured, StoreKind::None | StoreKind::Host) {
+            let message = format!(
+                "the host gives a store of its own, and the configuration's is \"{}\"",
+                kind_name(configured)
+            );
+            return Err(Error::new(ErrorKind::Config, message).with_field("store.kind"));
+        }
+        // In this order: a function of a store, which has the state, may end the thread.
+        let mut state = self.0.share.lock()?;
+        if state.host.is_some() {
+            let message = "the host has given a store of its own already";
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        self.0.background.without(|| self.0.share.has_host.store(true, Relaxed))?;
+        state.host = Some(Arc::new(make));
+        Ok(())
+    }
+
     /// Writes what changed to the store, and retires the instances that ended. On this thread.
     ///
     /// After Ok every value that was recorded before the call is in the store. What fails is written
@@ -331,17 +353,10 @@ impl Engine {
     }
 
     pub(super) fn sync_as(&self, tell: Tell) -> Result<Synced, Error> {
-        self.0.share.own_process()?;
-        let config = &self.0.config;
-        match (strategy(config), config.store.kind) {
-            (Strategy::LocalOnly, StoreKind::File) => self.synced(tell, |_, snapshot| {
-                let path = self.own_file();
-                snapshot::save(snapshot, &path)?;
-                Ok(Synced { series: snapshot.series_count(), ..Synced::default() })
-            }),
-            (Strategy::LocalOnly, _) => Ok(Synced::default()),
-            _ => self.synced(tell, |state, snapshot| state.session(config)?.sync(snapshot)),
-        }
+        self.shared_by(tell, Session::sync, |engine, snapshot| {
+            snapshot::save(snapshot, &engine.own_file())?;
+            Ok(Synced { series: snapshot.series_count(), ..Synced::default() })
+        })
     }
 
     /// Writes for the last time, and retires this instance at once: its counts stay, its gauges go.
@@ -352,21 +367,34 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sync`].
     pub fn leave(&self) -> Result<Synced, Error> {
-        self.0.share.own_process()?;
-        let config = &self.0.config;
-        match (strategy(config), config.store.kind) {
-            (Strategy::LocalOnly, StoreKind::File) => {
-                let path = self.own_file();
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        Err(Error::io(format_args!("remove `{}`", path.display()), &error))
-                    }
-                    _ => Ok(Synced::default()),
+        self.shared_by(Tell::Listeners, Session::withdraw, |engine, _| {
+            let path = engine.own_file();
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io(format_args!("remove `{}`", path.display()), &error))
                 }
+                _ => Ok(Synced::default()),
             }
-            (Strategy::LocalOnly, _) => Ok(Synced::default()),
-            _ => self.synced(Tell::Listeners, |state, snapshot| {
-                state.session(config)?.withdraw(snapshot)
+        })
+    }
+
+    /// Does with the store, or with this instance's file, what the configuration comes down to.
+    fn shared_by(
+        &self,
+        tell: Tell,
+        through: impl FnOnce(&mut Session, &Snapshot) -> Result<Synced, Error>,
+        to_file: impl FnOnce(&Self, &Snapshot) -> Result<Synced, Error>,
+    ) -> Result<Synced, Error> {
+        self.0.share.own_process()?;
+        let plan = self.0.share.lock()?.plan(&self.0.config);
+        match plan {
+            Plan::Alone => Ok(Synced::default()),
+            Plan::File => self.synced(tell, |_, snapshot| to_file(self, snapshot)),
+            Plan::Shared(_) => self.synced(tell, |state, snapshot| {
+                match state.session(&self.0.config, self.0.metrics.clock())? {
+                    Some(session) => through(session, snapshot),
+                    None => Ok(Synced::default()),
+                }
             }),
         }
     }
@@ -376,11 +404,19 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sync`].
     pub fn shared(&self) -> Result<Shared, Error> {
-        if strategy(&self.0.config) == Strategy::LocalOnly {
-            return Ok(Shared { snapshot: self.snapshot()?, instances: 1, overview: None });
+        if self.is_shared()? {
+            self.sync()?;
         }
-        self.sync()?;
-        self.read_shared()
+        // The sync may have found that the store keeps nothing.
+        if self.is_shared()? {
+            return self.read_shared();
+        }
+        Ok(Shared { snapshot: self.snapshot()?, instances: 1, overview: None })
+    }
+
+    fn is_shared(&self) -> Result<bool, Error> {
+        self.0.share.own_process()?;
+        Ok(matches!(self.0.share.lock()?.plan(&self.0.config), Plan::Shared(_)))
     }
 
     /// Reads what all instances have, without being one of them.
@@ -390,16 +426,18 @@ impl Engine {
     pub fn read_shared(&self) -> Result<Shared, Error> {
         self.0.share.own_process()?;
         let config = &self.0.config;
-        if strategy(config) == Strategy::LocalOnly {
-            let message = format!(
-                "a store of kind `{}` has no totals of all instances",
-                kind_name(config.store.kind)
-            );
-            return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
-        }
         let own = self.snapshot()?;
-        let mut state = self.0.share.state.lock();
-        let (overview, _) = state.session(config)?.aggregate(&own)?;
+        let mut state = self.0.share.lock()?;
+        let session = match state.plan(config) {
+            Plan::Shared(_) => state.session(config, self.0.metrics.clock())?,
+            Plan::Alone | Plan::File => None,
+        };
+        let Some(session) = session else {
+            let kind = kind_name(kind(config, state.host.is_some()));
+            let message = format!("a store of kind `{kind}` has no totals of all instances");
+            return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
+        };
+        let (overview, _) = session.aggregate(&own)?;
         drop(state);
         let Overview { snapshot, instances, conflicts, undeclared, clamped, damaged } = overview;
         for conflict in &conflicts {
@@ -429,13 +467,25 @@ impl Engine {
     ) -> Result<(), Error> {
         self.0.share.own_process()?;
         let config = &self.0.config;
-        if strategy(config) == Strategy::LocalOnly {
+        let mut state = self.0.share.lock()?;
+        let session = match state.plan(config) {
+            Plan::Shared(_) => {
+                state.admit(self.0.metrics.clock().monotonic())?;
+                state.session(config, self.0.metrics.clock())?
+            }
+            Plan::Alone | Plan::File => None,
+        };
+        let session = session.ok_or_else(|| {
             let message = "no store is shared: `[store]` in the configuration";
-            return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
-        }
-        let mut state = self.0.share.state.lock();
-        state.admit(self.0.metrics.clock().monotonic())?;
-        act(state.session(config)?.store())
+            Error::new(ErrorKind::Unsupported, message).with_field("store.kind")
+        })?;
+        act(session.store())
+    }
+
+    /// What the configuration and a store of the host's own lead to expect, without asking the store.
+    pub(super) fn expected_strategy(&self) -> Strategy {
+        let config = &self.0.config;
+        expected(plan(config, self.0.share.has_host.load(Relaxed)), config)
     }
 
     /// How sharing stands. Waits for a sync that runs.
@@ -448,7 +498,14 @@ impl Engine {
             status.last_error = Some(error.to_string());
             return status;
         }
-        status(config, &self.0.share.state.lock())
+        match self.0.share.lock() {
+            Ok(state) => status(config, &state),
+            Err(error) => {
+                let mut status = status(config, &State::default());
+                status.last_error = Some(error.to_string());
+                status
+            }
+        }
     }
 
     /// The snapshot file of a file store.
@@ -468,7 +525,7 @@ impl Engine {
     ) -> Result<Synced, Error> {
         let config = &self.0.config;
         let clock = self.0.metrics.clock();
-        let mut state = self.0.share.state.lock();
+        let mut state = self.0.share.lock()?;
         state.admit(clock.monotonic())?;
         // After the lock: what was recorded while another one synced is in this one.
         let snapshot = self.snapshot()?;
@@ -486,12 +543,13 @@ impl Engine {
             }
         }
         let after = state.session.as_ref().map(Session::mishaps).unwrap_or_default();
+        let told = status(config, &state);
         drop(state);
         self.0.sync_meter.record(&result, start.elapsed(), (before, after));
         if let (Ok(done), Tell::Listeners) = (&result, tell) {
             let fields = [
-                ("store", kind_name(config.store.kind).into()),
-                ("strategy", strategy(config).name().into()),
+                ("store", told.store.into()),
+                ("strategy", told.strategy.name().into()),
                 ("series", done.series.into()),
                 ("bytes", done.bytes.into()),
                 ("duration", start.elapsed().as_secs_f64().into()),

@@ -13,7 +13,7 @@ use super::{
     Engine,
     config::{Config, TargetConfig, TargetData, TargetDestination},
     exports::Report,
-    share::{Strategy as SharingStrategy, Tell, jitter, strategy},
+    share::{Tell, jitter},
 };
 use crate::{
     export::{
@@ -23,7 +23,7 @@ use crate::{
         wake,
     },
     model::{Clock, CorrelationId, Error, ErrorKind, Mutex, fork},
-    store::{LeaseStanding, Leases, Locking},
+    store::{LeaseStanding, Leases, Locking, Strategy},
 };
 
 /// How a target is exported, once.
@@ -151,11 +151,6 @@ impl Config {
     /// The time between two exports of a target.
     pub(super) fn interval(&self, target: &TargetConfig) -> Duration {
         target.interval_ms.map_or_else(|| self.window().interval(), Duration::from_millis)
-    }
-
-    /// Whether a target exports what all instances have.
-    fn exports_all(&self, target: &TargetConfig) -> bool {
-        target.data != TargetData::Own && strategy(self) == SharingStrategy::DistributedAtomic
     }
 }
 
@@ -286,6 +281,11 @@ impl Engine {
         Duration::from_millis(target.map_or(0, |target| target.timeout_ms))
     }
 
+    /// Whether a target exports what all instances have.
+    fn exports_all(&self, target: &TargetConfig) -> bool {
+        target.data != TargetData::Own && self.expected_strategy().is_shared()
+    }
+
     /// Notes a run that ended.
     fn ended(&self, run: &Run) {
         self.0.targets.meter.record(run);
@@ -310,7 +310,7 @@ impl Engine {
     /// Has what waits for the next export of a target live until then, after one of them.
     fn outlive(&self, target: &TargetConfig, run: &Run) {
         let config = &self.0.config;
-        if !config.exports_all(target) {
+        if !self.exports_all(target) {
             return;
         }
         let (window, now) = (config.window(), self.0.metrics.clock().monotonic());
@@ -384,8 +384,12 @@ impl Engine {
 
     /// What keeps a former holder of a target's lease from committing, as the configuration has it.
     fn fencing(&self, target: &TargetConfig) -> Fencing {
-        let locking =
-            if self.0.config.exports_all(target) { Locking::Fenced } else { Locking::Absent };
+        let locking = match self.expected_strategy() {
+            _ if !self.exports_all(target) => Locking::Absent,
+            Strategy::DistributedAtomic => Locking::Fenced,
+            Strategy::DistributedBasic => Locking::Unfenced,
+            Strategy::DistributedManual | Strategy::LocalOnly => Locking::Absent,
+        };
         Fencing::of(locking, target.destination == TargetDestination::File)
     }
 
@@ -427,6 +431,6 @@ impl Registrar for Engine {
     }
 
     fn clock(&self) -> &dyn Clock {
-        self.0.metrics.clock()
+        &**self.0.metrics.clock()
     }
 }

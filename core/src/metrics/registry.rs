@@ -327,8 +327,8 @@ impl Metrics {
         self.0.memory.generation()
     }
 
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
     }
 
     fn find(&self, name: &str) -> Result<&Arc<Family>, Error> {

@@ -18,6 +18,7 @@ pub mod own_thread;
 mod panics;
 pub(crate) mod platform;
 pub(crate) mod problems;
+mod random;
 pub mod schema;
 
 pub use clock::{Clock, SystemClock};
@@ -31,4 +32,5 @@ pub use lock::{
 };
 pub use name::{MAX_NAME_BYTES, MAX_VALUE_BYTES, check_label_name, check_metric_name};
 pub(crate) use panics::panic_text;
+pub(crate) use random::random;
 pub use tallyport_plugin_api::{Kind, Number, Value};

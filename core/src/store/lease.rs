@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use super::total::{Reader, damaged, text, varint};
 use crate::model::{Error, ErrorKind};
 
 /// Who asks for a lease: 128 random bits of one run.
@@ -218,6 +219,35 @@ impl LeaseBook {
 
     pub(super) fn release(&mut self, now_ms: u64, held: &Held<'_>) -> bool {
         self.end_of(now_ms, held).map(|record| record.held = None).is_some()
+    }
+
+    /// One lease as the content of an item, for stores that swap those; `None`: it was never granted.
+    pub(super) fn to_bytes(&self, lease: &str) -> Option<Vec<u8>> {
+        let record = self.0.get(lease)?;
+        let mut out = Vec::new();
+        text(&mut out, lease.as_bytes());
+        varint(&mut out, record.token.into());
+        if let Some((owner, holder, end)) = &record.held {
+            varint(&mut out, owner.0);
+            text(&mut out, holder.as_bytes());
+            varint(&mut out, u128::from(*end));
+        }
+        Some(out)
+    }
+
+    /// Reads that; what is not of this lease is damaged.
+    pub(super) fn from_bytes(lease: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let mut read = Reader::new(bytes);
+        if read.text()? != lease {
+            return Err(damaged("a lease of another name"));
+        }
+        let token = read.u64()?;
+        let held = match read.end() {
+            Ok(()) => None,
+            Err(_) => Some((Owner(read.varint()?), read.text()?.to_owned(), read.u64()?)),
+        };
+        read.end()?;
+        Ok(Self(BTreeMap::from([(lease.to_owned(), Record { held, token })])))
     }
 
     pub(super) fn standing(&self, now_ms: u64, lease: &str) -> LeaseStanding {

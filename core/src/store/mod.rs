@@ -6,14 +6,20 @@
 
 mod book;
 mod key;
+pub mod keyed;
 mod lease;
+#[cfg(feature = "store-memcached")]
+mod memcached;
 mod memory;
 mod record;
 #[cfg(feature = "store-redis")]
 mod redis;
+#[cfg(any(feature = "store-redis", feature = "store-memcached"))]
+mod socket;
 #[cfg(feature = "store-sqlite")]
 mod sqlite;
-#[cfg(all(test, feature = "store-redis"))]
+mod strategy;
+#[cfg(all(test, any(feature = "store-redis", feature = "store-memcached")))]
 pub(crate) mod testing;
 mod total;
 
@@ -22,7 +28,10 @@ use std::fmt;
 pub use book::Book;
 pub use key::{Key, Text};
 pub(crate) use key::{family_bytes, label_bytes};
+pub use keyed::{Item, KeyValue};
 pub use lease::{Claim, FencingToken, Held, LeaseStanding, Leases, Locking, Owner, Wish};
+#[cfg(feature = "store-memcached")]
+pub use memcached::Memcached;
 pub use memory::MemoryStore;
 pub use record::{
     Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Retired, Roll, Standing, State,
@@ -32,9 +41,21 @@ pub use record::{
 pub use redis::{DEFAULT_SHARDS, MAX_SHARDS, RedisSettings, RedisStore};
 #[cfg(feature = "store-sqlite")]
 pub use sqlite::SqliteStore;
+pub use strategy::Strategy;
 pub use total::{Distribution, Total};
 
 use crate::model::Error;
+
+/// Checks the name of a store, which is a part of its keys.
+fn check_namespace(namespace: &str) -> Result<(), Error> {
+    let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if namespace.is_empty() || namespace.len() > 128 || !namespace.chars().all(named) {
+        let message =
+            format!("{namespace:?} is no namespace: that is 1 to 128 of A-Z a-z 0-9 . _ -");
+        return Err(Error::invalid("namespace", message));
+    }
+    Ok(())
+}
 
 /// A store: each call is one atomic step in one shard, or fails.
 ///
@@ -44,6 +65,11 @@ pub trait Store: Leases + Send + fmt::Debug {
     /// How many shards it has: fixed when it was created.
     fn shards(&self) -> u32 {
         1
+    }
+
+    /// What it can do.
+    fn strategy(&self) -> Strategy {
+        Strategy::DistributedAtomic
     }
 
     /// Tries with a real write what the protocol needs; again after a failure, which may have been a

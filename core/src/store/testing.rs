@@ -1,4 +1,4 @@
-//! A real Redis for tests: on an ephemeral loopback port, ended by its own id.
+//! Real servers for tests: on ephemeral loopback ports, ended by their own ids.
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -44,11 +44,7 @@ impl RedisServer {
             .spawn()
             .expect("redis-server, which `xtask/setup.sh test` installs");
         let server = Self { child, port, _folder: folder };
-        let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "redis-server does not listen");
-            thread::yield_now();
-        }
+        wait_until_it_listens(port, "redis-server");
         server
     }
 
@@ -83,5 +79,73 @@ impl Drop for RedisServer {
         // It keeps nothing that would have to be saved.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A memcached that ends with this.
+#[derive(Debug)]
+pub(crate) struct MemcachedServer {
+    child: Child,
+    port: u16,
+}
+
+impl MemcachedServer {
+    /// Starts one, with more options.
+    ///
+    /// A test without its server fails: xtask/setup.sh installs it.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        Self::start_at(port, options)
+    }
+
+    /// Starts one at a port, such as that of one that ended.
+    pub(crate) fn start_at(port: u16, options: &[&str]) -> Self {
+        let child = Command::new("memcached")
+            .args(["-u", "nobody", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0"])
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("memcached, which `xtask/setup.sh test` installs");
+        let server = Self { child, port };
+        wait_until_it_listens(port, "memcached");
+        server
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Sends one line and returns the first 4 KiB of the raw reply.
+    pub(crate) fn command(&self, line: &str) -> String {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        socket.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut reply = [0_u8; 4096];
+        let read = socket.read(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply[..read]).into_owned()
+    }
+}
+
+impl Drop for MemcachedServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_until_it_listens(port: u16, program: &str) {
+    let start = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{program} does not listen");
+        thread::yield_now();
     }
 }

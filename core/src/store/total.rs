@@ -238,9 +238,13 @@ impl<'a> Reader<'a> {
         u64::try_from(self.varint()?).map_err(|_| damaged("an integer of more than 64 bits"))
     }
 
-    pub(crate) fn f64(&mut self) -> Result<f64, Error> {
+    pub(crate) fn u64_le(&mut self) -> Result<u64, Error> {
         let bytes = self.bytes(8)?.try_into().map_err(|_| cut())?;
-        Ok(f64::from_bits(u64::from_le_bytes(bytes)))
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn f64(&mut self) -> Result<f64, Error> {
+        self.u64_le().map(f64::from_bits)
     }
 
     pub(crate) fn block(&mut self) -> Result<&'a [u8], Error> {

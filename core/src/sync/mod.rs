@@ -19,5 +19,4 @@ mod slot;
 pub use crate::snapshot::GaugeModes;
 pub use output::{Conflict, Overview, View, overview};
 pub use publisher::{Mishaps, Publisher};
-pub(crate) use session::draw;
 pub use session::{Session, Settings, Synced};

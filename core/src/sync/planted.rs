@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     BaseOutlivesEpoch,
     /// A lost record is always taken as one that was not folded.
     LostMeansUnfolded,
+    /// A fold of a store of items does not seal the record first.
+    NoSeal,
     /// Live records that the total contains are counted too.
     CountFoldedTwice,
 }

@@ -63,6 +63,8 @@ pub struct Publisher {
     numbers: HashMap<Arc<[u8]>, u32>,
     /// Grows when series get other numbers.
     numbering: u64,
+    /// It ended its record itself: that it is retired is no mishap.
+    renewed: bool,
     mishaps: Mishaps,
 }
 
@@ -83,6 +85,7 @@ impl Publisher {
             slots: Vec::new(),
             numbers: HashMap::new(),
             numbering: 0,
+            renewed: false,
             mishaps: Mishaps::default(),
         }
     }
@@ -168,6 +171,17 @@ impl Publisher {
         }
     }
 
+    /// It ends its record to begin anew.
+    pub fn is_renewed(&mut self) {
+        self.renewed = true;
+    }
+
+    /// Goes on under another identity, without the series that are gone and what they counted.
+    pub fn forget(&mut self, draw: &mut dyn FnMut() -> u128) {
+        self.slots.retain(|slot| !slot.gone);
+        self.rename(draw);
+    }
+
     /// Takes up what changed, unless something is in flight. False then.
     pub fn plan(&mut self) -> bool {
         if !self.batches.is_empty() {
@@ -233,7 +247,7 @@ impl Publisher {
         match answer.standing {
             Standing::Live(version) => self.live(version, unfolded, draw),
             Standing::Retired(version) => {
-                self.mishaps.retired += 1;
+                self.mishaps.retired += u64::from(!self.renewed);
                 self.retired(version);
                 self.rename(draw);
             }
@@ -348,7 +362,7 @@ impl Publisher {
         let other = |id: &Identity| id.shard(self.shards) == shard && *id != self.identity;
         let drawn = std::iter::repeat_with(|| Identity(draw())).take(100_000).find(other);
         self.identity = drawn.unwrap_or(Identity(self.identity.0 ^ (1 << 64)));
-        self.registered = false;
+        (self.registered, self.renewed) = (false, false);
         (self.version, self.highest) = (0, 0);
         self.batches.clear();
         self.sent.clear();

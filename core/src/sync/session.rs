@@ -10,13 +10,15 @@ use super::{
     retire::{Retirement, fold_expired, prunable},
 };
 use crate::{
-    model::{CorrelationId, Error, ErrorKind},
+    model::{Error, ErrorKind, random},
     snapshot::{GaugeModes, Snapshot},
-    store::{Epoch, Lease, Store, Swap},
+    store::{Epoch, Lease, Store, Strategy, Swap},
 };
 
 /// Messages of one sync, before it is left to the next one.
 const ROUNDS: usize = 8;
+/// Gone series that a publisher keeps at the least, before its record is retired for their sake.
+const GONE: usize = 4096;
 
 /// How an arena shares.
 #[derive(Debug, Clone)]
@@ -75,21 +77,11 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Random bits of the system.
-pub(crate) fn draw() -> u128 {
-    let mut bytes = [0_u8; 16];
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
-        Ok(16) => u128::from_le_bytes(bytes),
-        // As random as the keys of the process, its id and the time are.
-        _ => u128::from_str_radix(CorrelationId::generate().as_str(), 16).unwrap_or(0),
-    }
-}
-
 impl Session {
     /// A session of an arena that was never shared.
     #[must_use]
     pub fn new(store: Box<dyn Store>, settings: Settings) -> Self {
-        let publisher = Publisher::new(store.shards(), &mut draw);
+        let publisher = Publisher::new(store.shards(), &mut random);
         Self { store, publisher, columns: Columns::default(), settings }
     }
 
@@ -106,10 +98,23 @@ impl Session {
         &mut *self.store
     }
 
+    /// What the store is used for.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        self.store.strategy()
+    }
+
     /// Who publishes now.
     #[must_use]
     pub fn identity(&self) -> crate::store::Identity {
         self.publisher.identity()
+    }
+
+    /// Series that it keeps something of: those of the arena, and those that are gone and not yet
+    /// retired.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.publisher.series()
     }
 
     /// What happened to its records so far.
@@ -127,10 +132,39 @@ impl Session {
     pub fn sync(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
         let mut done = Synced::default();
         self.publish(snapshot, self.settings.lease, &mut done)?;
+        self.fold_own_shard(&mut done)?;
+        self.renew(snapshot, &mut done)?;
+        Ok(done)
+    }
+
+    /// Goes on under another identity when more series are gone than there are: those that are gone are
+    /// kept, here and in the record, until it is retired.
+    fn renew(&mut self, snapshot: &Snapshot, done: &mut Synced) -> Result<(), Error> {
+        let gone = self.publisher.gone();
+        if gone <= GONE.max(self.publisher.series() / 2) {
+            return Ok(());
+        }
+        tracing::debug!(gone, "many series are gone: this instance goes on under another identity");
+        if !self.store.strategy().folds() {
+            // Nothing would keep their counts: totals fall there, as they do when an instance ends.
+            self.publisher.forget(&mut random);
+            return self.publish(snapshot, self.settings.lease, done);
+        }
+        self.publisher.is_renewed();
+        let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
+        self.publish(snapshot, lease, done)?;
+        self.fold_own_shard(done)?;
+        self.publish(snapshot, self.settings.lease, done)
+    }
+
+    /// Folds the expired instances of this one's shard, where the store can.
+    fn fold_own_shard(&mut self, done: &mut Synced) -> Result<(), Error> {
+        if !self.store.strategy().folds() {
+            return Ok(());
+        }
         let shard = self.publisher.identity().shard(self.store.shards());
         let roll = self.store.roll(shard)?;
-        fold_expired(&mut *self.store, shard, &roll, &mut done.retirement)?;
-        Ok(done)
+        fold_expired(&mut *self.store, shard, &roll, &mut done.retirement)
     }
 
     fn publish(
@@ -140,12 +174,12 @@ impl Session {
         done: &mut Synced,
     ) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            let fresh = Epoch(draw() as u64);
+            let fresh = Epoch(random() as u64);
             let id = self.publisher.identity();
             if !self.publisher.is_registered() {
                 let answer = self.store.register(id, &self.settings.name, fresh, lease);
-                let answer = answer.inspect_err(|_| self.publisher.abandon(&mut draw))?;
-                self.publisher.registered(&answer, &mut draw);
+                let answer = answer.inspect_err(|_| self.publisher.abandon(&mut random))?;
+                self.publisher.registered(&answer, &mut random);
                 continue;
             }
             self.columns.show(snapshot, &self.settings.gauge_modes, &mut self.publisher)?;
@@ -161,7 +195,7 @@ impl Session {
             done.bytes += bytes;
             done.messages += batches.len().max(1) as u64;
             let answer = self.store.publish(id, (epoch, fresh), lease, batches)?;
-            if self.publisher.answered(&answer, &mut draw) {
+            if self.publisher.answered(&answer, &mut random) {
                 done.series += series;
                 if all_new {
                     return Ok(());
@@ -184,9 +218,7 @@ impl Session {
         let mut done = Synced::default();
         let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
         self.publish(snapshot, lease, &mut done)?;
-        let shard = self.publisher.identity().shard(self.store.shards());
-        let roll = self.store.roll(shard)?;
-        fold_expired(&mut *self.store, shard, &roll, &mut done.retirement)?;
+        self.fold_own_shard(&mut done)?;
         Ok(done)
     }
 
@@ -202,8 +234,10 @@ impl Session {
         let mut everyone = Everyone::default();
         let mut totals = Vec::new();
         for shard in 0..self.store.shards() {
-            let roll = self.store.roll(shard)?;
-            fold_expired(&mut *self.store, shard, &roll, &mut done)?;
+            if self.store.strategy().folds() {
+                let roll = self.store.roll(shard)?;
+                fold_expired(&mut *self.store, shard, &roll, &mut done)?;
+            }
             let read = read_shard(&mut *self.store, shard)?;
             everyone.add(&read);
             totals.push(read.totals);

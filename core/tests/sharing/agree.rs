@@ -11,6 +11,8 @@ use tallyport_core::{
 
 use crate::{
     instances::{DEADLINE, Instance, named, redis, values},
+    items::{memcached, store_of},
+    memory_items::MemoryItems,
     testing,
 };
 
@@ -23,6 +25,10 @@ pub(crate) fn on_every_store(test: impl Fn(&str, &dyn Fn() -> Box<dyn Store>)) {
     test("sqlite", &|| Box::new(SqliteStore::open(&path, DEADLINE).unwrap()));
     let server = testing::RedisServer::start(&[]);
     test("redis", &|| Box::new(redis(&server, "shared")));
+    let server = testing::MemcachedServer::start(&[]);
+    test("memcached", &|| memcached(&server));
+    let items = MemoryItems::new(true);
+    test("the host's own", &|| store_of(items.clone(), None));
 }
 
 #[test]
@@ -150,6 +156,40 @@ fn a_removed_counter_stays_counted_and_goes_on_when_it_comes_again() {
         a.add("requests", "/", 2);
         a.sync();
         assert_eq!(values(&a.everyone().snapshot)["requests{path=/}"], "7", "{kind}");
+    });
+}
+
+#[test]
+fn series_that_come_and_go_do_not_pile_up_in_the_publisher() {
+    on_every_store(|kind, open| {
+        let mut a = Instance::new(open(), named("a"));
+        let mut b = Instance::new(open(), named("b"));
+        let (rounds, each) = (12, 1000);
+        let mut most = 0;
+        for round in 0..rounds {
+            for number in 0..each {
+                a.add("requests", &format!("/{round}/{number}"), 1);
+            }
+            a.metrics.gauge("level", &[]).unwrap().set(7.0);
+            a.sync();
+            for number in 0..each {
+                let path = format!("/{round}/{number}");
+                a.metrics.remove("requests", &[("path", &path)]).unwrap();
+            }
+            most = most.max(a.session.series());
+        }
+        a.sync();
+        assert!(most < 6500, "{kind}: {most} series are kept, of {each} at a time");
+        let all = values(&b.everyone().snapshot);
+        assert_eq!(all["level{}"], "7", "{kind}");
+        let sum: u64 = all
+            .iter()
+            .filter(|(key, _)| key.starts_with("requests"))
+            .map(|(_, value)| value.parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(sum, rounds * each, "{kind}");
+        assert_eq!(a.session.mishaps(), Default::default(), "{kind}");
+        assert_eq!(b.everyone().instances, 1, "{kind}");
     });
 }
 

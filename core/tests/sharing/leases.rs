@@ -38,7 +38,10 @@ fn granted(store: &mut dyn Store, owner: u128, term: Duration) -> FencingToken {
 fn a_lease_has_one_holder_and_each_grant_a_higher_token() {
     on_every_store(|kind, open| {
         let (mut a, mut b) = (open(), open());
-        assert_eq!(a.locking(), Locking::Fenced, "{kind}");
+        // What may be evicted may be granted twice.
+        let items = ["memcached", "the host's own"].contains(&kind);
+        let locking = if items { Locking::Unfenced } else { Locking::Fenced };
+        assert_eq!(a.locking(), locking, "{kind}");
         assert_eq!(a.standing("export:main").unwrap(), Default::default(), "{kind}");
         let first = granted(&mut *a, 1, LONG);
         // The answer may have been lost: asking again changes nothing.

@@ -14,10 +14,20 @@ mod agree;
 mod cluster;
 mod engine;
 mod instances;
+mod items;
 mod leases;
+mod memcached_faults;
+#[path = "../../src/store/keyed/testing.rs"]
+mod memory_items;
 mod on_disk;
 mod processes;
 mod proxy;
 mod redis_faults;
 #[path = "../../src/store/testing.rs"]
 mod testing;
+
+// What `memory_items` finds around it, here as in the crate.
+use tallyport_core::{
+    model::Error,
+    store::{Item, KeyValue},
+};

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -117,6 +117,46 @@ fn a_full_disk_is_an_error_and_changes_nothing() {
     a.add("requests", "/", 1);
     a.sync();
     assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_full_file_system_is_an_error_and_what_it_holds_stays() {
+    if let Some(path) = given() {
+        let mut a = at(&path, Duration::from_secs(10));
+        a.add("requests", "/", 5);
+        a.sync();
+        let filler = path.with_file_name("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+        for number in 0..2000 {
+            a.add("requests", &format!("{}{number}", "long".repeat(10)), 1);
+        }
+        let snapshot = a.snapshot();
+        let error = a.session.sync(&snapshot).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.to_string().contains("full"), "{error}");
+        assert_eq!(a.total("requests", "/"), 5);
+        drop(file);
+        fs::remove_file(&filler).unwrap();
+        a.sync();
+        assert_eq!(crate::instances::values(&a.everyone().snapshot).len(), 2001);
+        assert_eq!(a.session.mishaps(), Default::default());
+        println!("all is there");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let name = "on_disk::a_full_file_system_is_an_error_and_what_it_holds_stays";
+    // In name spaces of its own: nobody else sees the file system, and it needs no root.
+    let mount = format!("mount -t tmpfs -o size=2m none '{}' &&", folder.path().display());
+    let inside = child(name, &folder.path().join("store.db"), &mount);
+    let mut outside = Command::new("unshare");
+    outside.args(["-rm", "--"]).arg(inside.get_program()).args(inside.get_args());
+    outside.envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = outside.stderr(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("all is there"), "{text}");
+    assert!(!folder.path().join("store.db").exists(), "it was not mounted");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::{
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 #[derive(Default)]
@@ -15,6 +16,9 @@ struct Way {
     /// Bytes that may still pass.
     room: AtomicU64,
     passed: AtomicU64,
+    delay_ms: AtomicU64,
+    /// At the end of its room only this way ends; the other one stays.
+    half: AtomicBool,
 }
 
 /// Passes bytes on until a way's room is used up, and then closes both sides.
@@ -48,7 +52,25 @@ impl Proxy {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://{}/", self.address())
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Holds what passes up for so long, each piece.
+    pub(crate) fn delay(&self, delay: Duration) {
+        for way in [&self.up, &self.down] {
+            way.delay_ms.store(delay.as_millis() as u64, SeqCst);
+        }
+    }
+
+    /// Whether a way that ends leaves the other one open.
+    pub(crate) fn half_close(&self, half: bool) {
+        for way in [&self.up, &self.down] {
+            way.half.store(half, SeqCst);
+        }
     }
 
     /// Lets so many bytes pass from now on, to the server and from it.
@@ -70,10 +92,19 @@ fn pass(mut from: TcpStream, mut to: TcpStream, way: &Way) {
         let before = way.room.fetch_update(SeqCst, SeqCst, take).unwrap_or(u64::MAX);
         let passing = read.min(usize::try_from(before).unwrap_or(usize::MAX));
         way.passed.fetch_add(passing as u64, SeqCst);
+        let delay_ms = way.delay_ms.load(SeqCst);
+        if delay_ms > 0 {
+            // The pause is what is tested.
+            thread::sleep(Duration::from_millis(delay_ms));
+        }
         let written = to.write_all(&buffer[..passing]);
         if read == 0 || passing < read || written.is_err() {
             break;
         }
+    }
+    if way.half.load(SeqCst) {
+        let _ = to.shutdown(Shutdown::Write);
+        return;
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);

@@ -174,31 +174,34 @@ fn a_connection_that_is_cut_at_every_byte_loses_and_doubles_nothing() {
     a.add("requests", "/", 1);
     a.sync();
     let (mut recorded, mut failed) = (1, 0);
-    for to_server in [true, false] {
-        let whole = {
-            proxy.allow(u64::MAX, u64::MAX);
-            let before = proxy.passed(to_server);
-            a.add("requests", "/", 1);
-            recorded += 1;
-            a.sync();
-            proxy.passed(to_server) - before
-        };
-        assert!(whole > 100, "{whole}");
-        for bytes in 0..whole + 20 {
-            let (up, down) = if to_server { (bytes, u64::MAX) } else { (u64::MAX, bytes) };
-            proxy.allow(up, down);
-            a.add("requests", "/", 1);
-            recorded += 1;
-            let snapshot = a.snapshot();
-            failed += u64::from(a.session.sync(&snapshot).is_err());
-            if bytes % 16 == 0 {
-                let seen = observer.total("requests", "/");
-                assert!(seen <= recorded, "doubled at {bytes}: {seen} of {recorded}");
-            }
-            proxy.allow(u64::MAX, u64::MAX);
-            a.sync();
-            if bytes % 16 == 0 {
-                assert_eq!(observer.total("requests", "/"), recorded, "cut at {bytes}");
+    for half_closed in [false, true] {
+        proxy.half_close(half_closed);
+        for to_server in [true, false] {
+            let whole = {
+                proxy.allow(u64::MAX, u64::MAX);
+                let before = proxy.passed(to_server);
+                a.add("requests", "/", 1);
+                recorded += 1;
+                a.sync();
+                proxy.passed(to_server) - before
+            };
+            assert!(whole > 100, "{whole}");
+            for bytes in (0..whole + 20).step_by(if half_closed { 5 } else { 1 }) {
+                let (up, down) = if to_server { (bytes, u64::MAX) } else { (u64::MAX, bytes) };
+                proxy.allow(up, down);
+                a.add("requests", "/", 1);
+                recorded += 1;
+                let snapshot = a.snapshot();
+                failed += u64::from(a.session.sync(&snapshot).is_err());
+                if bytes % 16 == 0 {
+                    let seen = observer.total("requests", "/");
+                    assert!(seen <= recorded, "doubled at {bytes}: {seen} of {recorded}");
+                }
+                proxy.allow(u64::MAX, u64::MAX);
+                a.sync();
+                if bytes % 16 == 0 {
+                    assert_eq!(observer.total("requests", "/"), recorded, "cut at {bytes}");
+                }
             }
         }
     }
@@ -207,8 +210,30 @@ fn a_connection_that_is_cut_at_every_byte_loses_and_doubles_nothing() {
     assert_eq!(a.session.mishaps(), Default::default());
 }
 
+#[test]
+fn a_slow_redis_is_waited_for_until_the_deadline() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let mut a = connected(proxy.url(), Duration::from_millis(800));
+    proxy.delay(Duration::from_millis(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    proxy.delay(Duration::from_millis(900));
+    a.add("requests", "/", 1);
+    let (start, snapshot) = (Instant::now(), a.snapshot());
+    assert_eq!(a.session.sync(&snapshot).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    proxy.delay(Duration::ZERO);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+}
+
+fn redis_url(address: &str) -> String {
+    format!("redis://{address}/")
+}
+
 /// A server that reads a request and answers with these bytes, `each` at a time.
-fn nonsense(reply: Vec<u8>, pause: Duration) -> String {
+pub(crate) fn nonsense(reply: Vec<u8>, pause: Duration) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -229,7 +254,7 @@ fn nonsense(reply: Vec<u8>, pause: Duration) -> String {
             }
         }
     });
-    format!("redis://127.0.0.1:{port}/")
+    format!("127.0.0.1:{port}")
 }
 
 #[test]
@@ -246,8 +271,9 @@ fn nonsense_from_a_server_is_an_error() {
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
     ];
     for reply in replies {
-        let url = nonsense(reply.to_vec(), Duration::ZERO);
-        let error = RedisStore::connect(&settings(url, Duration::from_secs(2))).unwrap_err();
+        let address = nonsense(reply.to_vec(), Duration::ZERO);
+        let error = RedisStore::connect(&settings(redis_url(&address), Duration::from_secs(2)));
+        let error = error.unwrap_err();
         let text = String::from_utf8_lossy(reply).into_owned();
         assert!(
             [ErrorKind::Io, ErrorKind::Conflict, ErrorKind::Timeout].contains(&error.kind()),
@@ -256,15 +282,16 @@ fn nonsense_from_a_server_is_an_error() {
     }
     let mut deep = b"*1\r\n".repeat(100_000);
     deep.extend_from_slice(b":1\r\n");
-    let url = nonsense(deep, Duration::ZERO);
-    assert!(RedisStore::connect(&settings(url, Duration::from_secs(2))).is_err());
+    let address = nonsense(deep, Duration::ZERO);
+    assert!(RedisStore::connect(&settings(redis_url(&address), Duration::from_secs(2))).is_err());
 }
 
 #[test]
 fn a_server_that_sends_a_byte_at_a_time_does_not_outlast_the_deadline() {
-    let url = nonsense(vec![b'+'; 100_000], Duration::from_millis(20));
+    let address = nonsense(vec![b'+'; 100_000], Duration::from_millis(20));
     let start = Instant::now();
-    let error = RedisStore::connect(&settings(url, Duration::from_millis(400))).unwrap_err();
+    let settings = settings(redis_url(&address), Duration::from_millis(400));
+    let error = RedisStore::connect(&settings).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
@@ -284,4 +311,48 @@ fn what_is_no_url_or_namespace_is_named_and_no_secret_shown() {
         let error = bad("redis://127.0.0.1:1", namespace);
         assert_eq!(error.field(), Some("namespace"), "{namespace:?}");
     }
+}
+
+#[test]
+fn a_redis_that_evicts_is_found_out_and_healed() {
+    let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    for number in 0..500 {
+        a.add("requests", &format!("/{number}"), 1);
+    }
+    a.sync();
+    let sum = |one: &mut Instance| -> u64 {
+        crate::instances::values(&one.everyone().snapshot)
+            .values()
+            .map(|value| value.parse::<u64>().unwrap())
+            .sum()
+    };
+    assert_eq!(sum(&mut a), 500);
+    // As much as it has now, and others want more.
+    let info = server.command(&["INFO", "memory"]);
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim();
+    let most = used.parse::<u64>().unwrap() + (1 << 20);
+    server.command(&["CONFIG", "SET", "maxmemory", &most.to_string()]);
+    let (start, mut number) = (Instant::now(), 0);
+    let told = |one: &Instance| one.session.mishaps().lost + one.session.mishaps().resets;
+    while told(&a) == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing of it was evicted");
+        for _ in 0..200 {
+            number += 1;
+            server.command(&["SET", &format!("other:{number}"), &"x".repeat(3000)]);
+        }
+        let snapshot = a.snapshot();
+        // It may be evicted under the very sync.
+        let _ = a.session.sync(&snapshot);
+        let snapshot = a.snapshot();
+        if let Ok((overview, _)) = a.session.aggregate(&snapshot) {
+            let all = crate::instances::values(&overview.snapshot);
+            let now: u64 = all.values().map(|value| value.parse::<u64>().unwrap()).sum();
+            assert!(now <= 500, "doubled: {now}");
+        }
+    }
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.command(&["FLUSHALL"]);
+    a.sync();
+    assert_eq!(sum(&mut a), 500);
 }

@@ -30,7 +30,9 @@ pub use self::{
     isolation::{HelperConfig, IsolationConfig},
     read::Source,
     run::RunConfig,
-    share::{GaugeModeConfig, StoreConfig, StoreKind, StrategyConfig, SyncConfig},
+    share::{
+        CoordinationConfig, GaugeModeConfig, StoreConfig, StoreKind, StrategyConfig, SyncConfig,
+    },
     targets::{
         ExportConfig, HttpConfig, HttpMethodConfig, TargetConfig, TargetData, TargetDestination,
         TargetStrategy, WithoutLease,

@@ -33,7 +33,11 @@ pub struct StoreConfig {
     /// folder.
     #[schemars(length(min = 1))]
     pub url_file: Option<PathBuf>,
-    /// Of a Redis store: stores of different names share a server without seeing each other.
+    /// Of a memcached store: `host`, `host:port` or the path of a socket.
+    #[schemars(length(min = 1))]
+    pub address: Option<String>,
+    /// Of a Redis, memcached or host's store: stores of different names share a server without seeing
+    /// each other.
     #[schemars(length(min = 1, max = 128))]
     pub namespace: String,
     /// Of a Redis store that has to be created: the number of shards.
@@ -51,6 +55,7 @@ impl Default for StoreConfig {
             path: None,
             url: None,
             url_file: None,
+            address: None,
             namespace: "tallyport".into(),
             shards: 8,
             deadline_ms: 5_000,
@@ -66,6 +71,7 @@ impl fmt::Debug for StoreConfig {
             .field("path", &self.path)
             .field("url", &self.url.as_ref().map(|_| "[FILTERED]"))
             .field("url_file", &self.url_file)
+            .field("address", &self.address)
             .field("namespace", &self.namespace)
             .field("shards", &self.shards)
             .field("deadline_ms", &self.deadline_ms)
@@ -86,12 +92,20 @@ pub enum StoreKind {
     Sqlite,
     /// Redis, Valkey or Redis Cluster.
     Redis,
+    /// One memcached server.
+    Memcached,
+    /// The host's own, which it gives in code.
+    Host,
+    /// One that keeps nothing: as none, said on purpose.
+    Null,
 }
 
 /// How and when an instance shares. All times are in milliseconds, unless their name says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyncConfig {
+    /// Whether totals of all instances are shared.
+    pub coordination: CoordinationConfig,
     /// What the store must be able to do; one that cannot is an error.
     pub strategy: StrategyConfig,
     /// The time between two syncs of a background sync; each is up to a tenth earlier or later.
@@ -121,6 +135,7 @@ pub struct SyncConfig {
 impl Default for SyncConfig {
     fn default() -> Self {
         Self {
+            coordination: CoordinationConfig::default(),
             strategy: StrategyConfig::default(),
             interval_ms: 30_000,
             lease_ms: 90_000,
@@ -134,6 +149,19 @@ impl Default for SyncConfig {
     }
 }
 
+/// Whether totals of all instances are shared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CoordinationConfig {
+    /// Where the store can.
+    #[default]
+    Auto,
+    /// Yes; a store that cannot is an error.
+    On,
+    /// No: as `strategy = "local_only"`.
+    Off,
+}
+
 /// What a store must be able to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +171,10 @@ pub enum StrategyConfig {
     Auto,
     /// Totals of all instances, exact, in atomic steps.
     DistributedAtomic,
+    /// Totals of all instances, exact while the store evicts nothing.
+    DistributedBasic,
+    /// Totals of the instances that are there; they fall when one ends.
+    DistributedManual,
     /// This instance's totals only, even where the store could do more.
     LocalOnly,
 }
@@ -195,12 +227,39 @@ pub(super) fn check(config: &Config, violations: &mut Vec<Violation>) {
         }
         _ => {}
     }
-    let atomic = matches!(store.kind, StoreKind::Sqlite | StoreKind::Redis);
-    if sync.strategy == StrategyConfig::DistributedAtomic && !atomic {
-        let message = "needs a store of kind \"sqlite\" or \"redis\"".into();
-        wrong("sync", "strategy", not_allowed, message);
+    if store.kind == StoreKind::Memcached && store.address.is_none() {
+        wrong("store", "address", not_allowed, "is needed by a memcached store".into());
     }
-    if atomic && config.recording.share == ShareConfig::File {
+    let shared = matches!(
+        store.kind,
+        StoreKind::Sqlite | StoreKind::Redis | StoreKind::Memcached | StoreKind::Host
+    );
+    let items = matches!(store.kind, StoreKind::Memcached | StoreKind::Host);
+    let message = match sync.strategy {
+        StrategyConfig::DistributedAtomic if items || !shared => {
+            Some("needs a store of kind \"sqlite\" or \"redis\"")
+        }
+        StrategyConfig::DistributedBasic | StrategyConfig::DistributedManual if !items => {
+            Some("is for stores of kind \"memcached\" and \"host\"")
+        }
+        _ => None,
+    };
+    if let Some(message) = message {
+        wrong("sync", "strategy", not_allowed, message.into());
+    }
+    let local = sync.strategy == StrategyConfig::LocalOnly;
+    let message = match sync.coordination {
+        CoordinationConfig::On if !shared => Some("is \"on\", and the store shares nothing"),
+        CoordinationConfig::On if local => Some("is \"on\", and `sync.strategy` is \"local_only\""),
+        CoordinationConfig::Off if !local && sync.strategy != StrategyConfig::Auto => {
+            Some("is \"off\", and `sync.strategy` demands that totals are shared")
+        }
+        _ => None,
+    };
+    if let Some(message) = message {
+        wrong("sync", "coordination", not_allowed, message.into());
+    }
+    if shared && config.recording.share == ShareConfig::File {
         let message = "does not go with `recording.share = \"file\"` in this version: each process would \
                        publish the whole arena";
         wrong("store", "kind", not_allowed, message.into());

@@ -50,7 +50,7 @@ impl Attempt<'_> {
 
         let mut because = None;
         let mut guard = None;
-        if inner.config.exports_all(self.target) {
+        if self.engine.exports_all(self.target) {
             match self.admit(resting) {
                 Admission::Held(held) => {
                     run.token = Some(held.token());
@@ -121,7 +121,7 @@ impl Attempt<'_> {
 
     fn admit(&self, resting: Option<Resting>) -> Admission<'_> {
         let config = &self.engine.0.config;
-        let owner = Owner(crate::sync::draw());
+        let owner = Owner(crate::model::random());
         let term = Duration::from_millis(config.export.lease_ms);
         let holder = instance(config);
         admit(self.engine, &lease_of(self.name), (owner, &holder), term, resting)

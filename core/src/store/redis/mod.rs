@@ -17,13 +17,13 @@ use std::{
 use redis::{Cmd, Value};
 
 use self::{
-    node::{Address, Node},
+    node::Node,
     scripts::Step,
     value::{field, number, pairs, refused, text_of, words},
 };
 use super::{
     Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store, Swap,
-    Tombstone, Totals, Wanted,
+    Tombstone, Totals, Wanted, socket::Address,
 };
 use crate::model::{Error, ErrorKind};
 
@@ -69,12 +69,7 @@ impl RedisStore {
     /// naming the server, what the server refuses to the probe.
     pub fn connect(settings: &RedisSettings) -> Result<Self, Error> {
         let RedisSettings { url, namespace, shards, deadline } = settings;
-        let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if namespace.is_empty() || namespace.len() > 128 || !namespace.chars().all(named) {
-            let message =
-                format!("{namespace:?} is no namespace: that is 1 to 128 of A-Z a-z 0-9 . _ -");
-            return Err(Error::invalid("namespace", message));
-        }
+        super::check_namespace(namespace)?;
         if !(1..=MAX_SHARDS).contains(shards) {
             let message = format!("{shards} shards; a store has 1 to {MAX_SHARDS}");
             return Err(Error::invalid("shards", message));

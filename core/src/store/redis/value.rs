@@ -2,7 +2,7 @@
 
 use redis::{Cmd, ConnectionAddr, IntoConnectionInfo, Value};
 
-use super::{Address, State};
+use super::{super::socket::Address, State};
 use crate::model::{Error, ErrorKind};
 
 /// Address and login of a URL.

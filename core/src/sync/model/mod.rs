@@ -5,6 +5,7 @@
 //! recorded, and never less than the one before. Planted bugs prove that the model can tell.
 
 mod rigs;
+mod turns;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -514,6 +515,29 @@ fn planted_bugs_are_found() {
         let found = explore(hostile, 40_000, Some(bug), simulated);
         assert!(found.is_err(), "the model does not find {bug:?}");
     }
+}
+
+#[test]
+fn a_store_of_items_stands_the_same_schedules() {
+    let rig = || Box::new(rigs::keyed::OnShelf::new()) as Box<dyn Rig>;
+    explore(false, 400, None, rig).unwrap();
+    explore(true, 400, None, rig).unwrap();
+}
+
+#[cfg(feature = "store-memcached")]
+#[test]
+fn memcached_stands_the_same_schedules() {
+    use std::cell::Cell;
+
+    let server = crate::store::testing::MemcachedServer::start(&[]);
+    let namespaces = Cell::new(0);
+    let rig = || {
+        namespaces.set(namespaces.get() + 1);
+        let namespace = format!("n{}", namespaces.get());
+        Box::new(rigs::memcached::Served::new(&server, &namespace)) as Box<dyn Rig>
+    };
+    explore(false, 30, None, rig).unwrap();
+    explore(true, 30, None, rig).unwrap();
 }
 
 #[cfg(feature = "store-sqlite")]

@@ -8,7 +8,7 @@ use crate::{
     model::{Clock, Error},
     store::{
         Answer, Batch, Book, Epoch, Fold, Identity, Lease, Leases, MemoryStore, Prune, Roll, State,
-        Store, Swap, Totals, Wanted,
+        Store, Strategy, Swap, Totals, Wanted,
     },
 };
 
@@ -25,7 +25,7 @@ pub(super) trait Rig: Store {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Hand(Mutex<Duration>);
+pub(super) struct Hand(pub(super) Mutex<Duration>);
 
 impl Clock for Hand {
     fn unix_ns(&self) -> u64 {
@@ -45,6 +45,10 @@ macro_rules! through {
         impl Store for $type {
             fn shards(&self) -> u32 {
                 self.store.shards()
+            }
+
+            fn strategy(&self) -> Strategy {
+                self.store.strategy()
             }
 
             fn register(
@@ -125,6 +129,133 @@ impl Rig for Simulated {
 
     fn flush(&mut self) {
         *self.store.book() = Book::default();
+    }
+}
+
+pub(super) mod keyed {
+    use super::*;
+    use crate::store::keyed::{Opened, open, testing::MemoryItems};
+
+    /// A store of items in memory, of which each may be lost.
+    #[derive(Debug)]
+    pub(in super::super) struct OnShelf {
+        clock: Arc<Hand>,
+        items: MemoryItems,
+        store: Box<dyn Store>,
+        losses: usize,
+    }
+
+    impl OnShelf {
+        pub(in super::super) fn new() -> Self {
+            let clock = Arc::new(Hand::default());
+            let items = MemoryItems::new(true);
+            let now = Arc::clone(&clock) as Arc<dyn Clock>;
+            let opened = open(Box::new(items.clone()), "n", now, None).unwrap();
+            let Opened::Store(store) = opened else { panic!("it keeps nothing") };
+            Self { clock, items, store, losses: 0 }
+        }
+
+        /// Loses one page, of whatever it is; an aggregate finds it out.
+        fn lose_page(&mut self) -> bool {
+            let page = {
+                let kept = self.items.kept.lock().unwrap();
+                kept.items.keys().filter(|key| key.contains(":p:")).min().cloned()
+            };
+            let Some(page) = page else { return false };
+            self.items.lose(&page);
+            let roll = self.store.roll(0).unwrap();
+            let ids: Vec<_> = roll.instances.iter().map(|listed| listed.id).collect();
+            self.store.states(0, &ids).unwrap();
+            self.store.totals(0, Wanted::All).unwrap();
+            true
+        }
+    }
+
+    through!(OnShelf);
+
+    impl Rig for OnShelf {
+        fn pass(&mut self, seconds: u64) {
+            *self.clock.0.lock() += Duration::from_secs(seconds);
+        }
+
+        fn evict(&mut self, id: Identity) -> bool {
+            self.losses += 1;
+            match self.losses % 2 {
+                0 => self.lose_page(),
+                _ => self.items.lose(&format!(":i:{id}")) > 0,
+            }
+        }
+
+        fn evict_total(&mut self) {
+            self.items.lose(":ledger");
+        }
+
+        fn flush(&mut self) {
+            self.items.lose("tallyport");
+        }
+    }
+}
+
+#[cfg(feature = "store-memcached")]
+pub(super) mod memcached {
+    use super::*;
+    use crate::store::{
+        KeyValue, Memcached,
+        keyed::{Opened, open},
+        testing::MemcachedServer,
+    };
+
+    /// A memcached server, which loses items by commands of its own.
+    #[derive(Debug)]
+    pub(in super::super) struct Served {
+        clock: Arc<Hand>,
+        items: Memcached,
+        namespace: String,
+        store: Box<dyn Store>,
+    }
+
+    impl Served {
+        pub(in super::super) fn new(server: &MemcachedServer, namespace: &str) -> Self {
+            let clock = Arc::new(Hand::default());
+            let connect =
+                || Memcached::connect(&server.address(), Duration::from_secs(10)).unwrap();
+            let now = Arc::clone(&clock) as Arc<dyn Clock>;
+            let opened = open(Box::new(connect()), namespace, now, None).unwrap();
+            let Opened::Store(store) = opened else { panic!("it keeps nothing") };
+            Self { clock, items: connect(), namespace: namespace.into(), store }
+        }
+
+        fn lose(&mut self, name: &str) -> bool {
+            self.items.begin();
+            let key = format!("tallyport:{}:{name}", self.namespace);
+            let there = self.items.get(&key).unwrap().is_some();
+            self.items.delete(&key).unwrap();
+            there
+        }
+    }
+
+    through!(Served);
+
+    impl Rig for Served {
+        fn pass(&mut self, seconds: u64) {
+            *self.clock.0.lock() += Duration::from_secs(seconds);
+        }
+
+        fn evict(&mut self, id: Identity) -> bool {
+            self.lose(&format!("i:{id}"))
+        }
+
+        fn evict_total(&mut self) {
+            self.lose("ledger");
+        }
+
+        fn flush(&mut self) {
+            let roll = self.store.roll(0).unwrap();
+            for listed in roll.instances {
+                self.evict(listed.id);
+            }
+            self.evict_total();
+        }
     }
 }
 

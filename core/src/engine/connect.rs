@@ -1,0 +1,204 @@
+//! From a configuration to a store: which one, what it is used for, what it turned out to be able to.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use super::config::{Config, CoordinationConfig, StoreKind, StrategyConfig};
+use crate::{
+    model::{Clock, Error, ErrorKind},
+    store::{
+        KeyValue, Store, Strategy,
+        keyed::{self, Opened},
+    },
+};
+
+/// Makes the host's own store; called again after it failed.
+pub(super) type HostStore = dyn Fn() -> Result<Box<dyn KeyValue>, Error> + Send + Sync;
+
+/// What a configuration comes down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Nothing leaves the process.
+    Alone,
+    /// A snapshot file.
+    File,
+    /// Through a store of this kind.
+    Shared(StoreKind),
+}
+
+pub(super) fn kind_name(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::None => "none",
+        StoreKind::Null => "null",
+        StoreKind::File => "file",
+        StoreKind::Sqlite => "sqlite",
+        StoreKind::Redis => "redis",
+        StoreKind::Memcached => "memcached",
+        StoreKind::Host => "host",
+    }
+}
+
+/// The kind of the store: that of the configuration, which says nothing of one that the host gave.
+pub(super) fn kind(config: &Config, has_host: bool) -> StoreKind {
+    match config.store.kind {
+        StoreKind::None if has_host => StoreKind::Host,
+        kind => kind,
+    }
+}
+
+pub(super) fn plan(config: &Config, has_host: bool) -> Plan {
+    let sync = &config.sync;
+    let off =
+        sync.coordination == CoordinationConfig::Off || sync.strategy == StrategyConfig::LocalOnly;
+    match kind(config, has_host) {
+        StoreKind::File => Plan::File,
+        StoreKind::None | StoreKind::Null => Plan::Alone,
+        _ if off => Plan::Alone,
+        kind => Plan::Shared(kind),
+    }
+}
+
+/// What a store is expected to be used for, before it was asked.
+pub(super) fn expected(plan: Plan, config: &Config) -> Strategy {
+    match (plan, demand(config)) {
+        (Plan::Alone | Plan::File, _) => Strategy::LocalOnly,
+        (Plan::Shared(_), Some(demand)) => demand,
+        (Plan::Shared(StoreKind::Memcached | StoreKind::Host), None) => Strategy::DistributedBasic,
+        (Plan::Shared(_), None) => Strategy::DistributedAtomic,
+    }
+}
+
+fn demand(config: &Config) -> Option<Strategy> {
+    match config.sync.strategy {
+        StrategyConfig::Auto => None,
+        StrategyConfig::DistributedAtomic => Some(Strategy::DistributedAtomic),
+        StrategyConfig::DistributedBasic => Some(Strategy::DistributedBasic),
+        StrategyConfig::DistributedManual => Some(Strategy::DistributedManual),
+        StrategyConfig::LocalOnly => Some(Strategy::LocalOnly),
+    }
+}
+
+/// Connects to the store of a configuration, and tries with a real write what it can.
+///
+/// `None` for one that keeps nothing, where that was not ruled out: then nothing is shared.
+pub(super) fn connect(
+    config: &Config,
+    kind: StoreKind,
+    host: Option<&Arc<HostStore>>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Box<dyn Store>>, Error> {
+    let deadline = Duration::from_millis(config.store.deadline_ms);
+    let store = match kind {
+        StoreKind::None | StoreKind::Null | StoreKind::File => {
+            return Err(Error::new(ErrorKind::Internal, "a store that nothing is shared through"));
+        }
+        StoreKind::Sqlite => Some(connect_sqlite(config, deadline)?),
+        StoreKind::Redis => Some(connect_redis(config, deadline)?),
+        StoreKind::Memcached => keyed_store(config, memcached(config, deadline)?, clock)?,
+        StoreKind::Host => {
+            let make = host.ok_or_else(|| {
+                let message = "`store.kind` is \"host\", and the host has given none \
+                               (tallyport_store_attach, Engine::set_store)";
+                Error::new(ErrorKind::Config, message).with_field("store.kind")
+            })?;
+            keyed_store(config, make()?, clock)?
+        }
+    };
+    tell(kind, store.as_deref());
+    Ok(store)
+}
+
+/// Says what is shared from now on, and what the store cannot do.
+fn tell(kind: StoreKind, store: Option<&dyn Store>) {
+    let (name, strategy) = (kind_name(kind), store.map_or(Strategy::LocalOnly, Store::strategy));
+    let scope = if kind == StoreKind::Sqlite { "this host" } else { "all hosts" };
+    match strategy {
+        Strategy::LocalOnly => tracing::warn!(
+            store = name,
+            strategy = strategy.name(),
+            "the store does not give back what was written: nothing is shared"
+        ),
+        _ => tracing::info!(store = name, strategy = strategy.name(), scope, "totals are shared"),
+    }
+    if let Some(cannot) = strategy.cannot().filter(|_| strategy.is_shared()) {
+        let text = format!("what it cannot do: {cannot}");
+        if strategy.folds() {
+            tracing::info!(store = name, "{text}");
+        } else {
+            tracing::warn!(store = name, "{text}");
+        }
+    }
+}
+
+fn keyed_store(
+    config: &Config,
+    items: Box<dyn KeyValue>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Box<dyn Store>>, Error> {
+    match keyed::open(items, &config.store.namespace, Arc::clone(clock), demand(config))? {
+        Opened::Store(store) => Ok(Some(store)),
+        Opened::KeepsNothing if config.sync.coordination == CoordinationConfig::On => {
+            let message = "`sync.coordination` is \"on\", and the store does not give back what was \
+                           written";
+            Err(Error::new(ErrorKind::Unsupported, message).with_field("sync.coordination"))
+        }
+        Opened::KeepsNothing => Ok(None),
+    }
+}
+
+#[cfg(feature = "store-sqlite")]
+fn connect_sqlite(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
+    let path = config.store.path.clone().unwrap_or_default();
+    let path = config.base_dir.join(path);
+    Ok(Box::new(crate::store::SqliteStore::open(&path, deadline)?))
+}
+
+#[cfg(not(feature = "store-sqlite"))]
+fn connect_sqlite(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
+    Err(absent("SQLite", "store-sqlite"))
+}
+
+#[cfg(feature = "store-redis")]
+fn connect_redis(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
+    let store = &config.store;
+    let url = match (&store.url, &store.url_file) {
+        (Some(url), _) => url.clone(),
+        (None, Some(file)) => {
+            let path = config.base_dir.join(file);
+            let text = fs::read_to_string(&path).map_err(|error| {
+                Error::io(format_args!("read `store.url_file` `{}`", path.display()), &error)
+                    .with_field("store.url_file")
+            })?;
+            text.trim().to_owned()
+        }
+        (None, None) => String::new(),
+    };
+    let settings = crate::store::RedisSettings {
+        url,
+        namespace: store.namespace.clone(),
+        shards: store.shards,
+        deadline,
+    };
+    Ok(Box::new(crate::store::RedisStore::connect(&settings)?))
+}
+
+#[cfg(not(feature = "store-redis"))]
+fn connect_redis(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
+    Err(absent("Redis", "store-redis"))
+}
+
+#[cfg(feature = "store-memcached")]
+fn memcached(config: &Config, deadline: Duration) -> Result<Box<dyn KeyValue>, Error> {
+    let address = config.store.address.as_deref().unwrap_or_default();
+    Ok(Box::new(crate::store::Memcached::connect(address, deadline)?))
+}
+
+#[cfg(not(feature = "store-memcached"))]
+fn memcached(_: &Config, _: Duration) -> Result<Box<dyn KeyValue>, Error> {
+    Err(absent("memcached", "store-memcached"))
+}
+
+#[cfg(not(all(feature = "store-redis", feature = "store-sqlite", feature = "store-memcached")))]
+fn absent(what: &str, feature: &str) -> Error {
+    let message = format!("this build has no {what} store (cargo feature `{feature}`)");
+    Error::new(ErrorKind::Unsupported, message).with_field("store.kind")
+}

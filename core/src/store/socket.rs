@@ -1,0 +1,147 @@
+//! A socket to a server, all of whose calls end before one deadline.
+//!
+//! A deadline is for a whole step and not for each read: a stopped server still accepts connections,
+//! and one that sends a byte a second never times out by reads.
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crate::model::{Error, ErrorKind};
+
+/// Most bytes of replies in one exchange.
+const MAX_REPLY_BYTES: u64 = 1 << 30;
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// Host and port.
+    Tcp(String, u16),
+    /// Path of a socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(super) fn connect(address: &Address, deadline: Instant) -> io::Result<Self> {
+        match address {
+            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+            Address::Tcp(host, port) => connect_tcp(host, *port, deadline).map(Self::Tcp),
+        }
+    }
+
+    /// The socket for one exchange.
+    pub(super) fn timed(&mut self, deadline: Instant) -> Timed<'_> {
+        Timed { socket: self, deadline, room: MAX_REPLY_BYTES }
+    }
+}
+
+/// An error of a socket, as one of a store: the deadline's end or what the system said.
+pub(super) fn failed(what: impl fmt::Display, error: &io::Error, deadline: Instant) -> Error {
+    let timed_out = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+    if timed_out || Instant::now() >= deadline {
+        return Error::new(ErrorKind::Timeout, format!("{what}: the deadline passed"));
+    }
+    Error::io(what, error)
+}
+
+fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What is left until a deadline.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A socket each of whose calls ends before the deadline.
+pub(super) struct Timed<'a> {
+    socket: &'a mut Socket,
+    deadline: Instant,
+    room: u64,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.uninterrupted(|socket, left| match socket {
+            Socket::Tcp(stream) => {
+                stream.set_read_timeout(left)?;
+                stream.read(buffer)
+            }
+            Socket::Unix(stream) => {
+                stream.set_read_timeout(left)?;
+                stream.read(buffer)
+            }
+        })?;
+        self.room = self.room.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "a reply of more than 1 GiB")
+        })?;
+        Ok(read)
+    }
+}
+
+impl Timed<'_> {
+    /// Calls until it was not interrupted: a stopped process that goes on is, with a timeout set.
+    fn uninterrupted(
+        &mut self,
+        mut call: impl FnMut(&mut Socket, Option<Duration>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            let left = Some(left(self.deadline)?);
+            match call(self.socket, left) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.uninterrupted(|socket, left| match socket {
+            Socket::Tcp(stream) => {
+                stream.set_write_timeout(left)?;
+                stream.write(bytes)
+            }
+            Socket::Unix(stream) => {
+                stream.set_write_timeout(left)?;
+                stream.write(bytes)
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
