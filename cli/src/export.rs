@@ -20,8 +20,8 @@ use crate::{
     targets::{self, Lock, Wanted},
 };
 
-const USAGE: &str = "tallyport export <--from <FILE>|--arena <FILE>|--shared> --format <NAME> \
-                     [OPTIONS], or <--all|--target <NAME>>";
+const USAGE: &str =
+    "tallyport export <--from <FILE>|--arena <FILE>|--shared|--all|--target <NAME>> [OPTIONS]";
 
 const HELP: &str = "\
 Examples:

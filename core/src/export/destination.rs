@@ -125,6 +125,7 @@ impl fmt::Debug for HttpSettings {
 
 /// What is delivered, besides the bytes of a file.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "export-http"), allow(dead_code))] // a request's
 pub(crate) struct Parcel<'a> {
     pub(super) bytes: &'a [u8],
     pub(crate) content_type: &'a str,

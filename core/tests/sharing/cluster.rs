@@ -57,7 +57,9 @@ fn shards_of_a_cluster_lie_on_its_nodes_and_add_up() {
         instance.sync();
     }
     let keys = |node: &RedisServer| node.command(&["DBSIZE"]);
-    assert!(nodes.iter().all(|node| keys(node) != ":0\r\n"), "a node has no shard");
+    // Which shards have an instance is chance; that all of them lie on one node is none.
+    let used = nodes.iter().filter(|node| keys(node) != ":0\r\n").count();
+    assert!(used >= 2, "{used} nodes have shards");
     assert_eq!(instances[0].total("requests", "/"), 36);
     // Half of them end, on whatever node they are.
     for instance in instances.iter_mut().skip(6) {

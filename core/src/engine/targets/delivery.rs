@@ -1,4 +1,4 @@
-//! One attempt: admitted by the lease, gathered, written by the exporter, delivered.
+//! One attempt: synced, admitted by the lease, gathered, written by the exporter, delivered.
 
 use std::time::Duration;
 
@@ -51,13 +51,17 @@ impl Attempt<'_> {
         let mut because = None;
         let mut guard = None;
         if self.engine.exports_all(self.target) {
+            // Whoever exports: what this instance has is in it only once it is in the store.
+            let synced = self.sync();
             match self.admit(resting) {
                 Admission::Held(held) => {
+                    synced?;
                     run.token = Some(held.token());
                     run.fencing = destination.fencing(held.locking());
                     guard = Some(held);
                 }
                 Admission::Taken(skip) => {
+                    synced?;
                     run.ending = Ending::Skipped(skip);
                     return Ok(None);
                 }
@@ -119,6 +123,13 @@ impl Attempt<'_> {
         }))
     }
 
+    fn sync(&self) -> Result<(), Failure> {
+        match self.part {
+            Part::Member => Ok(self.engine.sync_as(self.report.tells()).map(drop)?),
+            Part::Observer => Ok(()),
+        }
+    }
+
     fn admit(&self, resting: Option<Resting>) -> Admission<'_> {
         let config = &self.engine.0.config;
         let owner = Owner(crate::model::random());
@@ -156,10 +167,6 @@ impl Attempt<'_> {
             }
             return Ok((self.engine.snapshot()?, Gathered::Own { because }));
         };
-        if self.part == Part::Member {
-            self.engine.sync_as(self.report.tells())?;
-            guard.keep()?;
-        }
         let shared = self.engine.read_shared()?;
         guard.keep()?;
         self.left()?;
