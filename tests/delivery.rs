@@ -161,13 +161,14 @@ fn debian_packages_serve_a_host_and_lintian_accepts_them() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .collect();
     assert_eq!(debs.len(), 3, "{debs:?}");
-    // Minutes: it looks into every member of the archive. tests/campaign.sh has it do so.
-    if std::env::var_os("TALLYPORT_LINTIAN").is_some() {
-        let mut lintian = Command::new("lintian");
-        lintian.args(["--allow-root", "--fail-on", "error,warning"]).args(&debs);
-        let said = run(&mut lintian);
-        assert_eq!(said.code, Some(0), "{}\n{}", said.stdout, said.stderr);
-    }
+    // With the archive it takes minutes, as it looks into every member: tests/campaign.sh has it do so,
+    // and refuses warnings too.
+    let all = std::env::var_os("TALLYPORT_LINTIAN").is_some();
+    let dev = |deb: &&PathBuf| deb.to_string_lossy().contains("libtallyport-dev");
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", if all { "error,warning" } else { "error" }]);
+    let said = run(lintian.args(debs.iter().filter(|deb| all || !dev(deb))));
+    assert_eq!(said.code, Some(0), "{}\n{}", said.stdout, said.stderr);
 
     // Unpacked together, they are what a host compiles against.
     let root = out.join("root");
