@@ -198,7 +198,7 @@ fn the_same_bytes_leave_through_a_helper() {
     let rust = cargo_artifact("tallyport-example-statsd", "libtallyport_example_statsd.so");
     let no_time = json!({ "include_metadata": false });
     let cases: [(PathBuf, &str, &[&str], Value); 6] = [
-        (loadable(), "prometheus", &["prometheus", "openmetrics"], json!({})),
+        (loadable(), "prometheus", &["prometheus", "openmetrics", "openmetrics_utf8"], json!({})),
         (loadable(), "json", &["json"], no_time),
         (loadable(), "csv", &["csv"], json!({ "flatten_labels": true })),
         (plugin("statsd_lines.c"), "", &[""], json!({ "prefix": "é." })),

@@ -447,7 +447,12 @@ fn plugins_are_found_by_name_by_format_and_by_both() {
     assert_eq!(chosen("mine"), ("mine".into(), None));
     let unknown = plugins.select("nothing").unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
-    assert!(unknown.to_string().contains("prometheus (prometheus, openmetrics)"), "{unknown}");
+    assert!(
+        unknown
+            .to_string()
+            .contains("prometheus (prometheus, openmetrics, prometheus_utf8, openmetrics_utf8)"),
+        "{unknown}"
+    );
     let format = engine.export_to_vec("csv/json").unwrap_err();
     assert_eq!(format.kind(), ErrorKind::Unsupported);
     plugins.unregister("mine").unwrap();

@@ -79,6 +79,7 @@ fn prometheus_text() {
     golden::<Prometheus>("", "prometheus", &snapshot, "classic.prom");
     golden::<Prometheus>("", "", &snapshot, "classic.prom");
     golden::<Prometheus>(r#"{"utf8_names":"quote"}"#, "prometheus", &snapshot, "quoted.prom");
+    golden::<Prometheus>("", "prometheus_utf8", &snapshot, "quoted.prom");
     golden::<Prometheus>("", "prometheus", &Fixture::at(0).freeze(), "empty.prom");
 }
 
@@ -88,6 +89,8 @@ fn openmetrics() {
     golden::<Prometheus>("", "openmetrics", &snapshot, "classic.openmetrics");
     let options = r#"{"utf8_names":"quote","created_lines":true}"#;
     golden::<Prometheus>(options, "openmetrics", &snapshot, "quoted_created.openmetrics");
+    let options = r#"{"created_lines":true}"#;
+    golden::<Prometheus>(options, "openmetrics_utf8", &snapshot, "quoted_created.openmetrics");
     golden::<Prometheus>("", "openmetrics", &Fixture::at(0).freeze(), "empty.openmetrics");
 }
 

@@ -21,7 +21,8 @@ fn each(mut check: impl FnMut(&Harness, &str)) {
             check(&Harness::create::<E>("").unwrap(), format);
         }
     }
-    one::<Prometheus>(&["prometheus", "openmetrics"], &mut check);
+    let prometheus = ["prometheus", "openmetrics", "prometheus_utf8", "openmetrics_utf8"];
+    one::<Prometheus>(&prometheus, &mut check);
     one::<Json>(&["json"], &mut check);
     one::<Csv>(&["csv"], &mut check);
 }

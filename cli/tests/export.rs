@@ -71,7 +71,10 @@ fn usage_says_what_is_missing() {
     place.run("export --format json").fails(2, &["snapshot file", "--from FILE", "hint: "]);
     place.run("export --from app.snap").fails(2, &["--format", "plugins list"]);
     place.run("export").fails(2, &["snapshot file"]);
-    place.run(&format!("{FROM} xml")).fails(2, &["`xml`", "prometheus (prometheus, openmetrics)"]);
+    place.run(&format!("{FROM} xml")).fails(
+        2,
+        &["`xml`", "prometheus (prometheus, openmetrics, prometheus_utf8, openmetrics_utf8)"],
+    );
     place.run(&format!("{FROM} json/xml")).fails(2, &["`json` does not write `xml`"]);
     place.write("t.toml", "schema = 1\n[plugins.json]\nenabled = false\n");
     place

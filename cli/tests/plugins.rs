@@ -17,7 +17,7 @@ fn without_a_configuration_the_built_in_exporters_are_there() {
     let names: Vec<_> = rows.iter().map(|row: &Vec<&str>| row[0]).collect();
     assert_eq!(names, ["NAME", "prometheus", "json", "csv"]);
     assert_eq!(rows[1][1], "loaded");
-    assert_eq!(rows[1][4], "prometheus,openmetrics");
+    assert_eq!(rows[1][4], "prometheus,openmetrics,prometheus_utf8,openmetrics_utf8");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Prometheus text 0.0.4 and OpenMetrics 1.0.
+//! Prometheus text 0.0.4 and OpenMetrics 1.0, and both with quoted UTF-8 names for readers that ask
+//! for those (`escaping=allow-utf-8`).
 //!
 //! `names` decides how names are spelled, `escape` how texts are, `render` writes what depends on
 //! the schema, `text` the values. What is decided where the formats leave a choice:
@@ -28,9 +29,17 @@ use crate::rendered::{Cache, Key, Rendered};
 
 const PROMETHEUS: &str = "prometheus";
 const OPENMETRICS: &str = "openmetrics";
+const PROMETHEUS_UTF8: &str = "prometheus_utf8";
+const OPENMETRICS_UTF8: &str = "openmetrics_utf8";
 const FORMATS: &[Format] = &[
     format(PROMETHEUS, "text/plain; version=0.0.4; charset=utf-8"),
     format(OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    // As Prometheus 3 calls them. Text 0.0.4 with quoted names is 1.0.0.
+    format(PROMETHEUS_UTF8, "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8"),
+    format(
+        OPENMETRICS_UTF8,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+    ),
 ];
 
 /// Options of the exporter `prometheus`; see `options.schema.json`.
@@ -91,20 +100,26 @@ impl Exporter for Prometheus {
         snapshot: &Snapshot<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
-        let open_metrics = match call.format() {
-            "" | PROMETHEUS => false,
-            OPENMETRICS => true,
+        let (open_metrics, utf8_names) = match call.format() {
+            "" | PROMETHEUS => (false, self.options.utf8_names),
+            OPENMETRICS => (true, self.options.utf8_names),
+            PROMETHEUS_UTF8 => (false, Utf8Names::Quote),
+            OPENMETRICS_UTF8 => (true, Utf8Names::Quote),
             other => {
-                let message = format!("no format `{other}` here: {PROMETHEUS} or {OPENMETRICS}");
+                let message = format!(
+                    "no format `{other}` here: {PROMETHEUS} or {OPENMETRICS}, or one with `_utf8` \
+                     behind it"
+                );
                 return Err(Error::new(TALLYPORT_UNSUPPORTED, message));
             }
         };
         let dialect = Dialect {
             open_metrics,
             created_lines: open_metrics && self.options.created_lines,
-            utf8_names: self.options.utf8_names,
+            utf8_names,
         };
-        let key = Key::new(snapshot, u8::from(open_metrics));
+        let quotes = utf8_names == Utf8Names::Quote;
+        let key = Key::new(snapshot, u8::from(open_metrics) + 2 * u8::from(quotes));
         let rendered = self.rendered.get(key, || render::render(dialect, call, snapshot))?;
         text::write(dialect, &rendered, call, snapshot, sink)
     }
