@@ -7,6 +7,8 @@ pub mod metrics;
 pub mod model;
 pub mod plugin;
 pub mod registry;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod snapshot;
 pub mod store;
 pub mod sync;

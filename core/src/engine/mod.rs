@@ -1,7 +1,7 @@
 //! Floor 7: the engine, built from a configuration or none.
 //!
 //! It owns metrics, snapshots, events and plugins, and brings them together: record → snapshot →
-//! export. It starts no thread; everything runs on the caller's. Formats and C types are above it.
+//! export. It starts no thread unless it is asked to; everything else runs on the caller's. Formats and C types are above it.
 
 mod background;
 mod choice;
@@ -13,7 +13,10 @@ mod plugins;
 mod registries;
 mod schedule;
 mod secrets;
+#[cfg(feature = "serve")]
+mod serve;
 mod share;
+mod sharing;
 mod source;
 mod sync_meter;
 mod targets;
@@ -28,12 +31,14 @@ use crate::{
     export::ExportMeter,
     metrics::Metrics,
     model::{Clock, Error, Mutex, SystemClock},
-    plugin::{Loader, Outcome, Plugin, Plugins, Runtime, Table},
+    plugin::{Known, Loader, Outcome, Plugin, Plugins, Runtime, Table},
     snapshot::{Snapshot, Snapshots},
 };
 use config::Config;
 pub use fork::{Forks, after_fork_child, after_fork_parent, before_fork, forks};
 pub use registries::RegistryStatistics;
+#[cfg(feature = "serve")]
+pub use serve::Served;
 pub use share::{Notices, Shared, SyncStatus};
 pub use source::PluginFile;
 pub use targets::{Part, RunOptions, TargetStatus};
@@ -58,6 +63,8 @@ struct Inner {
     background: background::Background,
     schedule: background::Background,
     targets: targets::Targets,
+    #[cfg(feature = "serve")]
+    serving: serve::Serving,
 }
 
 impl fmt::Debug for Inner {
@@ -68,6 +75,8 @@ impl fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        #[cfg(feature = "serve")]
+        self.serving.end();
         self.schedule.end(None);
         self.background.end(None);
         self.plugins.clear();
@@ -92,6 +101,7 @@ pub struct EngineBuilder {
     config: Config,
     linked: Vec<&'static PluginSet>,
     clock: Arc<dyn Clock>,
+    known: Known,
 }
 
 impl EngineBuilder {
@@ -107,6 +117,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn linked(mut self, set: &'static PluginSet) -> Self {
         self.linked.push(set);
+        self
+    }
+
+    /// Loads plugin files of which the process has another version beside that one, from copies, as
+    /// [`Engine::reload_plugin`] does: for an engine that takes the place of an older one.
+    #[must_use]
+    pub fn beside_older_files(mut self) -> Self {
+        self.known = Known::Beside;
         self
     }
 
@@ -126,7 +144,7 @@ impl EngineBuilder {
     /// Config for a configuration filled in by code that breaks its rules, the error of a required
     /// plugin, Io when memory cannot be reserved.
     pub fn build(self) -> Result<Engine, Error> {
-        let Self { config, linked, clock } = self;
+        let Self { config, linked, clock, known } = self;
         config.check()?;
         let events = Bus::new(Arc::clone(&clock));
         let metrics = Metrics::new(
@@ -167,8 +185,10 @@ impl EngineBuilder {
             background: background::Background::new("tallyport-sync"),
             schedule: background::Background::new("tallyport-export"),
             targets,
+            #[cfg(feature = "serve")]
+            serving: serve::Serving::default(),
         };
-        plugins::start(&mut inner)?;
+        plugins::start(&mut inner, known)?;
         Ok(Engine(Arc::new(inner)))
     }
 }
@@ -181,6 +201,7 @@ impl Engine {
             config: Config::default(),
             linked: Vec::new(),
             clock: Arc::new(SystemClock::default()),
+            known: Known::Refused,
         }
     }
 
@@ -327,7 +348,7 @@ impl Engine {
             self.0.plugins.refused(name, &error);
             return Err(error);
         }
-        plugins::load(&self.0, name, plugin, mode)
+        plugins::load(&self.0, name, plugin, mode, Known::Refused)
     }
 
     /// Loads the file of an exporter anew, as it is now, in the place of what was loaded from it, with

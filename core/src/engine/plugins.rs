@@ -33,13 +33,13 @@ pub(super) enum Mode {
 }
 
 /// Registers what the configuration names, then the linked-in exporters that it does not name.
-pub(super) fn start(inner: &mut Inner) -> Result<(), Error> {
+pub(super) fn start(inner: &mut Inner, known: Known) -> Result<(), Error> {
     let mut failures = Vec::new();
     for (name, plugin) in &inner.config.plugins {
         if !plugin.enabled {
             continue;
         }
-        match load(inner, name, plugin, Mode::Register) {
+        match load(inner, name, plugin, Mode::Register, known) {
             Ok(_) => {}
             Err(error) if plugin.required => {
                 return Err(error.context(format_args!("required plugin `{name}`")));
@@ -68,8 +68,9 @@ pub(super) fn load(
     name: &str,
     plugin: &PluginConfig,
     mode: Mode,
+    known: Known,
 ) -> Result<Vec<String>, Error> {
-    let Chosen { named: chosen, options, origin } = choose(inner, name, plugin, Known::Refused)
+    let Chosen { named: chosen, options, origin } = choose(inner, name, plugin, known)
         .inspect_err(|error| inner.plugins.refused(name, error))?;
     let ids: Vec<_> = chosen.iter().map(|(_, choice)| choice.id.clone()).collect();
     let limits = Limits::from(&plugin.run);

@@ -404,8 +404,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sync`].
     pub fn shared(&self) -> Result<Shared, Error> {
+        self.shared_as(Tell::Listeners)
+    }
+
+    pub(super) fn shared_as(&self, tell: Tell) -> Result<Shared, Error> {
         if self.is_shared()? {
-            self.sync()?;
+            self.sync_as(tell)?;
         }
         // The sync may have found that the store keeps nothing.
         if self.is_shared()? {

@@ -61,7 +61,7 @@ pub(super) fn tag() -> u32 {
 /// same function is no change.
 ///
 /// It runs in a handler of `fork`, or inside the first call of a child that was made past the C
-/// library: it takes no lock, allocates nothing and only changes memory. [`generation`] is the
+/// library: it takes no lock, allocates nothing, and changes memory or closes descriptors only. [`generation`] is the
 /// child's.
 ///
 /// False: there are too many.

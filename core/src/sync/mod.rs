@@ -8,6 +8,7 @@ pub mod aggregate;
 mod columns;
 #[cfg(test)]
 mod model;
+mod members;
 mod output;
 #[cfg(test)]
 pub(crate) mod planted;
@@ -19,4 +20,5 @@ mod slot;
 pub use crate::snapshot::GaugeModes;
 pub use output::{Conflict, Overview, View, overview};
 pub use publisher::{Mishaps, Publisher};
+pub use members::{Member, members};
 pub use session::{Session, Settings, Synced};

@@ -19,6 +19,7 @@ mod isolation;
 mod read;
 mod rules;
 mod run;
+mod serve;
 mod share;
 mod targets;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use self::{
     isolation::{HelperConfig, IsolationConfig},
     read::Source,
     run::RunConfig,
+    serve::{AuthConfig, ServeConfig, ServedConfig},
     share::{
         CoordinationConfig, GaugeModeConfig, StoreConfig, StoreKind, StrategyConfig, SyncConfig,
     },

@@ -2,7 +2,7 @@
 
 use super::{
     Config, LoadingConfig, MAX_SERIES, PluginConfig, RecordingConfig, ShareConfig, isolation,
-    share, targets,
+    serve, share, targets,
     types::{MAX_BOUNDS, MAX_CELL_BYTES, MAX_IDLE_SECONDS, MAX_PROBE_MS, MAX_UID, MIN_CELL_BYTES},
 };
 use crate::{
@@ -39,6 +39,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
     check_bounds(&config.histogram.default_bounds, &mut violations);
     share::check(config, &mut violations);
     targets::check(config, &mut violations);
+    serve::check(&config.serve, &mut violations);
     for (name, plugin) in &config.plugins {
         let table = KeyPath::keys(&["plugins", name]);
         if !is_name(name) {

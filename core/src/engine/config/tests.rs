@@ -366,8 +366,9 @@ fn every_default_equals_the_one_in_the_schema() {
         compared
     };
     let actual = serde_json::to_value(Config::default()).unwrap();
-    assert_eq!(compare(&schema, actual.clone()), 11);
+    assert_eq!(compare(&schema, actual.clone()), 12);
     let definitions = &schema["$defs"];
+    assert_eq!(compare(&definitions["ServeConfig"], actual["serve"].clone()), 18);
     assert_eq!(compare(&definitions["Limits"], actual["limits"].clone()), 5);
     assert_eq!(compare(&definitions["RecordingConfig"], actual["recording"].clone()), 4);
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);
@@ -453,6 +454,31 @@ fn wrong_options_are_placed_in_the_file() {
     );
     let by_code = Config { plugins: config.plugins, ..Config::default() };
     assert!(check(&by_code).starts_with("unknown key `plugins.csv.options.colums`"));
+}
+
+#[test]
+fn what_is_served_has_addresses_paths_and_credentials() {
+    let serve = |keys: &str| problems(&format!("schema = 1\n[serve]\n{keys}"));
+    for (keys, wanted) in [
+        ("listen = 'nowhere'", "`serve.listen`"),
+        ("listen = 'localhost:9464'", "127.0.0.1:9464"),
+        ("metrics_path = 'metrics'", "`serve.metrics_path`"),
+        ("metrics_path = '/a?b'", "`serve.metrics_path`"),
+        ("health_path = '/metrics'", "its own"),
+        ("formats = []", "`serve.formats`"),
+        ("formats = ['']", "`serve.formats`"),
+        ("auth = 'bearer'", "is needed"),
+        ("credentials_file = 'x'", "only used"),
+        ("workers = 0", "`serve.workers`"),
+        ("max_head_bytes = 100", "`serve.max_head_bytes`"),
+        ("idle_timeout_ms = 0", "`serve.idle_timeout_ms`"),
+    ] {
+        let said = serve(keys);
+        assert_eq!(said.len(), 1, "{said:?}");
+        // What is missing is placed at its table.
+        assert!(said[0].contains(wanted) && said[0].starts_with(['2', '3']), "{said:?}");
+    }
+    assert!(parse("schema = 1\n[serve]\nlisten = '[::1]:0'").is_ok());
 }
 
 #[test]

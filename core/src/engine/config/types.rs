@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ExportConfig, HelperConfig, IsolationConfig, RunConfig, Source, StoreConfig, SyncConfig,
-    TargetConfig,
+    ExportConfig, HelperConfig, IsolationConfig, RunConfig, ServeConfig, Source, StoreConfig,
+    SyncConfig, TargetConfig,
 };
 use crate::{
     metrics::{self, DEFAULT_BOUNDS},
@@ -80,6 +80,9 @@ pub struct Config {
     /// What is exported where and when, each under a name of letters, digits, `.`, `_` and `-`.
     #[serde(default)]
     pub targets: BTreeMap<String, TargetConfig>,
+    /// How metrics are served over HTTP, where a host or the command serves them.
+    #[serde(default)]
+    pub serve: ServeConfig,
     /// Which plugin files are loaded, and how.
     #[serde(default)]
     pub loading: LoadingConfig,

@@ -7,6 +7,8 @@ mod cpus;
 mod flags;
 pub(crate) mod fork;
 pub(crate) mod futex;
+#[cfg(feature = "serve")]
+pub(crate) mod inherited;
 mod mapping;
 mod process;
 mod signals;
