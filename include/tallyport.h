@@ -784,7 +784,8 @@ void tallyport_engine_close(struct tallyport_engine *engine);
 
 /**
  * The engine's state as a JSON object: families, series, what was dropped, exporters with their
- * statistics, how sharing stands (it waits for a sync that runs), plugins that were not loaded.
+ * statistics, how sharing stands (it waits for a sync that runs), what is served, plugins that were
+ * not loaded.
  *
  * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
  * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.

@@ -341,6 +341,24 @@ public:
         return detail::done(tallyport_sync_leave(get(), &err), err);
     }
 
+    /// Serves metrics over HTTP; `listen` as "127.0.0.1:0", empty: the configuration's.
+    returned<void> start_serving(std::string_view listen = {}) const {
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_serve_start(get(), detail::str(listen), &err), err);
+    }
+    /// Where they are served.
+    returned<std::string> serve_address() const {
+        detail::buffer out;
+        tallyport_error *err = nullptr;
+        return detail::text(tallyport_serve_address(get(), out.raw(), &err), out, err);
+    }
+    /// What was asked is answered, for as long as `within`.
+    returned<void> stop_serving(std::chrono::milliseconds within) const {
+        const auto ms = static_cast<std::uint64_t>(within.count() < 0 ? 0 : within.count());
+        tallyport_error *err = nullptr;
+        return detail::done(tallyport_serve_stop(get(), ms, &err), err);
+    }
+
     returned<void> load_plugin(const plugin_options &options) const {
         const detail::plugin_entry entry(options);
         tallyport_error *err = nullptr;

@@ -215,6 +215,14 @@ fn a_host_gives_its_own_store() {
     let _ = run_twice(&program, &[]);
 }
 
+#[test]
+fn a_forked_child_keeps_no_socket_of_its_parents_server() {
+    let program = build(&host("serving.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    let _ = run_plainly(&program, &[]);
+    let program = build(&host("serving.c"), Compiler::Clang, "c11", Link::Static, &[]);
+    let _ = run_twice(&program, &[Path::new("no fork")]);
+}
+
 /// How tests/hosts/forks.c is run with a verb, so many rounds.
 fn forks(verb: &str, rounds: u32) -> (Command, TempDir) {
     let program = build(&host("forks.c"), Compiler::Gcc, "c11", Link::Shared, &[]);

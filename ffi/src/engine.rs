@@ -36,7 +36,7 @@ use crate::{
     log::{self, LogTo},
     log_ring,
     options::{TALLYPORT_NONE, cells, share, tallyport_engine_options},
-    plugin, sync, target,
+    plugin, serve, sync, target,
 };
 
 /// An engine: metrics, exporters, their configuration. Opaque.
@@ -218,7 +218,8 @@ pub unsafe extern "C" fn tallyport_engine_close(engine: *mut tallyport_engine) {
 }
 
 /// The engine's state as a JSON object: families, series, what was dropped, exporters with their
-/// statistics, how sharing stands (it waits for a sync that runs), plugins that were not loaded.
+/// statistics, how sharing stands (it waits for a sync that runs), what is served, plugins that were
+/// not loaded.
 ///
 /// Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
 /// Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
@@ -406,6 +407,7 @@ fn status(engine: &Engine) -> Value {
         "collectors": collector::list(engine),
         "sync": sync::status(engine),
         "export": target::status(engine),
+        "serve": serve::status(engine),
         "load_failures": failures,
         "process": {
             "handles": live,

@@ -30,6 +30,7 @@ pub mod log_ring;
 pub mod options;
 pub mod plugin;
 pub mod registry;
+pub mod serve;
 pub mod snapshot;
 pub mod store;
 mod store_functions;

@@ -679,6 +679,12 @@ static void taking_out(tallyport_engine *engine) {
     OK(tallyport_snapshot_take_shared(engine, &own, &err));
     tallyport_snapshot_free(own);
 
+    OK(tallyport_serve_start(engine, TALLYPORT_STR("127.0.0.1:0"), &err));
+    OK(tallyport_serve_address(engine, &buf, &err));
+    CHECK(buf.len > 10 && memcmp(buf.ptr, "127.0.0.1:", 10) == 0);
+    tallyport_buf_free(&buf);
+    OK(tallyport_serve_stop(engine, 1000, &err));
+
     /* A handle outlives its engine and records where nobody looks. */
     OK(tallyport_counter_family_get(engine, str("kept_total"), &kept_name, 1, &kept, &err));
     tallyport_engine_close(engine);

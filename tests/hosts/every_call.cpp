@@ -176,6 +176,9 @@ void exporting(const tallyport::engine &engine, const std::string &folder) {
     engine.start_sync();
     engine.stop_sync();
     engine.leave();
+    engine.start_serving("127.0.0.1:0");
+    CHECK(engine.serve_address().rfind("127.0.0.1:", 0) == 0);
+    engine.stop_serving(std::chrono::seconds(1));
     static_cast<void>(engine.shared_snapshot());
     auto snapshot = engine.snapshot();
     snapshot.save(folder + "/metrics.tlysnap");

@@ -78,6 +78,7 @@ const HEADERS: &[Header] = &[
             "sync",
             "store",
             "target",
+            "serve",
             "fork",
         ],
         before: version_macros,
