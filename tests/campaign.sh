@@ -97,6 +97,11 @@ packages() {
   TALLYPORT_LINTIAN=1 cargo test --release --quiet -p tallyport-tests --test delivery debian
 }
 
+serve() {
+  TALLYPORT_CONNECTIONS=10000 TALLYPORT_NONSENSE=20000 \
+    cargo test --release --quiet -p tallyport-tests --test serve -- --test-threads 1 --nocapture
+}
+
 tsan() {
   tests/tsan.sh 120
 }
@@ -112,6 +117,7 @@ step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each
 step exporting "5 processes export one file every 200 ms over Redis and over SQLite, 300 s each, stopped for up to three lease times and killed: no token twice, nothing older over something newer, no gap past the formula" exporting
 step forks "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
 step packages "the Debian packages, checked by lintian: no error, no warning" packages
+step serve "metrics over HTTP: 10,000 connections that ask for nothing, 20,000 rounds of nonsense, slow and deaf clients: scrapes go on, memory bounded" serve
 step tsan "ThreadSanitizer over the stress program, 120 s: clean" tsan
 
 {

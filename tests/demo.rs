@@ -10,7 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use tallyport_tests::{Output, build_folder, cargo_artifact, plugin, repo_root, run};
+use tallyport_tests::{Output, build_folder, cargo_artifact, plugin, python, repo_root, run};
 use tempfile::TempDir;
 
 /// Exports that have a reader: selector, reader, and what its comparison needs.
@@ -64,13 +64,6 @@ fn programs(cc: &str) -> &'static Path {
 
 fn host() -> Command {
     Command::new(programs("gcc").join("accesslog"))
-}
-
-fn python(script: &str) -> Command {
-    let own = repo_root().join(".venv/bin/python");
-    let mut command = Command::new(if own.exists() { own } else { "python3".into() });
-    command.arg("-B").arg(repo_root().join("tests/readers").join(script));
-    command
 }
 
 /// Writes a configuration with every exporter that there is, linked in and from files.

@@ -2,17 +2,21 @@
 
 use std::{fmt::Write, panic, process::ExitCode, sync::LazyLock};
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tallyport_plugin_api::abi::{TALLYPORT_PLUGIN_ABI_MAJOR, TALLYPORT_PLUGIN_ABI_MINOR};
 
+#[cfg(feature = "serve")]
+use crate::serve::{self, ServeArgs};
 use crate::{
     arena::{self, ArenaVerb},
     config::{self, ConfigVerb},
     console::Console,
     exit::{Exit, Failure},
     export::{self, ExportArgs},
+    paper::{self, CompletionsArgs, ManArgs},
     plugins::{self, PluginsVerb},
     report,
+    status::{self, StatusArgs},
 };
 
 const EXAMPLES: &str = "\
@@ -20,6 +24,7 @@ Examples:
   tallyport export --from app.snap --format prometheus
   tallyport plugins list --config tallyport.toml
   tallyport config check --config tallyport.toml
+  tallyport serve --arena /run/shop/metrics.arena
 
 Exit codes are listed by --help.";
 
@@ -49,6 +54,11 @@ struct Cli {
 enum Verb {
     /// Export the metrics of a snapshot file or an arena in a format
     Export(ExportArgs),
+    /// Serve the metrics of an arena, a snapshot file or a store over HTTP
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
+    /// Show how an arena and a store stand
+    Status(StatusArgs),
     /// Look at arena files, and remove those that nobody has
     #[command(subcommand, arg_required_else_help = true)]
     Arena(ArenaVerb),
@@ -58,6 +68,10 @@ enum Verb {
     /// Check a configuration file, or print its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigVerb),
+    /// Write the manual pages
+    Man(ManArgs),
+    /// Write the completions of a shell
+    Completions(CompletionsArgs),
 }
 
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -91,19 +105,26 @@ fn run() -> Exit {
         Ok(cli) => cli,
         Err(error) => return not_a_verb(&error),
     };
-    let console = Console::open(cli.quiet, cli.verbose);
+    // What runs for long has nobody who asks it again with -v.
+    let serves = matches!(&cli.verb, Verb::Serve(_));
+    let console = Console::open(cli.quiet, cli.verbose, serves);
     let done = match &cli.verb {
         Verb::Export(args) => export::run(args, console),
         Verb::Arena(verb) => arena::run(verb, console),
         Verb::Plugins(verb) => plugins::run(verb, console),
         Verb::Config(verb) => config::run(verb, console),
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => serve::run(args, console),
+        Verb::Status(args) => status::run(args, console),
+        Verb::Man(args) => paper::man(args, Cli::command()),
+        Verb::Completions(args) => paper::completions(args, Cli::command()),
     };
     done.map_or_else(|failure| console.fail(&failure), |()| Exit::Ok)
 }
 
 /// Help and version, which were asked for, and a command line that is wrong.
 fn not_a_verb(error: &clap::Error) -> Exit {
-    let console = Console::open(true, 0);
+    let console = Console::open(true, 0, false);
     let text = error.render().to_string();
     if !error.use_stderr() {
         return report::print(&text).map_or_else(|failure| console.fail(&failure), |()| Exit::Ok);

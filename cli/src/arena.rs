@@ -90,19 +90,19 @@ pub(crate) struct GcArgs {
 
 /// An arena; the keys never change their meaning.
 #[derive(Serialize)]
-struct Arena {
+pub(crate) struct Arena {
     path: PathBuf,
     /// 32 hexadecimal digits.
     id: String,
     layout_version: u64,
     created_unix_ns: u64,
-    this_boot: bool,
-    processes: Vec<u32>,
+    pub(crate) this_boot: bool,
+    pub(crate) processes: Vec<u32>,
     joined: u64,
-    series: u64,
-    cell_bytes: u64,
-    label_bytes: u64,
-    disk_bytes: u64,
+    pub(crate) series: u64,
+    pub(crate) cell_bytes: u64,
+    pub(crate) label_bytes: u64,
+    pub(crate) disk_bytes: u64,
 }
 
 impl From<ArenaFile> for Arena {
@@ -183,9 +183,10 @@ fn arenas(folder: &Path) -> Result<(Vec<ArenaFile>, Vec<Error>), Failure> {
     Ok((arenas, problems))
 }
 
-fn used_by(arena: &ArenaFile) -> String {
-    match arena.processes.len() {
-        0 if !arena.this_boot => "of an earlier boot or another machine".to_owned(),
+/// Who has an arena, in words.
+pub(crate) fn used_by(processes: &[u32], this_boot: bool) -> String {
+    match processes.len() {
+        0 if !this_boot => "of an earlier boot or another machine".to_owned(),
         0 => "nobody".to_owned(),
         1 => "1 process".to_owned(),
         count => format!("{count} processes"),
@@ -208,7 +209,7 @@ fn list(args: &LsArgs, console: Console) -> Result<(), Failure> {
             arena.path.display().to_string(),
             arena.series.to_string(),
             arena.disk_bytes.to_string(),
-            used_by(arena),
+            used_by(&arena.processes, arena.this_boot),
         ]
     }));
     report::print(&report::table(&rows))
@@ -227,7 +228,7 @@ fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         ("path", arena.path.display().to_string()),
         ("id", format!("{:032x}", arena.id)),
         ("layout version", arena.layout_version.to_string()),
-        ("used by", used_by(&arena) + &pids),
+        ("used by", used_by(&arena.processes, arena.this_boot) + &pids),
         ("processes so far", arena.joined.to_string()),
         ("series", arena.series.to_string()),
         ("bytes of cells", arena.cell_bytes.to_string()),

@@ -26,8 +26,9 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Sets the log up: `-v` info, `-vv` debug, `-vvv` trace.
-    pub(crate) fn open(quiet: bool, verbose: u8) -> Self {
+    /// Sets the log up: `-v` info, `-vv` debug, `-vvv` trace. `warns`: the engine's warnings are
+    /// heard without it.
+    pub(crate) fn open(quiet: bool, verbose: u8, warns: bool) -> Self {
         let level = match verbose {
             0 => LevelFilter::WARN,
             1 => LevelFilter::INFO,
@@ -35,7 +36,7 @@ impl Console {
             _ => LevelFilter::TRACE,
         };
         if !quiet {
-            let log = Log { level, everything: verbose > 0 };
+            let log = Log { level, everything: warns || verbose > 0 };
             // It fails only if there is one already, which then serves.
             let _ = tracing::subscriber::set_global_default(log);
         }

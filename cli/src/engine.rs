@@ -5,7 +5,7 @@ use std::{env, path::PathBuf};
 use clap::Args;
 use tallyport_core::{
     engine::{
-        Engine,
+        Engine, EngineBuilder,
         config::{Config, ConfigErrors, PluginConfig},
     },
     model::{Error, ErrorKind},
@@ -108,11 +108,21 @@ impl Opened {
     /// A required plugin that is refused is no failure here: all of them are gathered, and a
     /// command asks for [`Opened::required`].
     pub(crate) fn new(config: Option<Config>) -> Result<Self, Failure> {
-        let mut config = config.unwrap_or_default();
+        Self::build(config.unwrap_or_default(), Engine::builder())
+    }
+
+    /// As [`Opened::new`], in a process that may have older versions of the same plugin files: they
+    /// are loaded beside those.
+    #[cfg(feature = "serve")]
+    pub(crate) fn again(config: Config) -> Result<Self, Failure> {
+        Self::build(config, Engine::builder().beside_older_files())
+    }
+
+    fn build(mut config: Config, builder: EngineBuilder) -> Result<Self, Failure> {
         let entries = config.plugins.clone();
         config.plugins.values_mut().for_each(|plugin| plugin.required = false);
         let origin = config.source.origin().to_owned();
-        let engine = Engine::builder()
+        let engine = builder
             .config(config)
             .linked(&tallyport_builtin_exporters::EXPORTERS)
             .build()

@@ -30,13 +30,17 @@ pub(crate) enum Exit {
     PluginRefused = 9,
     /// All targets failed, and a later try will fail too.
     Failed = 10,
+    /// SIGINT ended it, after what was asked was answered.
+    Interrupted = 130,
     /// The reader of stdout went away: the code that a shell shows for the signal.
     Pipe = 141,
+    /// SIGTERM ended it, after what was asked was answered.
+    Terminated = 143,
 }
 
 impl Exit {
     /// Every code with its line in the help.
-    pub(crate) const ALL: [(Self, &str); 12] = [
+    pub(crate) const ALL: [(Self, &str); 14] = [
         (Self::Ok, "done"),
         (Self::Unexpected, "unexpected: a bug, or the machine"),
         (Self::Usage, "usage: the command line is wrong"),
@@ -48,7 +52,9 @@ impl Exit {
         (Self::Timeout, "a deadline passed"),
         (Self::PluginRefused, "a plugin that is required or needed was refused"),
         (Self::Failed, "all targets failed, a later try will fail too"),
+        (Self::Interrupted, "ended by SIGINT, after what was asked was answered"),
         (Self::Pipe, "the reader of stdout went away; no message, as `head` expects"),
+        (Self::Terminated, "ended by SIGTERM, after what was asked was answered"),
     ];
 
     /// The number.
@@ -76,6 +82,11 @@ impl Failure {
         Self { exit, message: format!("{what}: {reason}"), details: Vec::new(), hint: None }
     }
 
+    /// Ends so without a word.
+    pub(crate) fn quiet(exit: Exit) -> Self {
+        Self { exit, message: String::new(), details: Vec::new(), hint: None }
+    }
+
     /// The command line is wrong in a way that clap cannot see.
     pub(crate) fn usage(reason: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, "usage", reason)
@@ -96,8 +107,7 @@ impl Failure {
     /// Writing to `what` failed: quiet when a pipe's reader went away, else retryable or not.
     pub(crate) fn write(what: impl fmt::Display, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            let (message, details) = (String::new(), Vec::new());
-            return Self { exit: Exit::Pipe, message, details, hint: None };
+            return Self::quiet(Exit::Pipe);
         }
         let exit = if passes(error.kind()) { Exit::Retry } else { Exit::Failed };
         Self::new(exit, what, error)
@@ -140,7 +150,7 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_documentation() {
         let numbers: Vec<_> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 141]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130, 141, 143]);
     }
 
     #[test]

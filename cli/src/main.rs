@@ -16,8 +16,12 @@ mod engine;
 mod exit;
 mod export;
 mod output;
+mod paper;
 mod plugins;
 mod report;
+#[cfg(feature = "serve")]
+mod serve;
+mod status;
 mod targets;
 
 use std::process::ExitCode;

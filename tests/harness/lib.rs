@@ -3,6 +3,8 @@
 //! - [`plugin`] compiles a plugin of `examples/plugins` or `tests/plugins` from C or C++.
 //! - [`cargo_artifact`] builds a crate of the workspace and names the file that came out.
 //! - [`compile`] and [`run`] are what these are made of.
+//! - [`python`] runs an independent reader of what was exported.
+//! - [`served`] runs `tallyport serve`, and asks it.
 //!
 //! A tool that is missing fails the test: a skipped check looks like a passed one.
 
@@ -10,6 +12,7 @@
 
 mod cc;
 mod installed;
+pub mod served;
 
 use std::{
     collections::HashMap,
@@ -85,6 +88,15 @@ impl Profile {
         options.extend(["--target-dir".to_owned(), target.to_string_lossy().into_owned()]);
         Self { folder, options }
     }
+}
+
+/// A reader of `tests/readers`, with the Python that has what it needs.
+#[must_use]
+pub fn python(script: &str) -> Command {
+    let own = repo_root().join(".venv/bin/python");
+    let mut command = Command::new(if own.exists() { own } else { "python3".into() });
+    command.arg("-B").arg(repo_root().join("tests/readers").join(script));
+    command
 }
 
 /// A folder for what tests build, beside cargo's own files and removed with them.
