@@ -3,9 +3,10 @@
 #
 #   xtask/setup.sh demo    a C compiler
 #   xtask/setup.sh test    also the C++ and clang compilers, Go, valgrind, promtool,
-#                          binutils, redis-server, memcached, a Pushgateway, wrk, Ruby with its
-#                          headers, ffi, servers, frameworks, RSpec, YARD, cmake, pkg-config,
-#                          lintian, dpkg-dev, abigail-tools, and Python readers in .venv
+#                          binutils, redis-server, memcached, a Pushgateway, wrk,
+#                          systemd-analyze, man, Ruby with its headers, ffi, servers,
+#                          frameworks, RSpec, YARD, cmake, pkg-config, lintian, dpkg-dev,
+#                          abigail-tools, and Python readers in .venv
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
 # root nor a network. Rust is never installed: which toolchain is the user's choice.
@@ -139,16 +140,18 @@ install_packages() {
 }
 
 setup_venv() {
-    local python wanted
-    wanted=$(sed -n 's/^prometheus_client==//p' tests/readers/requirements.txt)
-    if [ "$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("prometheus_client"))' 2>/dev/null)" = "$wanted" ]; then
+    local python
+    # What it was made from; its Python may be gone since.
+    if cmp -s tests/readers/requirements.txt .venv/requirements.txt &&
+        .venv/bin/python -c 'import prometheus_client, yaml' 2>/dev/null; then
         return 0
     fi
     python=$(python_with_venv) || fail "python3 cannot make a virtual environment (package python3-venv)"
-    echo "setup: prometheus_client $wanted into .venv"
+    echo "setup: $(tr '\n' ' ' <tests/readers/requirements.txt)into .venv"
     # --clear: a half-made environment, or one whose Python is gone, is made anew.
     "$python" -m venv --clear .venv
     .venv/bin/python -m pip --quiet --disable-pip-version-check install -r tests/readers/requirements.txt
+    cp tests/readers/requirements.txt .venv/requirements.txt
 }
 
 case "${1:-}" in
@@ -174,6 +177,8 @@ case "${1:-}" in
             need lintian command -v lintian
             need dpkg-dev command -v dpkg-shlibdeps
             need abigail-tools command -v abidiff
+            need systemd command -v systemd-analyze
+            need man-db command -v man
             need python3 command -v python3
             need python3-venv python_with_venv
         fi
