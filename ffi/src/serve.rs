@@ -10,8 +10,8 @@ use crate::{boundary::fallible, buf::tallyport_buf, engine::tallyport_engine};
 ///
 /// `listen` is an address and a port, as `127.0.0.1:0` (one that is free); empty: `serve.listen`. It
 /// ends with tallyport_serve_stop or tallyport_engine_close. The threads block the host's signals
-/// and call no function of the host: no event is published for a scrape, nothing is logged to the
-/// host's log function. A forked child serves nothing, and keeps none of the sockets; it may call
+/// and call no function of the host, but those that give values and may do so on any thread: no
+/// event is published for a scrape, nothing is logged to the host's log function. A forked child serves nothing, and keeps none of the sockets; it may call
 /// this itself, for another address.
 ///
 /// Threads: any thread. Ownership: borrows `listen`; returns owned `err`. Errors: ALREADY_EXISTS,

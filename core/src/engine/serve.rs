@@ -183,8 +183,9 @@ impl Engine {
     /// key. Returns where it listens.
     ///
     /// It ends with [`Engine::stop_serving`] or with the engine. A forked child serves nothing unless
-    /// it calls this too, for another address. The threads call no code of the host: no event is
-    /// published for a scrape, and what they log goes to a process-wide subscriber only.
+    /// it calls this too, for another address. The threads call no code of the host, but functions that
+    /// give values and may do so on any thread: no event is published for a scrape, and what they log
+    /// goes to a process-wide subscriber only.
     ///
     /// # Errors
     /// AlreadyExists when it serves, Config for an address that is none and for credentials that

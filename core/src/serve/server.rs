@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    model::{Error, Mutex, fork, platform::SignalsBlocked},
+    model::{Error, Mutex, fork, own_thread, platform::SignalsBlocked},
 };
 
 /// Serves until it is stopped or dropped. A forked child's copy serves nothing and may be dropped.
@@ -113,6 +113,7 @@ impl Server {
     ) -> Result<(), Error> {
         let ending = ending.clone();
         let run = move || {
+            own_thread::mark();
             run();
             drop(ending);
         };
