@@ -2378,6 +2378,49 @@ tallyport_status tallyport_schedule_stop(const tallyport_engine *engine,
                                          tallyport_error **err);
 
 /* -------------------------------------------------------------------------------------------- */
+/* Metrics over HTTP, as `[serve]` of the configuration says (docs/SERVE.md). */
+
+/**
+ * Serves metrics over HTTP on threads of its own; nothing else starts them.
+ *
+ * `listen` is an address and a port, as `127.0.0.1:0` (one that is free); empty: `serve.listen`. It
+ * ends with tallyport_serve_stop or tallyport_engine_close. The threads block the host's signals
+ * and call no function of the host, but those that give values and may do so on any thread: no
+ * event is published for a scrape, nothing is logged to the host's log function. A forked child serves nothing, and keeps none of the sockets; it may call
+ * this itself, for another address.
+ *
+ * Threads: any thread. Ownership: borrows `listen`; returns owned `err`. Errors: ALREADY_EXISTS,
+ * CONFIG with the key for an address that is none and for credentials that cannot be used, IO when
+ * it cannot listen there, UNSUPPORTED for a build without the feature `serve`, INVALID_UTF8,
+ * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_serve_start(const tallyport_engine *engine,
+                                       tallyport_str listen,
+                                       tallyport_error **err);
+
+/**
+ * The address and port that metrics are served on, for example `127.0.0.1:9464`.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NOT_FOUND when none are, in a forked child too; NULL_ARGUMENT, BAD_HANDLE, POISONED.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_serve_address(const tallyport_engine *engine,
+                                         tallyport_buf *buf,
+                                         tallyport_error **err);
+
+/**
+ * Stops serving: what was asked is answered, for up to `timeout_ms`. Without a server a no-op.
+ *
+ * Threads: any thread; none that the server runs an exporter on. Ownership: returns owned `err`.
+ * Errors: TIMEOUT when answers were still being written then: connections are closed, and threads
+ * end when their exporters return. NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_serve_stop(const tallyport_engine *engine,
+                                      uint64_t timeout_ms,
+                                      tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
 /* Forks, for hosts that know better than the C library when one comes. */
 
 /**
