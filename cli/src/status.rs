@@ -143,8 +143,7 @@ fn store(mut config: Config, failures: &mut Vec<Failure>) -> Result<StoreStatus,
     config.targets.clear();
     let engine = Opened::new(Some(config))?.engine;
     let shared = engine.sync_status().strategy.is_shared();
-    let members =
-        if shared { made.and_then(|()| engine.members()) } else { Ok(Vec::new()) };
+    let members = if shared { made.and_then(|()| engine.members()) } else { Ok(Vec::new()) };
     let (instances, error) = match members {
         Ok(members) => (members.into_iter().map(Instance::from).collect(), None),
         Err(error) => (Vec::new(), Some(keep(failures, "cannot read the store", error))),

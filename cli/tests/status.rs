@@ -72,7 +72,10 @@ fn a_store_says_who_shares_and_nobody_is_retired_by_looking() {
     let instance = &json["store"]["instances"][0];
     assert_eq!(instance["name"], "web-1");
     assert!(instance["series"].as_u64().unwrap() > 0, "{json}");
-    assert_eq!((&json["store"]["strategy"], &json["store"]["probed"]), (&"distributed_atomic".into(), &true.into()));
+    assert_eq!(
+        (&json["store"]["strategy"], &json["store"]["probed"]),
+        (&"distributed_atomic".into(), &true.into())
+    );
     let text = place.run("status --config tallyport.toml").exits(0).stdout;
     assert!(text.contains("web-1 (") && text.contains("to be retired"), "{text}");
 }

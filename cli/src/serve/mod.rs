@@ -146,7 +146,13 @@ fn served(args: &ServeArgs, config: &Config) -> Result<Served, Failure> {
         (_, Some(from), _) => Served::File(from.clone()),
         _ if args.shared => Served::Store,
         (_, _, Some(arena)) => Served::Arena(arena.clone()),
-        _ if matches!(config.store.kind, StoreKind::Sqlite | StoreKind::Redis | StoreKind::Memcached) => Served::Store,
+        _ if matches!(
+            config.store.kind,
+            StoreKind::Sqlite | StoreKind::Redis | StoreKind::Memcached
+        ) =>
+        {
+            Served::Store
+        }
         _ => {
             let failure = Failure::usage(
                 "serve needs an arena, a snapshot file or a store: --arena FILE, --from FILE, \

@@ -6,9 +6,9 @@
 
 pub mod aggregate;
 mod columns;
+mod members;
 #[cfg(test)]
 mod model;
-mod members;
 mod output;
 #[cfg(test)]
 pub(crate) mod planted;
@@ -18,7 +18,7 @@ mod session;
 mod slot;
 
 pub use crate::snapshot::GaugeModes;
+pub use members::{Member, members};
 pub use output::{Conflict, Overview, View, overview};
 pub use publisher::{Mishaps, Publisher};
-pub use members::{Member, members};
 pub use session::{Session, Settings, Synced};
