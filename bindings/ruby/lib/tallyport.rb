@@ -18,6 +18,7 @@ require_relative "tallyport/extension"
 module Tallyport
   autoload :Client, File.expand_path("tallyport/client", __dir__)
   autoload :Rack, File.expand_path("tallyport/rack", __dir__)
+  autoload :RailsCacheStore, File.expand_path("tallyport/rails_cache_store", __dir__)
   autoload :SqlSubscriber, File.expand_path("tallyport/sql_subscriber", __dir__)
 
   @configuration = Configuration.new

@@ -152,7 +152,9 @@ module Tallyport
     # Reads every value once.
     # @param shared [Boolean] what all instances have, through the store of the configuration
     # @return [Snapshot]
-    def snapshot(shared: false) = Snapshot.new(self, shared: shared)
+    def snapshot(shared: false)
+      shared ? undisturbed { Snapshot.new(self, shared: true) } : Snapshot.new(self)
+    end
 
     # @return [Array<Hash>] the exporters, with formats and statistics
     def plugins = Call.json { |buf, error| Native.plugins_list(@handle, buf, error) }
@@ -168,9 +170,19 @@ module Tallyport
     # @!endgroup
     # @!group Sharing
 
+    # Has instances share through a store of the program's own, for as long as the engine is open.
+    # @api private
+    # @param store [Store]
+    # @return [nil]
+    def attach_store(store)
+      store.attach(@handle)
+      (@stores ||= []) << store # the library calls it
+      nil
+    end
+
     # Writes what changed to the store of the configuration.
     # @return [nil]
-    def sync = told { |error| Native.sync(@handle, error) }
+    def sync = undisturbed { told { |error| Native.sync(@handle, error) } }
 
     # Starts a thread of the library's that syncs; it calls no Ruby.
     # @return [nil]
@@ -182,7 +194,7 @@ module Tallyport
 
     # Syncs for the last time and retires this instance: its counts stay, its gauges go.
     # @return [nil]
-    def leave = told { |error| Native.sync_leave(@handle, error) }
+    def leave = undisturbed { told { |error| Native.sync_leave(@handle, error) } }
 
     # @!endgroup
 
@@ -286,6 +298,11 @@ module Tallyport
       Call.check(&call)
     ensure
       deliver_log
+    end
+
+    # Inside a call that comes back to Ruby nothing may throw past the library.
+    def undisturbed(&call)
+      @stores ? Thread.handle_interrupt(Object => :never, &call) : yield
     end
 
     def find(type, name, labels)

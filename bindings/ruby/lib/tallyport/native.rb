@@ -62,6 +62,20 @@ module Tallyport
              :queue_events, :uint64, :queue_bytes, :uint64
     end
 
+    # tallyport_store.
+    class Store < FFI::Struct
+      layout :size, :uint32, :flags, :uint32, :name, Str, :data, :pointer, :free_data, :pointer,
+             :get, :pointer, :set, :pointer, :add, :pointer, :cas, :pointer, :remove, :pointer,
+             :max_item_bytes, :uint64
+    end
+
+    # Functions of a store that take a key: what they return and what they are given.
+    STORE_KEY = [:int32, [:pointer, :uint64, Str.by_value].freeze].freeze
+    # Those that take a key, a value and a time.
+    STORE_WRITE = [:int32, [:pointer, :uint64, Str.by_value, Str.by_value, :uint64].freeze].freeze
+    # The one that takes a token besides.
+    STORE_SWAP = [:int32, [:pointer, :uint64, Str.by_value, Str.by_value, :uint64, :uint64].freeze].freeze
+
     # TALLYPORT_KIND_*
     KINDS = { counter: 1, up_down_counter: 2, gauge: 3, histogram: 4 }.freeze
     # TALLYPORT_NUMBER_*
@@ -165,6 +179,10 @@ module Tallyport
       native :subscription_next, [:uint64, :uint64, buf, :pointer], blocking: true
       native :subscription_status, [:uint64, buf, :pointer]
       native :subscription_free, [:uint64], :void, blocking: true
+
+      native :store_attach, [:uint64, Store.by_ref, :pointer]
+      native :store_call_value, [:uint64, str, :uint64, :pointer]
+      native :store_call_fail, [:uint64, str, :pointer]
 
       native :sync, %i[uint64 pointer], blocking: true
       native :sync_start, %i[uint64 pointer]
