@@ -2121,10 +2121,13 @@ tallyport_status tallyport_registries_check(const tallyport_engine *engine,
  * the next one. Without a store in the configuration it does nothing. It may block for some times
  * `store.deadline_ms`.
  *
+ * Of processes that share an arena any may sync, forked children too, one at a time: while another one
+ * does so, nothing is sent, which is OK, and counted in `sync.skipped` of the engine's status.
+ *
  * Threads: any thread; a second call waits for the first. Ownership: returns owned `err`. Errors:
  * what the store answers (IO, TIMEOUT, LIMIT, CONFLICT, CONFIG, DAMAGED), UNAVAILABLE while a failing
  * store is left alone, UNSUPPORTED for a store that this build lacks, for one that cannot do what the
- * configuration demands, in a forked child and inside a function of the host's store,
+ * configuration demands, and inside a function of the host's store,
  * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
 tallyport_status tallyport_sync(const tallyport_engine *engine,
@@ -2135,10 +2138,11 @@ tallyport_status tallyport_sync(const tallyport_engine *engine,
  *
  * Failures are logged, counted in `tallyport_sync_failures_total`, and shown by
  * tallyport_engine_status. The thread blocks the host's signals, and ends with
- * tallyport_sync_stop or tallyport_engine_close. A forked child has none.
+ * tallyport_sync_stop or tallyport_engine_close. A forked child has none, and may start its own: of
+ * processes that share an arena one publishes, until it ends.
  *
- * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED in a
- * forked child and with a store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED with a
+ * store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
 tallyport_status tallyport_sync_start(const tallyport_engine *engine,
                                       tallyport_error **err);
@@ -2157,7 +2161,7 @@ tallyport_status tallyport_sync_stop(const tallyport_engine *engine, tallyport_e
  * Syncs for the last time, and retires this instance at once: its counts stay, its gauges go.
  *
  * Without it the instance is retired when its lease ends. A later sync goes on under another
- * identity, and doubles nothing.
+ * identity, and doubles nothing. Where other processes have the same arena, it is tallyport_sync.
  *
  * Threads: any thread. Ownership: returns owned `err`. Errors: as tallyport_sync. Since: 0.1.
  */

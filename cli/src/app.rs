@@ -17,6 +17,7 @@ use crate::{
     plugins::{self, PluginsVerb},
     report,
     status::{self, StatusArgs},
+    sync::{self, SyncArgs},
 };
 
 const EXAMPLES: &str = "\
@@ -59,6 +60,8 @@ enum Verb {
     Serve(ServeArgs),
     /// Show how an arena and a store stand
     Status(StatusArgs),
+    /// Publish an arena file to the store that instances share
+    Sync(SyncArgs),
     /// Look at arena files, and remove those that nobody has
     #[command(subcommand, arg_required_else_help = true)]
     Arena(ArenaVerb),
@@ -110,6 +113,7 @@ fn run() -> Exit {
     let console = Console::open(cli.quiet, cli.verbose, serves);
     let done = match &cli.verb {
         Verb::Export(args) => export::run(args, console),
+        Verb::Sync(args) => sync::run(args, console),
         Verb::Arena(verb) => arena::run(verb, console),
         Verb::Plugins(verb) => plugins::run(verb, console),
         Verb::Config(verb) => config::run(verb, console),

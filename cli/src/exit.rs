@@ -47,7 +47,7 @@ impl Exit {
         (Self::Config, "the configuration is invalid"),
         (Self::Partial, "partial: some targets failed"),
         (Self::Retry, "all targets failed, a later try may succeed (a full disk)"),
-        (Self::Skipped, "skipped: another process exports, with --fail-on-skip"),
+        (Self::Skipped, "skipped: another process exports or publishes, with --fail-on-skip"),
         (Self::State, "the snapshot or arena is missing, unreadable or damaged"),
         (Self::Timeout, "a deadline passed"),
         (Self::PluginRefused, "a plugin that is required or needed was refused"),

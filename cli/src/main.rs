@@ -22,6 +22,7 @@ mod report;
 #[cfg(feature = "serve")]
 mod serve;
 mod status;
+mod sync;
 mod targets;
 
 use std::process::ExitCode;

@@ -166,32 +166,100 @@ fn a_damaged_arena_is_an_error_or_wrong_values_and_never_a_signal() {
     }
 }
 
+/// Runs `body` with a tmpfs of that size mounted on a folder.
+fn on_a_small_file_system(size: &str, body: impl FnOnce(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = format!("size={size},mode=0700");
+    let mut mount = Command::new("mount");
+    let mount = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path());
+    assert!(mount.status().unwrap().success(), "mounting a tmpfs needs root");
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(folder.path())));
+    assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
+    done.unwrap();
+}
+
+/// Makes series until well past the end of the file system: what was recorded is there or counted.
+fn fill(folder: &Path, wanted: u64, width: usize) -> u64 {
+    let engine = open(&arena(folder)).unwrap();
+    let family = engine.metrics().counter_family("a_total", &["i"]).unwrap();
+    let text = |i: u64| format!("{i:0>width$}");
+    let added = (0..wanted).filter(|i| family.inc(&[&text(*i)]).is_ok()).count() as u64;
+    let snapshot = engine.snapshot().unwrap();
+    let dropped = engine.metrics().dropped().overflow;
+    assert!(added + dropped >= wanted, "{added} added, {dropped} dropped");
+    let series = snapshot.series_count();
+    assert_eq!(engine.metrics().series_count() as u64, series);
+    series
+}
+
 /// A full file system: label sets fold, and nothing ends the process.
 #[test]
 fn without_room_for_the_file_label_sets_fold() {
+    on_a_small_file_system("8k", |folder| {
+        let refused = open(&arena(folder)).unwrap_err();
+        assert!(refused.to_string().contains("No space left"), "{refused}");
+    });
+    on_a_small_file_system("64k", |folder| match open(&arena(folder)) {
+        // Header and first pages have room, series have not.
+        Ok(engine) => {
+            let family = engine.metrics().counter_family("a_total", &["i"]);
+            family
+                .iter()
+                .for_each(|family| (0..100).for_each(|i| drop(family.inc(&[&i.to_string()]))));
+            engine.snapshot().unwrap();
+        }
+        Err(refused) => assert!(refused.to_string().contains("No space left"), "{refused}"),
+    });
+    on_a_small_file_system("256k", |folder| {
+        let series = fill(folder, 20_000, 64);
+        assert!((10..5_000).contains(&series), "{series}");
+    });
+    // A container's /dev/shm.
+    on_a_small_file_system("64m", |folder| {
+        let series = fill(folder, 90_000, 1000);
+        assert!((20_000..80_000).contains(&series), "{series}");
+    });
+}
+
+/// A process whose files may not grow that far is told so, and not ended by SIGXFSZ.
+#[test]
+fn a_limit_on_file_sizes_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = |size: &str| {
-        let options = format!("size={size},mode=0700");
-        let mut mount = Command::new("mount");
-        let status = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path());
-        assert!(status.status().unwrap().success(), "mounting a tmpfs needs root");
+    let path = arena(folder.path());
+    let limited = |what: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -f 65536; exec \"$0\" --exact --nocapture under_a_limit"]);
+        run(shell.arg(env::current_exe().unwrap()).env(LIMITED, &path).env("WHAT", what))
     };
-    let unmount = || {
-        assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
-    };
-    mount("8k");
-    let refused = open(&arena(folder.path()));
-    unmount();
-    assert!(refused.unwrap_err().to_string().contains("No space left"));
-    mount("256k");
-    let engine = open(&arena(folder.path())).unwrap();
-    let family = engine.metrics().counter_family("a_total", &["i"]).unwrap();
-    let added = (0..20_000).filter(|i: &u64| family.inc(&[&i.to_string()]).is_ok()).count();
-    let snapshot = engine.snapshot().unwrap();
-    let dropped = engine.metrics().dropped().overflow;
-    assert!(engine.metrics().series_count() < 10_000);
-    assert!(added as u64 + dropped >= 20_000, "{added} added, {dropped} dropped");
-    assert!(snapshot.series_count() > 10);
-    drop((family, engine));
-    unmount();
+    let (code, out, err) = limited("refused");
+    assert_eq!(code, 0, "{out} {err}");
+    // One that is there already does not grow.
+    drop(engine(&path));
+    let (code, out, err) = limited("joined");
+    assert_eq!(code, 0, "{out} {err}");
+}
+
+/// Has a child of this program open the arena under a limit on file sizes.
+const LIMITED: &str = "TALLYPORT_TEST_LIMITED";
+
+#[test]
+fn under_a_limit() {
+    let Some(path) = env::var_os(LIMITED) else { return };
+    match (open(Path::new(&path)), env::var("WHAT").unwrap().as_str()) {
+        (Err(error), "refused") => {
+            assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
+            // The default goes on without a file.
+            let private = Engine::builder().build().unwrap();
+            record(&private).unwrap();
+            assert_eq!(private.snapshot().unwrap().series_count(), 201);
+        }
+        (Ok(engine), "joined") => {
+            record(&engine).unwrap();
+            for i in 0..10_000 {
+                engine.metrics().counter("more_total", &[("i", &i.to_string())]).unwrap().add(1);
+            }
+            assert_eq!(engine.snapshot().unwrap().series_count(), 10_201);
+        }
+        (other, what) => panic!("{what}: {:?}", other.map(drop)),
+    }
 }

@@ -17,10 +17,13 @@ use crate::{
 /// the next one. Without a store in the configuration it does nothing. It may block for some times
 /// `store.deadline_ms`.
 ///
+/// Of processes that share an arena any may sync, forked children too, one at a time: while another one
+/// does so, nothing is sent, which is OK, and counted in `sync.skipped` of the engine's status.
+///
 /// Threads: any thread; a second call waits for the first. Ownership: returns owned `err`. Errors:
 /// what the store answers (IO, TIMEOUT, LIMIT, CONFLICT, CONFIG, DAMAGED), UNAVAILABLE while a failing
 /// store is left alone, UNSUPPORTED for a store that this build lacks, for one that cannot do what the
-/// configuration demands, in a forked child and inside a function of the host's store,
+/// configuration demands, and inside a function of the host's store,
 /// NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_sync(
@@ -34,10 +37,11 @@ pub unsafe extern "C" fn tallyport_sync(
 ///
 /// Failures are logged, counted in `tallyport_sync_failures_total`, and shown by
 /// tallyport_engine_status. The thread blocks the host's signals, and ends with
-/// tallyport_sync_stop or tallyport_engine_close. A forked child has none.
+/// tallyport_sync_stop or tallyport_engine_close. A forked child has none, and may start its own: of
+/// processes that share an arena one publishes, until it ends.
 ///
-/// Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED in a
-/// forked child and with a store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+/// Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED with a
+/// store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_sync_start(
     engine: *const tallyport_engine,
@@ -66,7 +70,7 @@ pub unsafe extern "C" fn tallyport_sync_stop(
 /// Syncs for the last time, and retires this instance at once: its counts stay, its gauges go.
 ///
 /// Without it the instance is retired when its lease ends. A later sync goes on under another
-/// identity, and doubles nothing.
+/// identity, and doubles nothing. Where other processes have the same arena, it is tallyport_sync.
 ///
 /// Threads: any thread. Ownership: returns owned `err`. Errors: as tallyport_sync. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -105,6 +109,7 @@ pub(crate) fn status(engine: &Engine) -> Value {
         "cannot": status.cannot,
         "identity": status.identity,
         "syncs": status.syncs,
+        "skipped": status.skipped,
         "failures": status.failures,
         "failures_in_a_row": status.failures_in_a_row,
         "last_success_ns": status.last_success_ns,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Two engines that share a SQLite file: sync, everyone's snapshot, the background thread, leaving, and
- * what a forked child is told.
+ * a forked child that does the same.
  *
  * sharing FOLDER [ANYTHING: it does not fork]
  */
@@ -109,11 +109,17 @@ int main(int count, char **arguments) {
         const pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            FAILS(TALLYPORT_UNSUPPORTED, "", tallyport_sync(a, &err));
-            FAILS(TALLYPORT_UNSUPPORTED, "", tallyport_sync_start(a, &err));
-            CHECK(status_has(a, "\"syncs\":0"));
+            /* It records into its parent's cells, and publishes them as its parent did. */
+            add(a, 50);
+            OK(tallyport_sync(a, &err));
+            CHECK(status_has(a, "\"syncs\":1"));
+            OK(tallyport_sync_start(a, &err));
+            OK(tallyport_sync_stop(a, &err));
+            /* The parent goes on: nothing is retired. */
+            OK(tallyport_sync_leave(a, &err));
+            CHECK(status_has(a, "\"retired\":0"));
             tallyport_engine *own = opened(arguments[1], "instance = 'child'");
-            add(own, 100);
+            add(own, 50);
             OK(tallyport_sync(own, &err));
             OK(tallyport_sync_leave(own, &err));
             tallyport_engine_close(own);

@@ -250,13 +250,14 @@ impl Engine {
     /// The thread calls no code of the host: `cache.synced` is not published, and what it logs goes
     /// to a process-wide subscriber only.
     ///
-    /// It ends with [`Engine::stop_sync`] or with the engine. A forked child has none.
+    /// It ends with [`Engine::stop_sync`] or with the engine. A forked child has none, and may start its
+    /// own: of processes that share an arena one publishes, and the others leave it to that one until it
+    /// ends, or does not come back for half an interval.
     ///
     /// # Errors
-    /// AlreadyExists when there is one, Unsupported in a forked child and with a store of the host's
-    /// own, Io when no thread can be started.
+    /// AlreadyExists when there is one, Unsupported with a store of the host's own, Io when no thread
+    /// can be started.
     pub fn start_sync(&self) -> Result<(), Error> {
-        self.0.share.own_process()?;
         let interval = Duration::from_millis(self.0.config.sync.interval_ms);
         let engine = Arc::downgrade(&self.0);
         // When the thread is noted already, or a store that comes now would not see it.

@@ -160,25 +160,52 @@ fn connect_sqlite(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
 #[cfg(feature = "store-redis")]
 fn connect_redis(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
     let store = &config.store;
-    let url = match (&store.url, &store.url_file) {
-        (Some(url), _) => url.clone(),
+    let settings = crate::store::RedisSettings {
+        url: url(config)?,
+        namespace: store.namespace.clone(),
+        shards: store.shards,
+        deadline,
+    };
+    Ok(Box::new(crate::store::RedisStore::connect(&settings)?))
+}
+
+/// The URL of the configuration, or of the file that it names; empty for none.
+fn url(config: &Config) -> Result<String, Error> {
+    let store = &config.store;
+    match (&store.url, &store.url_file) {
+        (Some(url), _) => Ok(url.clone()),
         (None, Some(file)) => {
             let path = config.base_dir.join(file);
             let text = fs::read_to_string(&path).map_err(|error| {
                 Error::io(format_args!("read `store.url_file` `{}`", path.display()), &error)
                     .with_field("store.url_file")
             })?;
-            text.trim().to_owned()
+            Ok(text.trim().to_owned())
         }
-        (None, None) => String::new(),
-    };
-    let settings = crate::store::RedisSettings {
-        url,
-        namespace: store.namespace.clone(),
-        shards: store.shards,
-        deadline,
-    };
-    Ok(Box::new(crate::store::RedisStore::connect(&settings)?))
+        (None, None) => Ok(String::new()),
+    }
+}
+
+/// What a store is called, without passwords: an arena is published to one, under one name.
+pub(super) fn place(config: &Config, kind: StoreKind) -> String {
+    let store = &config.store;
+    match kind {
+        StoreKind::Redis => {
+            let url = url(config).unwrap_or_default();
+            let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
+            let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            format!("{scheme}://{} {}", rest.trim_end_matches('/'), store.namespace)
+        }
+        StoreKind::Memcached | StoreKind::Host => {
+            let address = store.address.as_deref().unwrap_or_default();
+            format!("{} {address} {}", kind_name(kind), store.namespace)
+        }
+        _ => {
+            let path = config.base_dir.join(store.path.clone().unwrap_or_default());
+            let path = std::path::absolute(&path).unwrap_or(path);
+            format!("{} {}", kind_name(kind), path.display())
+        }
+    }
 }
 
 #[cfg(not(feature = "store-redis"))]

@@ -14,13 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use once_cell::race::OnceBox;
+
 use super::{
     Engine,
     config::{Config, StoreKind},
-    connect::{HostStore, Plan, connect, expected, kind, kind_name, plan},
+    connect::{HostStore, Plan, connect, expected, kind, kind_name, place, plan},
 };
 use crate::{
-    model::{Clock, Error, ErrorKind, LongMutex, LongMutexGuard, fork, own_thread},
+    model::{Error, ErrorKind, LongMutex, LongMutexGuard, Mutex, fork, own_thread},
     snapshot::{self, Snapshot},
     store::{Lease, Store, Strategy},
     sync::{GaugeModes, Mishaps, Overview, Session, Settings, Synced},
@@ -60,6 +62,8 @@ pub struct SyncStatus {
     pub last_success_ns: u64,
     /// What the last one failed with, until one succeeds.
     pub last_error: Option<String>,
+    /// Syncs that were another process's turn, or left to it.
+    pub skipped: u64,
     /// What happened to this instance's records.
     pub mishaps: Mishaps,
 }
@@ -89,16 +93,42 @@ pub struct Notices {
 }
 
 /// The engine's side of a store.
-#[derive(Debug)]
 pub(super) struct Share {
-    state: LongMutex<State>,
-    /// The thread that has the state, which may be inside a function of the host's store.
-    holder: AtomicUsize,
+    /// Of the process that opened the engine; those of its children follow.
+    first: Had,
+    /// Makes the host's own store, if the host gave one.
+    host: Mutex<Option<Arc<HostStore>>>,
     /// Whether the host gave a store of its own. Changed with the lock of the background thread, so that
     /// there is never both.
     pub(super) has_host: AtomicBool,
-    /// The process that may sync: a forked child records into its parent's cells, or has its values.
+}
+
+/// How one process shares. A forked child begins anew, with a connection of its own: what its parent's
+/// thread may have been in the middle of is left alone.
+#[derive(Debug)]
+struct Had {
     generation: u64,
+    state: LongMutex<State>,
+    /// The thread that has the state, which may be inside a function of the host's store.
+    holder: AtomicUsize,
+    next: OnceBox<Had>,
+}
+
+impl Had {
+    fn new(host: Option<Arc<HostStore>>) -> Self {
+        let state = LongMutex::new(State { host, ..State::default() });
+        let (holder, next) = (AtomicUsize::new(0), OnceBox::new());
+        Self { generation: fork::generation(), state, holder, next }
+    }
+}
+
+impl Drop for Had {
+    fn drop(&mut self) {
+        if self.generation != fork::generation() {
+            // The parent's connections: to end them is to talk on them.
+            mem::forget(mem::take(self.state.get_mut()));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -109,6 +139,7 @@ struct State {
     /// Makes the host's own store, if the host gave one.
     host: Option<Arc<HostStore>>,
     syncs: u64,
+    skipped: u64,
     failures: u64,
     in_a_row: u32,
     last_success_ns: u64,
@@ -127,8 +158,7 @@ impl fmt::Debug for State {
 
 impl Default for Share {
     fn default() -> Self {
-        let (state, holder, has_host) = Default::default();
-        Self { state, holder, has_host, generation: fork::generation() }
+        Self { first: Had::new(None), host: Mutex::default(), has_host: AtomicBool::new(false) }
     }
 }
 
@@ -172,7 +202,7 @@ pub(super) fn instance(config: &Config) -> String {
     })
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, kind: StoreKind) -> Settings {
     let sync = &config.sync;
     let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
     Settings {
@@ -185,6 +215,7 @@ fn settings(config: &Config) -> Settings {
         // They are with the families.
         gauge_modes: GaugeModes::default(),
         include_instances: sync.include_instances,
+        place: place(config, kind),
     }
 }
 
@@ -228,24 +259,21 @@ impl State {
     }
 
     /// The session, connected at first use; `None` for a store that nothing can be shared through.
-    fn session(
-        &mut self,
-        config: &Config,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Option<&mut Session>, Error> {
+    fn session(&mut self, engine: &Engine) -> Result<Option<&mut Session>, Error> {
+        let (config, metrics) = (&engine.0.config, &engine.0.metrics);
         if self.host.is_some() && own_thread::is_own() {
             let message = "the host's own store is called on the host's threads only";
             return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
         }
         if self.session.is_none() {
             let kind = kind(config, self.host.is_some());
-            let store = connect(config, kind, self.host.as_ref(), clock)?;
+            let store = connect(config, kind, self.host.as_ref(), metrics.clock())?;
             let Some(store) = store else {
                 self.found = Some(Strategy::LocalOnly);
                 return Ok(None);
             };
             self.found = Some(store.strategy());
-            self.session = Some(Session::new(store, settings(config)));
+            self.session = Some(Session::of(metrics, store, settings(config, kind)));
         }
         if let Some(session) = self.session.as_mut().filter(|_| mem::take(&mut self.doubtful))
             && let Err(error) = session.probe()
@@ -273,6 +301,7 @@ fn status(config: &Config, state: &State) -> SyncStatus {
         failures_in_a_row: state.in_a_row,
         last_success_ns: state.last_success_ns,
         last_error: state.last_error.clone(),
+        skipped: state.skipped,
         mishaps: session.map(Session::mishaps).unwrap_or_default(),
     }
 }
@@ -285,24 +314,34 @@ pub(super) fn jitter() -> f64 {
 
 impl Share {
     pub(super) fn own_process(&self) -> Result<(), Error> {
-        if fork::generation() == self.generation {
+        if fork::generation() == self.first.generation {
             return Ok(());
         }
-        let message = "this process was forked from the one that shares, whose syncs publish what both \
-                       record: open an engine in the child for totals of its own";
+        let message = "this process was forked from the one that opened the engine, whose this is";
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 
     /// The state, unless this is called from inside a function of the host's store, which has it.
     fn lock(&self) -> Result<Locked<'_>, Error> {
         let here = HERE.with(|here| std::ptr::from_ref(here).addr());
-        if self.holder.load(Relaxed) == here {
+        let had = self.had();
+        if had.holder.load(Relaxed) == here {
             let message = "called by a function of the host's store, in the middle of a sync";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        let state = self.state.lock();
-        self.holder.store(here, Relaxed);
-        Ok(Locked { state, holder: &self.holder })
+        let state = had.state.lock();
+        had.holder.store(here, Relaxed);
+        Ok(Locked { state, holder: &had.holder })
+    }
+
+    /// This process's.
+    fn had(&self) -> &Had {
+        let here = fork::generation();
+        let mut had = &self.first;
+        while had.generation != here {
+            had = had.next.get_or_init(|| Box::new(Had::new(self.host.lock().clone())));
+        }
+        had
     }
 }
 
@@ -335,7 +374,9 @@ impl Engine {
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         self.0.background.without(|| self.0.share.has_host.store(true, Relaxed))?;
-        state.host = Some(Arc::new(make));
+        let make: Arc<HostStore> = Arc::new(make);
+        *self.0.share.host.lock() = Some(Arc::clone(&make));
+        state.host = Some(make);
         Ok(())
     }
 
@@ -345,9 +386,14 @@ impl Engine {
     /// by the next one. Where nothing is shared it does nothing; with a `file` store it saves this
     /// instance's snapshot file.
     ///
+    /// Of the processes that share an arena any may sync, one at a time: while another one does so,
+    /// nothing is sent, and [`Synced::skipped_for`] says whose turn it was.
+    ///
     /// # Errors
     /// What the store answers, Timeout, Unavailable while a failing store is left alone,
-    /// Unsupported for a store that this build lacks and in a forked child.
+    /// Unsupported for a store that this build lacks, and in a forked child that has a copy of its
+    /// parent's values; Conflict where the arena is published to another store, Damaged where it does
+    /// not say how far it was.
     pub fn sync(&self) -> Result<Synced, Error> {
         self.sync_as(Tell::Listeners)
     }
@@ -362,11 +408,14 @@ impl Engine {
     /// Writes for the last time, and retires this instance at once: its counts stay, its gauges go.
     ///
     /// Without it the instance is retired when its lease ends. A later sync goes on under another
-    /// identity.
+    /// identity. Where other processes have the same arena, it syncs: they go on.
     ///
     /// # Errors
     /// As [`Engine::sync`].
     pub fn leave(&self) -> Result<Synced, Error> {
+        if self.is_shared()? && self.0.metrics.processes().len() > 1 {
+            return self.sync();
+        }
         self.shared_by(Tell::Listeners, Session::withdraw, |engine, _| {
             let path = engine.own_file();
             match fs::remove_file(&path) {
@@ -385,18 +434,42 @@ impl Engine {
         through: impl FnOnce(&mut Session, &Snapshot) -> Result<Synced, Error>,
         to_file: impl FnOnce(&Self, &Snapshot) -> Result<Synced, Error>,
     ) -> Result<Synced, Error> {
-        self.0.share.own_process()?;
+        self.has_own_totals()?;
         let plan = self.0.share.lock()?.plan(&self.0.config);
         match plan {
             Plan::Alone => Ok(Synced::default()),
-            Plan::File => self.synced(tell, |_, snapshot| to_file(self, snapshot)),
+            Plan::File => self.synced(tell, |_, snapshot| to_file(self, &snapshot()?)),
             Plan::Shared(_) => self.synced(tell, |state, snapshot| {
-                match state.session(&self.0.config, self.0.metrics.clock())? {
-                    Some(session) => through(session, snapshot),
-                    None => Ok(Synced::default()),
+                let Some(session) = state.session(self)? else { return Ok(Synced::default()) };
+                if let Some(other) = self.whose_turn(tell, session)? {
+                    return Ok(Synced { skipped_for: Some(other), ..Synced::default() });
                 }
+                // Taken in the turn: an older one would take back what another process published.
+                let done = snapshot().and_then(|snapshot| through(session, &snapshot));
+                session.end();
+                done
             }),
         }
+    }
+
+    /// The process whose turn to publish the arena it is, if it is not this one's: it is then.
+    fn whose_turn(&self, tell: Tell, session: &mut Session) -> Result<Option<u32>, Error> {
+        // Background syncs leave it to the process that published last, while it is there.
+        let patience = Duration::from_millis(self.0.config.sync.interval_ms).mul_f64(1.5);
+        match session.other_publisher() {
+            Some((other, ago)) if tell == Tell::Nobody && ago < patience => Ok(Some(other)),
+            _ => session.begin(),
+        }
+    }
+
+    /// Refuses in a child that has a copy of its parent's values.
+    fn has_own_totals(&self) -> Result<(), Error> {
+        if self.0.share.own_process().is_ok() || self.0.metrics.is_safe_in_children() {
+            return Ok(());
+        }
+        let message = "this process was forked, and this system copied the values of its parent, which \
+                       publishes them: open an engine in the child for totals of its own";
+        Err(Error::new(ErrorKind::Unsupported, message))
     }
 
     /// Syncs, and reads what all instances have; where nothing is shared, what this one has.
@@ -419,7 +492,6 @@ impl Engine {
     }
 
     fn is_shared(&self) -> Result<bool, Error> {
-        self.0.share.own_process()?;
         Ok(matches!(self.0.share.lock()?.plan(&self.0.config), Plan::Shared(_)))
     }
 
@@ -428,12 +500,11 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sync`]; Unsupported where nothing is shared.
     pub fn read_shared(&self) -> Result<Shared, Error> {
-        self.0.share.own_process()?;
         let config = &self.0.config;
         let own = self.snapshot()?;
         let mut state = self.0.share.lock()?;
         let session = match state.plan(config) {
-            Plan::Shared(_) => state.session(config, self.0.metrics.clock())?,
+            Plan::Shared(_) => state.session(self)?,
             Plan::Alone | Plan::File => None,
         };
         let Some(session) = session else {
@@ -475,7 +546,7 @@ impl Engine {
         let session = match state.plan(config) {
             Plan::Shared(_) => {
                 state.admit(self.0.metrics.clock().monotonic())?;
-                state.session(config, self.0.metrics.clock())?
+                state.session(self)?
             }
             Plan::Alone | Plan::File => None,
         };
@@ -496,12 +567,6 @@ impl Engine {
     #[must_use]
     pub fn sync_status(&self) -> SyncStatus {
         let config = &self.0.config;
-        if let Err(error) = self.0.share.own_process() {
-            // Of the parent's, which may have been in the middle of a sync.
-            let mut status = status(config, &State::default());
-            status.last_error = Some(error.to_string());
-            return status;
-        }
         match self.0.share.lock() {
             Ok(state) => status(config, &state),
             Err(error) => {
@@ -525,18 +590,21 @@ impl Engine {
     fn synced(
         &self,
         tell: Tell,
-        act: impl FnOnce(&mut State, &Snapshot) -> Result<Synced, Error>,
+        act: impl FnOnce(&mut State, &dyn Fn() -> Result<Snapshot, Error>) -> Result<Synced, Error>,
     ) -> Result<Synced, Error> {
         let config = &self.0.config;
         let clock = self.0.metrics.clock();
         let mut state = self.0.share.lock()?;
         state.admit(clock.monotonic())?;
-        // After the lock: what was recorded while another one synced is in this one.
-        let snapshot = self.snapshot()?;
         let start = Instant::now();
         let before = state.session.as_ref().map(Session::mishaps).unwrap_or_default();
-        let result = act(&mut state, &snapshot);
+        // After the lock: what was recorded while another one synced is in this one.
+        let result = act(&mut state, &|| self.snapshot());
         match &result {
+            Ok(done) if done.skipped_for.is_some() => {
+                state.skipped += 1;
+                return result;
+            }
             Ok(_) => {
                 state.syncs += 1;
                 (state.in_a_row, state.last_error, state.pause_until) = (0, None, None);

@@ -13,6 +13,7 @@ mod directory;
 mod families;
 mod family;
 mod handle;
+mod ledger;
 mod levels;
 mod limits;
 mod registry;
@@ -29,6 +30,7 @@ pub use families::{
 pub(crate) use family::Family;
 pub use family::{DEFAULT_BOUNDS, Description, FamilyInfo, OVERFLOW_LABEL};
 pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64};
+pub(crate) use ledger::{Ledger, Turn, damaged as ledger_damaged};
 pub use limits::{Dropped, Limits};
 pub use registry::{Metrics, OverflowHook};
 pub(crate) use table::{Extent, Shape};

@@ -25,6 +25,7 @@ use super::{
     directory::Directory,
     family::{DEFAULT_BOUNDS, Description, Family, FamilyInfo, OVERFLOW_LABEL, check_bounds},
     handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCounterF64},
+    ledger::Ledger,
     limits::{Dropped, Limits},
     sweeper::Sweeper,
     table::{Admission, Found, Memory, Shape, Spot},
@@ -250,6 +251,19 @@ impl Metrics {
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         self.members().iter().map(|member| member.pid).filter(|pid| *pid != 0).collect()
+    }
+
+    /// What is published of an arena that other processes have or may have; `None` for one of this
+    /// process alone.
+    pub(crate) fn ledger(&self) -> Option<Ledger> {
+        let memory = &self.0.memory;
+        memory.ground.is_shared().then(|| Ledger(Arc::clone(memory)))
+    }
+
+    /// Whether a forked child records into the same cells, or starts at zero: not where the system
+    /// copies its parent's values into it.
+    pub(crate) fn is_safe_in_children(&self) -> bool {
+        self.0.memory.ground.is_safe_in_children()
     }
 
     /// The families in order of creation.

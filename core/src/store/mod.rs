@@ -21,7 +21,7 @@ mod sqlite;
 mod strategy;
 #[cfg(all(test, any(feature = "store-redis", feature = "store-memcached")))]
 pub(crate) mod testing;
-mod total;
+pub(crate) mod total;
 
 use std::fmt;
 

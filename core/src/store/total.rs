@@ -115,6 +115,29 @@ impl Total {
         }
     }
 
+    /// Whether it is of one kind with another, with as many buckets.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Histogram(a), Self::Histogram(b)) => a.buckets.len() == b.buckets.len(),
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// Whether something that only grows is less than it was.
+    #[must_use]
+    pub fn fell_from(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Count(a), Self::Count(b)) => a < b,
+            (Self::Sum(a), Self::Sum(b)) => a < b,
+            (Self::Histogram(a), Self::Histogram(b)) => {
+                let count = |all: &Distribution| -> u128 { all.buckets.iter().sum() };
+                count(a) < count(b)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same was published: for a gauge, when it was seen does not matter.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 #[cfg(test)]
 use super::planted::{Bug, planted};
 use crate::{
-    model::{Error, ErrorKind, Kind, Number},
+    model::{Error, ErrorKind},
     store::{Identity, Key, Retired, Roll, State, Store, Text, Total, Totals, Wanted},
 };
 
@@ -148,7 +148,7 @@ impl Everyone {
         }
         let merged = self.series.get_mut(&bytes)?;
         let Key { kind, number, bounds, .. } = &merged.key;
-        if !fits(*kind, *number, bounds.len(), total) {
+        if !total.is_like(&Total::zero(*kind, *number, bounds.len())) {
             self.damaged += 1;
             return None;
         }
@@ -160,13 +160,6 @@ impl Everyone {
             merged.unit = unit;
         }
         Some(merged)
-    }
-}
-
-fn fits(kind: Kind, number: Number, bounds: usize, total: &Total) -> bool {
-    match (Total::zero(kind, number, 0), total) {
-        (Total::Histogram(_), Total::Histogram(all)) => all.buckets.len() == bounds + 1,
-        (zero, total) => std::mem::discriminant(&zero) == std::mem::discriminant(total),
     }
 }
 

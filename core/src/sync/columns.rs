@@ -38,6 +38,7 @@ impl Columns {
                     publisher.observe(*number, series.created_ns(), cells);
                 }
             }
+            publisher.looked(view.time_unix_ns());
             Ok(())
         })
     }

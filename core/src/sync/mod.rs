@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 mod columns;
+mod journal;
 mod members;
 #[cfg(test)]
 mod model;

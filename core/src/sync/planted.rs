@@ -26,6 +26,10 @@ pub(crate) enum Bug {
     NoSeal,
     /// Live records that the total contains are counted too.
     CountFoldedTwice,
+    /// What is sent is written down after it was.
+    NoteAfterSending,
+    /// What is written down lacks what is folded.
+    NoteNoBase,
 }
 
 thread_local! {

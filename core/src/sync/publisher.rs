@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 #[cfg(test)]
 use super::planted::{Bug, planted};
-use super::slot::Slot;
+use super::{journal::Unwritten, slot::Slot};
 use crate::store::{Answer, Batch, Epoch, Identity, Standing, Text, Total};
 
 /// Series of one batch: a step of a record that a store takes at once.
@@ -35,37 +35,42 @@ pub struct Mishaps {
 
 /// One step of a record with the values behind its bytes.
 #[derive(Debug, Clone)]
-struct Sent {
-    to: u64,
-    values: Vec<(u32, Total)>,
-    gone: Vec<u32>,
+pub(super) struct Sent {
+    pub(super) to: u64,
+    pub(super) values: Vec<(u32, Total)>,
+    pub(super) gone: Vec<u32>,
 }
 
 /// The publishing side of one arena.
 #[derive(Debug)]
 pub struct Publisher {
-    identity: Identity,
-    registered: bool,
+    pub(super) identity: Identity,
+    pub(super) registered: bool,
     shards: u32,
-    epoch: Option<Epoch>,
+    /// What store that is, as a person would call it.
+    pub(super) place: String,
+    pub(super) epoch: Option<Epoch>,
     /// Of the last answer.
-    generation: u64,
+    pub(super) generation: u64,
     /// Version that the record is known to have stood at.
-    version: u64,
+    pub(super) version: u64,
     /// Highest version that was ever sent.
-    highest: u64,
+    pub(super) highest: u64,
     /// In flight, or about to be.
-    batches: Vec<Batch>,
-    sent: Vec<Sent>,
+    pub(super) batches: Vec<Batch>,
+    pub(super) sent: Vec<Sent>,
     /// The record holds something else than `acked` says: everything is sent again.
-    rewrite: bool,
-    slots: Vec<Slot>,
-    numbers: HashMap<Arc<[u8]>, u32>,
+    pub(super) rewrite: bool,
+    /// When all series were last looked at, Unix ns.
+    pub(super) looked_ns: u64,
+    pub(super) slots: Vec<Slot>,
+    pub(super) numbers: HashMap<Arc<[u8]>, u32>,
     /// Grows when series get other numbers.
     numbering: u64,
     /// It ended its record itself: that it is retired is no mishap.
     renewed: bool,
     mishaps: Mishaps,
+    pub(super) unwritten: Unwritten,
 }
 
 impl Publisher {
@@ -75,6 +80,7 @@ impl Publisher {
             identity: Identity(draw()),
             registered: false,
             shards,
+            place: String::new(),
             epoch: None,
             generation: 0,
             version: 0,
@@ -82,11 +88,13 @@ impl Publisher {
             batches: Vec::new(),
             sent: Vec::new(),
             rewrite: false,
+            looked_ns: 0,
             slots: Vec::new(),
             numbers: HashMap::new(),
             numbering: 0,
             renewed: false,
             mishaps: Mishaps::default(),
+            unwritten: Unwritten { whole: true, ..Unwritten::default() },
         }
     }
 
@@ -112,6 +120,11 @@ impl Publisher {
     #[must_use]
     pub fn mishaps(&self) -> Mishaps {
         self.mishaps
+    }
+
+    /// Takes back what is counted as a mishap and was asked for.
+    pub(super) fn forgive(&mut self, before: Mishaps) {
+        self.mishaps = before;
     }
 
     /// What is to be sent, the same until it is answered; empty renews the lease.
@@ -160,8 +173,13 @@ impl Publisher {
     /// The cells of a series as they are now.
     pub fn observe(&mut self, number: u32, created_ns: u64, cells: Total) {
         if let Some(slot) = self.slots.get_mut(number as usize) {
-            slot.observe(created_ns, cells);
+            slot.observe(created_ns, self.looked_ns, cells);
         }
+    }
+
+    /// All series were shown as they stood then, Unix ns.
+    pub fn looked(&mut self, time_unix_ns: u64) {
+        self.looked_ns = time_unix_ns;
     }
 
     /// A series is no longer in the arena: what it counted stays, a level goes.
@@ -210,6 +228,7 @@ impl Publisher {
         self.highest = planner.highest;
         (self.batches, self.sent) = (planner.batches, planner.sent);
         self.rewrite &= !self.batches.is_empty();
+        self.unwritten.planned |= !self.batches.is_empty();
         true
     }
 
@@ -217,7 +236,10 @@ impl Publisher {
     pub fn registered(&mut self, answer: &Answer, draw: &mut dyn FnMut() -> u128) {
         self.enter(answer);
         match answer.standing {
-            Standing::Live(0) => self.registered = true,
+            Standing::Live(0) => {
+                self.registered = true;
+                self.unwritten.whole = true;
+            }
             // A late message made it, or it is someone else's: it holds nothing of ours.
             _ => self.rename(draw),
         }
@@ -238,6 +260,9 @@ impl Publisher {
     /// What the store said to `publish`. True when all that was sent is in the record.
     pub fn answered(&mut self, answer: &Answer, draw: &mut dyn FnMut() -> u128) -> bool {
         let reset = self.enter(answer);
+        self.unwritten.settled |=
+            self.generation != answer.generation || answer.standing != Standing::Live(self.version);
+        self.unwritten.whole |= reset;
         // A fold since the last answer has a higher generation, in a new epoch any: if no tombstone
         // of those was dropped, a record without one was not folded.
         let since = if reset { 0 } else { self.generation };
@@ -300,12 +325,13 @@ impl Publisher {
             return;
         }
         self.mishaps.rollbacks += 1;
+        self.unwritten.whole = true;
         self.version = version;
         self.rewrite = true;
     }
 
     /// The record has taken every batch up to a version.
-    fn settle(&mut self, version: u64) {
+    pub(super) fn settle(&mut self, version: u64) {
         let taken = self.sent.iter().take_while(|sent| sent.to <= version).count();
         for sent in self.sent.drain(..taken) {
             for (number, value) in sent.values {
@@ -363,6 +389,7 @@ impl Publisher {
         let drawn = std::iter::repeat_with(|| Identity(draw())).take(100_000).find(other);
         self.identity = drawn.unwrap_or(Identity(self.identity.0 ^ (1 << 64)));
         (self.registered, self.renewed) = (false, false);
+        self.unwritten.whole = true;
         (self.version, self.highest) = (0, 0);
         self.batches.clear();
         self.sent.clear();

@@ -6,10 +6,12 @@ use super::{
     Mishaps, Publisher,
     aggregate::{Everyone, read_shard},
     columns::{Columns, Modes, own_family},
+    journal::Entry,
     output::{Overview, View, overview},
     retire::{Retirement, fold_expired, prunable},
 };
 use crate::{
+    metrics::{Ledger, Metrics, Turn, ledger_damaged},
     model::{Error, ErrorKind, random},
     snapshot::{GaugeModes, Snapshot},
     store::{Epoch, Lease, Store, Strategy, Swap},
@@ -33,6 +35,8 @@ pub struct Settings {
     pub gauge_modes: GaugeModes,
     /// One series per instance in aggregates, always.
     pub include_instances: bool,
+    /// What the store is called: an arena is published to one store, under one name.
+    pub place: String,
 }
 
 impl Default for Settings {
@@ -43,6 +47,7 @@ impl Default for Settings {
             retired_retention: Duration::from_secs(86_400),
             gauge_modes: GaugeModes::default(),
             include_instances: false,
+            place: String::new(),
         }
     }
 }
@@ -58,6 +63,8 @@ pub struct Synced {
     pub messages: u64,
     /// Instances that ended, and were folded.
     pub retirement: Retirement,
+    /// Nothing was sent: this process, which has the same arena, was publishing it, or does so.
+    pub skipped_for: Option<u32>,
 }
 
 /// Shares one arena through one store.
@@ -66,6 +73,17 @@ pub struct Session {
     publisher: Publisher,
     columns: Columns,
     settings: Settings,
+    journal: Option<Journal>,
+}
+
+/// Where the publisher's state outlives this process.
+#[derive(Debug)]
+struct Journal {
+    ledger: Ledger,
+    /// The turn of the sync that runs.
+    turn: Option<Turn>,
+    /// What was written when the publisher was last of one state with it; `None`: never.
+    writes: Option<u64>,
 }
 
 impl fmt::Debug for Session {
@@ -82,7 +100,97 @@ impl Session {
     #[must_use]
     pub fn new(store: Box<dyn Store>, settings: Settings) -> Self {
         let publisher = Publisher::new(store.shards(), &mut random);
-        Self { store, publisher, columns: Columns::default(), settings }
+        Self { store, publisher, columns: Columns::default(), settings, journal: None }
+    }
+
+    /// A session of an arena that other processes may publish as well, one after the other: what each
+    /// knows lies in the arena, and the next goes on there.
+    #[must_use]
+    pub fn of(metrics: &Metrics, store: Box<dyn Store>, settings: Settings) -> Self {
+        let journal = metrics.ledger().map(|ledger| Journal { ledger, turn: None, writes: None });
+        Self { journal, ..Self::new(store, settings) }
+    }
+
+    /// Takes this process's turn to publish the arena, until [`Session::end`], and goes on where the
+    /// last publisher was. The snapshot that is published is taken after it: an older one would take
+    /// back what another process published.
+    ///
+    /// The number of the process whose turn it is, if it is another one's: nobody waits for it.
+    ///
+    /// # Errors
+    /// Damaged, when the arena does not say how far it was published; Conflict, when it is published
+    /// to another store.
+    pub fn begin(&mut self) -> Result<Option<u32>, Error> {
+        let Some(journal) = &mut self.journal else { return Ok(None) };
+        // Of a sync that panicked.
+        journal.turn = None;
+        let turn = match journal.ledger.take_turn() {
+            Ok(turn) => turn,
+            Err(other) => return Ok(Some(other)),
+        };
+        if journal.writes != Some(turn.writes()) {
+            let writes = turn.writes();
+            let read = Publisher::read(self.store.shards(), &turn.read()?);
+            let read = read.map_err(|_| ledger_damaged())?;
+            self.publisher =
+                read.unwrap_or_else(|| Publisher::new(self.store.shards(), &mut random));
+            self.columns = Columns::default();
+            journal.writes = Some(writes);
+        }
+        journal.turn = Some(turn);
+        let opened = self.open();
+        if opened.is_err() {
+            self.end();
+        }
+        opened.map(|()| None)
+    }
+
+    /// Makes sure that what is known is of this store.
+    fn open(&mut self) -> Result<(), Error> {
+        let (there, here) = (self.publisher.place(), self.settings.place.as_str());
+        if there != here && self.publisher.is_registered() {
+            let message = format!(
+                "the arena is published to `{there}`, and here to `{here}`: name one store in one way, \
+                 or leave the other one first"
+            );
+            return Err(Error::new(ErrorKind::Conflict, message).with_field("store"));
+        }
+        if there != here {
+            self.publisher.move_to(here);
+        }
+        // Of a process that ended while it registered, or one that failed to.
+        self.publisher.identity_anew(&mut random);
+        Ok(())
+    }
+
+    /// Ends this process's turn.
+    pub fn end(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.turn = None;
+        }
+    }
+
+    /// Another process of the arena that is there and published last, and how long ago.
+    #[must_use]
+    pub fn other_publisher(&self) -> Option<(u32, Duration)> {
+        self.journal.as_ref().and_then(|journal| journal.ledger.other_publisher())
+    }
+
+    /// Writes down what the publisher knows, before anything follows from it.
+    fn note(&mut self) -> Result<(), Error> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let turn = journal.turn.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "a sync of a shared arena without its turn")
+        })?;
+        match self.publisher.entry() {
+            None => return Ok(()),
+            Some(Entry::More(bytes)) if turn.append(&bytes)? => {}
+            Some(Entry::Whole(bytes)) => turn.replace(&bytes)?,
+            Some(Entry::More(_)) => turn.replace(&self.publisher.whole())?,
+        }
+        self.publisher.written();
+        journal.writes = Some(turn.writes());
+        Ok(())
     }
 
     /// Tries with a real write what the store can.
@@ -180,10 +288,12 @@ impl Session {
                 let answer = self.store.register(id, &self.settings.name, fresh, lease);
                 let answer = answer.inspect_err(|_| self.publisher.abandon(&mut random))?;
                 self.publisher.registered(&answer, &mut random);
+                self.note()?;
                 continue;
             }
             self.columns.show(snapshot, &self.settings.gauge_modes, &mut self.publisher)?;
             let all_new = self.publisher.plan();
+            self.note()?;
             let epoch = self.publisher.epoch(fresh);
             let batches = self.publisher.batches();
             let (mut series, mut bytes) = (0, 0);
@@ -195,9 +305,16 @@ impl Session {
             done.bytes += bytes;
             done.messages += batches.len().max(1) as u64;
             let answer = self.store.publish(id, (epoch, fresh), lease, batches)?;
-            if self.publisher.answered(&answer, &mut random) {
+            let settled = self.publisher.answered(&answer, &mut random);
+            self.note()?;
+            if settled {
                 done.series += series;
                 if all_new {
+                    if let Some(turn) =
+                        self.journal.as_ref().and_then(|journal| journal.turn.as_ref())
+                    {
+                        turn.published();
+                    }
                     return Ok(());
                 }
             }
@@ -219,7 +336,24 @@ impl Session {
         let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
         self.publish(snapshot, lease, &mut done)?;
         self.fold_own_shard(&mut done)?;
+        // Where that fails, the next sync learns of it.
+        if self.store.strategy().folds()
+            && let Err(error) = self.learn_of_the_end(lease)
+        {
+            tracing::debug!("whether the instance has ended: {error}");
+        }
         Ok(done)
+    }
+
+    /// Learns that the record is retired, so that nothing is owed to this store.
+    fn learn_of_the_end(&mut self, lease: Lease) -> Result<(), Error> {
+        let (fresh, id) = (Epoch(random() as u64), self.publisher.identity());
+        let epoch = self.publisher.epoch(fresh);
+        let answer = self.store.publish(id, (epoch, fresh), lease, &[])?;
+        let before = self.publisher.mishaps();
+        self.publisher.answered(&answer, &mut random);
+        self.publisher.forgive(before);
+        self.note()
     }
 
     /// What all instances have: counters and histograms added, gauges by their mode.

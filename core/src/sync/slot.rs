@@ -8,13 +8,13 @@ use crate::store::{Text, Total};
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) key: Arc<[u8]>,
-    created_ns: u64,
+    pub(super) created_ns: u64,
     help: Box<str>,
     unit: Box<str>,
     /// The cells as they were last seen.
     pub(super) cells: Total,
     /// Of earlier series of this key in the same arena.
-    carried: Option<Box<Total>>,
+    pub(super) carried: Option<Box<Total>>,
     /// What the store's retired total holds of this arena.
     pub(super) base: Option<Box<Total>>,
     /// What the record holds, by its last answer.
@@ -23,6 +23,8 @@ pub(super) struct Slot {
     pub(super) told: bool,
     /// No longer in the arena.
     pub(super) gone: bool,
+    /// Whether the journal has all of it but its values.
+    pub(super) written: bool,
 }
 
 impl Slot {
@@ -38,6 +40,7 @@ impl Slot {
             acked: None,
             told: false,
             gone: false,
+            written: false,
         }
     }
 
@@ -46,9 +49,15 @@ impl Slot {
         Text::bytes_of(&self.key, self.created_ns, &self.help, &self.unit)
     }
 
-    pub(super) fn observe(&mut self, created_ns: u64, cells: Total) {
-        if self.created_ns != created_ns || self.gone {
+    /// `looked_ns`: when all series were looked at before.
+    pub(super) fn observe(&mut self, created_ns: u64, looked_ns: u64, cells: Total) {
+        // Processes that made a series at once may each name the time of their own row: both came
+        // before anybody saw it.
+        let other = self.created_ns != created_ns
+            && (created_ns >= looked_ns || cells.fell_from(&self.cells));
+        if other || self.gone {
             // Another series of the same key: it began at nothing.
+            self.written = false;
             self.vanish();
             self.created_ns = created_ns;
             self.gone = false;
@@ -63,6 +72,7 @@ impl Slot {
             return;
         }
         self.gone = true;
+        self.written = false;
         if self.cells.outlives_its_instance() {
             self.carried = Some(Box::new(self.counted()));
             // Less itself is nothing, of the same kind.
@@ -88,6 +98,27 @@ impl Slot {
             Some(base) => all.since(base),
             None => all,
         }
+    }
+
+    /// Cells that held what was last said of them, if anything was.
+    pub(super) fn restore(&mut self, last: Option<&Total>) {
+        let said = last.or(self.acked.as_ref());
+        if !self.cells.outlives_its_instance() {
+            if let Some(said) = said {
+                self.cells = said.clone();
+            }
+            return;
+        }
+        let mut all = said.cloned().unwrap_or_else(|| self.cells.since(&self.cells));
+        if let Some(base) = &self.base
+            && let Err(error) = all.add(base)
+        {
+            tracing::error!("a series changed its kind: {error}");
+        }
+        self.cells = match &self.carried {
+            Some(carried) => all.since(carried),
+            None => all,
+        };
     }
 
     /// What was acknowledged is in the retired total now.

@@ -177,11 +177,6 @@ fn what_a_configuration_demands_in_vain_is_named() {
             "sync.metrics_retention_hours",
             "must be between 100",
         ),
-        (
-            "[store]\nkind = 'sqlite'\npath = 's.db'\n[recording]\nshare = 'file'\narena = '/run/a'",
-            "store.kind",
-            "does not go with",
-        ),
         ("[sync.gauge_modes]\nqueue = 'median'", "sync.gauge_modes.queue", ""),
     ] {
         let text = wrong(toml);

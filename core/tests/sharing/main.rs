@@ -11,6 +11,7 @@
 )]
 
 mod agree;
+mod arenas;
 mod cluster;
 mod engine;
 mod instances;

@@ -59,7 +59,7 @@ fn open(place: &str) -> Box<dyn Store> {
 }
 
 /// A number that the campaign sets higher.
-fn setting(name: &str, otherwise: usize) -> usize {
+pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 

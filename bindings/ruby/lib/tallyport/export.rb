@@ -32,7 +32,7 @@ module Tallyport
 
       private
 
-      # A forked child shares its parent's values, and cannot sync: it exports them.
+      # A child that has a copy of its parent's values cannot sync: it exports them.
       def export(format)
         return [Tallyport.export(format), false] unless shared?
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ShareConfig};
+use super::Config;
 use crate::model::{
     GaugeMode,
     schema::{KeyPath, Violation, ViolationKind},
@@ -258,11 +258,6 @@ pub(super) fn check(config: &Config, violations: &mut Vec<Violation>) {
     };
     if let Some(message) = message {
         wrong("sync", "coordination", not_allowed, message.into());
-    }
-    if shared && config.recording.share == ShareConfig::File {
-        let message = "does not go with `recording.share = \"file\"` in this version: each process would \
-                       publish the whole arena";
-        wrong("store", "kind", not_allowed, message.into());
     }
     let hour = 3_600_000;
     for (table, key, value, least, most) in [

@@ -19,8 +19,8 @@ pub(crate) use cpus::{MAX_CPUS, possible_cpus};
 pub(crate) use flags::{fill_new_memory, reset_direction};
 pub(crate) use mapping::Mapping;
 pub(crate) use process::{
-    boot_id, close_inherited, effective_user, is_alive, is_secure_execution, network_file_system,
-    process_id, process_numbering, start_time,
+    boot_id, close_inherited, effective_user, is_alive, is_alive_since, is_secure_execution,
+    network_file_system, process_id, process_numbering, start_time,
 };
 pub(crate) use signals::SignalsBlocked;
 pub(crate) use thread::this_thread;

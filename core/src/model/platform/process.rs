@@ -52,6 +52,23 @@ pub(crate) fn is_alive(pid: u32, started: u64) -> bool {
     }
 }
 
+/// As [`is_alive`], where of the start only the low half is known.
+pub(crate) fn is_alive_since(pid: u32, started: u32) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        match linux::stat(pid) {
+            Some((b'Z' | b'X', _)) => false,
+            Some((_, start)) => started == 0 || start as u32 == started,
+            None => exists(pid),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = started;
+        exists(pid)
+    }
+}
+
 fn exists(pid: u32) -> bool {
     use rustix::{io::Errno, process};
     let pid = i32::try_from(pid).ok().and_then(process::Pid::from_raw);

@@ -17,6 +17,7 @@ use proptest::{
 use super::{
     Publisher,
     aggregate::{Everyone, Live},
+    journal::Entry,
     model::rigs::{Rig, Simulated},
     planted::{Bug, plant},
     retire::{self, Retirement},
@@ -46,6 +47,8 @@ enum Op {
     /// Messages of an arena until all is acknowledged.
     Sync(usize),
     Crash(usize),
+    /// The process that publishes an arena is killed in a message, and another one goes on.
+    TakeOver(usize, Fate, Step),
     /// The series leaves the arena and may come again.
     Remove(usize, usize),
     Pass(u8),
@@ -62,6 +65,19 @@ enum Op {
     Forget,
 }
 
+/// How far a process comes in a message before it is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Before what it planned is in the arena.
+    Planned,
+    /// Before it is sent.
+    Noted,
+    /// Before the answer is in the arena.
+    Answered,
+    /// Behind all.
+    Done,
+}
+
 fn ops(hostile: bool) -> impl Strategy<Value = Vec<Op>> {
     let arena = 0..ARENAS;
     let fate = prop_oneof![
@@ -70,7 +86,14 @@ fn ops(hostile: bool) -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Fate::RequestLost),
         2 => Just(Fate::Delayed),
     ];
+    let step = prop_oneof![
+        Just(Step::Planned),
+        Just(Step::Noted),
+        Just(Step::Answered),
+        Just(Step::Done),
+    ];
     let lossless = prop_oneof![
+        4 => (arena.clone(), fate.clone(), step).prop_map(|(a, fate, s)| Op::TakeOver(a, fate, s)),
         8 => (arena.clone(), 0..SERIES, 1..9_u8).prop_map(|(a, s, n)| Op::Add(a, s, n)),
         10 => (arena.clone(), fate).prop_map(|(a, fate)| Op::Message(a, fate)),
         5 => arena.clone().prop_map(Op::Sync),
@@ -111,6 +134,24 @@ struct Arena {
     /// Of series that left the arena; a store that loses them is not told again, once it folded them.
     removed: [u64; SERIES],
     unsure: [u64; SERIES],
+    /// What the publisher wrote into the arena.
+    journal: Vec<Vec<u8>>,
+    /// A publisher did not know what became of a record.
+    doubtful: bool,
+    /// A series was taken out; what it had since it was last noted goes with the process that saw it.
+    shrank: bool,
+}
+
+impl Arena {
+    fn note(&mut self) {
+        match self.publisher.entry() {
+            None => return,
+            Some(Entry::Whole(bytes)) => self.journal = vec![bytes],
+            Some(Entry::More(bytes)) if self.journal.len() < 5 => self.journal.push(bytes),
+            Some(Entry::More(_)) => self.journal = vec![self.publisher.whole()],
+        }
+        self.publisher.written();
+    }
 }
 
 struct World {
@@ -124,6 +165,7 @@ struct World {
     /// Something was lost that nobody can bring back.
     lossy: bool,
     random: u128,
+    time: u64,
 }
 
 fn key(series: usize) -> Key {
@@ -154,6 +196,9 @@ fn arena(random: &mut u128) -> Arena {
         acked: [0; SERIES],
         removed: [0; SERIES],
         unsure: [0; SERIES],
+        journal: Vec::new(),
+        doubtful: false,
+        shrank: false,
     }
 }
 
@@ -169,6 +214,7 @@ impl World {
             seen: [0; SERIES],
             lossy: false,
             random,
+            time: 1,
         }
     }
 
@@ -192,6 +238,13 @@ impl World {
     }
 
     fn message(&mut self, index: usize, fate: Fate) -> bool {
+        self.message_until(index, fate, Step::Done)
+    }
+
+    /// One message, up to a step.
+    fn message_until(&mut self, index: usize, fate: Fate, last: Step) -> bool {
+        self.time += 1;
+        let time = self.time;
         let fresh = Epoch(draw(&mut self.random) as u64);
         let Self { arenas, store, random, late, .. } = self;
         let arena = &mut arenas[index];
@@ -214,6 +267,9 @@ impl World {
                     publisher.abandon(&mut draw);
                 }
             }
+            if last == Step::Done {
+                arena.note();
+            }
             return false;
         }
         for series in 0..SERIES {
@@ -230,10 +286,19 @@ impl World {
                 None => {}
             }
         }
+        publisher.looked(time);
         let all_new = publisher.plan();
         if all_new {
             (arena.planned, arena.planned_in) = (arena.recorded, publisher.mishaps().resets);
         }
+        if last == Step::Planned {
+            return false;
+        }
+        arena.note();
+        if last == Step::Noted {
+            return false;
+        }
+        let publisher = &mut arena.publisher;
         let epoch = publisher.epoch(fresh);
         let batches = publisher.batches().to_vec();
         match fate {
@@ -242,9 +307,14 @@ impl World {
                 let answer = store.publish(id, (epoch, fresh), LEASE, &batches).unwrap();
                 let settled = publisher.answered(&answer, &mut draw);
                 self.lossy |= publisher.mishaps().ambiguous > before;
+                arena.doubtful |= publisher.mishaps().ambiguous > before;
                 // What was planned before the store began anew is less than everything.
                 let whole = publisher.mishaps().resets == arena.planned_in;
-                if settled && whole && publisher.mishaps().ambiguous == 0 {
+                if last == Step::Answered {
+                    return false;
+                }
+                arena.note();
+                if settled && whole && !arena.doubtful {
                     for series in 0..SERIES {
                         let sure = arena.planned[series].saturating_sub(arena.unsure[series]);
                         arena.acked[series] = arena.acked[series].max(sure);
@@ -257,6 +327,21 @@ impl World {
             Fate::Delayed => late.push(Late::Publish(id, epoch, batches)),
         }
         false
+    }
+
+    /// Another process goes on where the arena says that the last one was.
+    fn take_over(&mut self, index: usize) {
+        let Self { arenas, random, .. } = self;
+        let arena = &mut arenas[index];
+        let read = Publisher::read(1, &arena.journal).unwrap();
+        arena.publisher = read.unwrap_or_else(|| Publisher::new(1, &mut || draw(random)));
+        arena.publisher.identity_anew(&mut || draw(random));
+        arena.planned_in = u64::MAX;
+        // What a series had that is gone, and that nobody had written down.
+        for (unsure, removed) in arena.unsure.iter_mut().zip(arena.removed) {
+            *unsure = removed.max(*unsure);
+        }
+        self.lossy |= arena.shrank;
     }
 
     fn sync(&mut self, index: usize) {
@@ -319,13 +404,18 @@ impl World {
     fn step(&mut self, op: Op) -> Result<(), TestCaseError> {
         match op {
             Op::Add(a, s, n) => {
-                let now = draw(&mut self.random) as u64;
+                self.time += 1;
+                let now = self.time;
                 let arena = &mut self.arenas[a];
                 arena.cells[s].get_or_insert((now, 0)).1 += u64::from(n);
                 arena.recorded[s] += u64::from(n);
             }
             Op::Message(a, fate) => drop(self.message(a, fate)),
             Op::Sync(a) => self.sync(a),
+            Op::TakeOver(a, fate, step) => {
+                self.message_until(a, fate, step);
+                self.take_over(a);
+            }
             Op::Crash(a) => {
                 let new = arena(&mut self.random);
                 let old = std::mem::replace(&mut self.arenas[a], new);
@@ -340,6 +430,7 @@ impl World {
                 if self.arenas[a].publisher.is_registered() {
                     self.arenas[a].cells[s] = None;
                     self.arenas[a].removed[s] = self.arenas[a].recorded[s];
+                    self.arenas[a].shrank = true;
                 }
             }
             Op::Pass(seconds) => self.store.pass(seconds.into()),
@@ -461,8 +552,8 @@ fn no_schedule_of_a_store_that_forgets_doubles() {
 #[test]
 fn schedules_that_once_lost_or_doubled_do_not() {
     use Fate::{Delayed, Delivered, ReplyLost};
-    use Op::{Add, Arrive, Evict, EvictTotal, Flush, Fold, Forget, Message, Pass, Sync};
-    let schedules: [&[Op]; 6] = [
+    use Op::{Add, Arrive, Evict, EvictTotal, Flush, Fold, Forget, Message, Pass, Sync, TakeOver};
+    let schedules: [&[Op]; 7] = [
         // A heartbeat into a store that began anew was taken for an acknowledgement.
         &[Message(2, Delayed), Add(2, 0, 1), Sync(2), Flush],
         // Folded in a new epoch, and the tombstone dropped: taken for a loss.
@@ -492,6 +583,15 @@ fn schedules_that_once_lost_or_doubled_do_not() {
             Arrive(0, false),
         ],
         &[Message(0, Delayed), Message(0, Delivered), Flush, Sync(0), Pass(100), Fold],
+        // A series that came while a message was in flight was taken as noted with its answer.
+        &[
+            Add(0, 0, 1),
+            TakeOver(0, Delivered, Step::Done),
+            TakeOver(0, Delivered, Step::Noted),
+            Add(0, 1, 1),
+            Sync(0),
+            TakeOver(0, Delivered, Step::Planned),
+        ],
     ];
     for schedule in schedules {
         World::new(simulated()).run(schedule).unwrap();
@@ -511,6 +611,8 @@ fn planted_bugs_are_found() {
         (Bug::BaseOutlivesEpoch, true),
         (Bug::RegisterAgain, true),
         (Bug::LostMeansUnfolded, true),
+        (Bug::NoteAfterSending, false),
+        (Bug::NoteNoBase, false),
     ] {
         let found = explore(hostile, 40_000, Some(bug), simulated);
         assert!(found.is_err(), "the model does not find {bug:?}");

@@ -38,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<Ground, Error> {
     let mapping =
         platform::Mapping::private(extent.len()).map_err(|error| fails("copy", &error))?;
     let path = Some(path.to_owned());
-    let mut ground = Ground { mapping, extent, backed: false, path };
+    let mut ground = Ground { mapping, extent, backed: false, anew: false, path };
     let mut left = MAX_BYTES;
     for (start, bytes) in in_use(&header, &file, extent) {
         match ground.copy(&file, start, bytes, left) {

@@ -110,6 +110,19 @@ pub(crate) enum Word {
     ToldOverflow = 107,
     /// Processes that came so far.
     Joined = 112,
+    /// What is published of it (`metrics/ledger.rs`): whose turn it is.
+    LedgerOwner = 120,
+    /// Bytes in use and in which piece.
+    LedgerState = 121,
+    LedgerWrites = 122,
+    /// Where the two pieces lie, and their bytes.
+    LedgerAt = 123,
+    LedgerOtherAt = 124,
+    LedgerSize = 125,
+    LedgerOtherSize = 126,
+    /// Who published last, and when: nanoseconds since the boot.
+    PublishedBy = 127,
+    PublishedAt = 128,
 }
 
 /// Where an arena's memory comes from.
@@ -134,6 +147,8 @@ pub(crate) struct Ground {
     extent: Extent,
     /// Whether memory must be got before it is touched: a hole of a full file system kills.
     backed: bool,
+    /// Whether a forked child has other values than its parent had when it forked.
+    anew: bool,
     path: Option<PathBuf>,
 }
 
@@ -195,10 +210,11 @@ impl Ground {
         let ground = Self::reserve((cpus, 1, wanted), platform::Mapping::private)
             .map_err(|error| Error::io(format_args!("reserve address space for series"), &error))?;
         let from = ground.extent.gauges_at();
-        if let Err(error) = ground.mapping.wipe_on_fork(from, ground.extent.len() - from) {
+        let wiped = ground.mapping.wipe_on_fork(from, ground.extent.len() - from);
+        if let Err(error) = &wiped {
             tracing::debug!("a forked child starts with a copy of the values: {error}");
         }
-        Ok(ground)
+        Ok(Self { anew: wiped.is_ok(), ..ground })
     }
 
     /// The largest block that there is address space for.
@@ -218,7 +234,7 @@ impl Ground {
                     if extent.cpus < cpus {
                         tracing::warn!("no address space for {cpus} CPU planes: cells are shared");
                     }
-                    let ground = Self { mapping, extent, backed: false, path: None };
+                    let ground = Self { mapping, extent, backed: false, anew: false, path: None };
                     ground.begin();
                     return Ok(ground);
                 }
@@ -282,7 +298,7 @@ impl Ground {
             header.check_joinable()?;
             let mapping = handle().and_then(|file| platform::Mapping::shared(file, extent.len()));
             let mapping = mapping.map_err(|error| fails("map", &error))?;
-            Self { mapping, extent, backed: true, path: None }
+            Self { mapping, extent, backed: true, anew: false, path: None }
         };
         unlock().map_err(|error| fails("unlock", &error.into()))?;
         Ok(Self { path: Some(path.to_owned()), ..ground })
@@ -290,10 +306,11 @@ impl Ground {
 
     fn make(file: &File, handle: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<Self> {
         let extent = Extent { heap: FILE_HEAP_BYTES, members: MEMBERS, cpus: place::planes() };
+        check_file_size(extent.len())?;
         file.set_len(extent.len() as u64)?;
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, HEADER_USED as u64)?;
         let mapping = platform::Mapping::shared(handle()?, extent.len())?;
-        let ground = Self { mapping, extent, backed: true, path: None };
+        let ground = Self { mapping, extent, backed: true, anew: false, path: None };
         // What is always read.
         ground.back_heap(1)?;
         ground.begin();
@@ -357,6 +374,11 @@ impl Ground {
     /// Whether other processes may have it, now or later.
     pub(crate) fn is_shared(&self) -> bool {
         self.mapping.file().is_some()
+    }
+
+    /// Whether a forked child records into the same cells, or starts at zero.
+    pub(crate) fn is_safe_in_children(&self) -> bool {
+        self.is_shared() || self.anew
     }
 
     /// The file of the block, if it has a name.
@@ -495,13 +517,20 @@ impl Ground {
     }
 }
 
+/// Whether a file may become so long: to grow one past the limit ends the process with SIGXFSZ.
+fn check_file_size(len: usize) -> io::Result<()> {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) if limit < len as u64 => Err(io::Error::other(format!(
+            "it takes {len} bytes of address space, and the limit on file sizes (RLIMIT_FSIZE) is \
+             {limit}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Memory that children of a fork share: it can be neither shrunk nor sealed against writing.
 fn in_memory_file(len: usize) -> io::Result<platform::Mapping> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if limit.is_some_and(|limit| limit < len as u64) {
-        // Growing it past the limit would end the process with SIGXFSZ.
-        return Err(io::Error::other("the limit on file sizes (RLIMIT_FSIZE) is lower"));
-    }
+    check_file_size(len)?;
     let file = rustix::fs::memfd_create(
         "tallyport-arena",
         MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,

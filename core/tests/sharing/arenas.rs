@@ -1,0 +1,349 @@
+//! Processes that share one arena file and publish it, one after the other, killed and stopped at any
+//! time.
+//!
+//! What was acknowledged is in the store, the store has no more than the arena, and when all ended in
+//! peace it has the same. The arena is opened again later, and counts on.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tallyport_core::{
+    engine::{Engine, config::Config},
+    model::{ErrorKind, SystemClock},
+    snapshot::{self, Snapshot},
+};
+
+use crate::{instances::values, processes::setting, testing::RedisServer};
+
+const PROCESSES: usize = 4;
+const SERIES: usize = 500;
+const CHANGES: usize = 100;
+/// A publisher that stops for longer is retired.
+const ALIVE_MS: u64 = 400;
+
+/// A configuration: a store, and the arena of a folder.
+fn write_config(folder: &Path, store: &str, lease_ms: u64) {
+    let arena = folder.join("metrics.arena");
+    let text = format!(
+        "schema = 1\n[recording]\nshare = 'file'\narena = {arena:?}\n[store]\n{store}\n\
+         deadline_ms = 30000\n[sync]\ninterval_ms = 20\nlease_ms = {lease_ms}\n"
+    );
+    fs::write(folder.join("tallyport.toml"), text).unwrap();
+}
+
+fn open(folder: &Path) -> Engine {
+    let config = Config::load(folder.join("tallyport.toml")).unwrap();
+    Engine::builder().config(config).build().unwrap()
+}
+
+/// Somebody who looks at the store, with an arena of its own.
+fn observer(folder: &Path) -> Engine {
+    let mut config = Config::load(folder.join("tallyport.toml")).unwrap();
+    config.recording = Default::default();
+    Engine::builder().config(config).build().unwrap()
+}
+
+fn requests(snapshot: &Snapshot) -> u64 {
+    let all = values(snapshot);
+    let of = |(key, value): (&String, &String)| {
+        key.starts_with("requests{").then(|| value.parse::<u64>().unwrap())
+    };
+    all.iter().filter_map(of).sum()
+}
+
+/// What the arena holds, read from outside.
+fn in_the_arena(folder: &Path) -> u64 {
+    let path = folder.join("metrics.arena");
+    requests(&snapshot::of_arena(path, Arc::new(SystemClock::default())).unwrap())
+}
+
+fn in_the_store(observer: &Engine) -> u64 {
+    requests(&observer.read_shared().unwrap().snapshot)
+}
+
+/// One life: records and syncs until it is killed, or the file `stop` is there.
+fn live(folder: &Path, log: &Path) {
+    let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+    let one = open(folder);
+    let counters: Vec<_> = (0..SERIES)
+        .map(|n| one.metrics().counter("requests", &[("path", &format!("/{n}"))]).unwrap())
+        .collect();
+    let mut at = std::process::id() as usize;
+    loop {
+        let last = folder.join("stop").exists();
+        for _ in 0..CHANGES {
+            at = (at + 17) % SERIES;
+            counters[at].add(1);
+        }
+        let all = requests(&one.snapshot().unwrap());
+        let done = one.sync().unwrap();
+        if done.skipped_for.is_none() {
+            writeln!(log, "acknowledged {all}").unwrap();
+        }
+        if last && done.skipped_for.is_none() {
+            return;
+        }
+    }
+}
+
+/// The most that any life was told is in the store.
+fn acknowledged(folder: &Path) -> u64 {
+    let mut most = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "life") {
+            let text = fs::read_to_string(path).unwrap();
+            // A line without its end may be half a number.
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let number = |line: &str| line.strip_prefix("acknowledged ")?.trim().parse().ok();
+            most = whole.filter_map(number).fold(most, u64::max);
+        }
+    }
+    most
+}
+
+struct Family {
+    folder: PathBuf,
+    test: &'static str,
+    lives: usize,
+    children: Vec<Child>,
+}
+
+impl Family {
+    fn start(&mut self) -> Child {
+        self.lives += 1;
+        let log = self.folder.join(format!("{}.life", self.lives));
+        File::create(&log).unwrap();
+        Command::new(env::current_exe().unwrap())
+            .args([self.test, "--exact", "--nocapture", "--test-threads=1"])
+            .env("TALLYPORT_TEST_ARENA", log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn pid(&self, index: usize) -> Pid {
+        Pid::from_child(&self.children[index])
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn stands_it(test: &'static str, store: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_config(folder, store, ALIVE_MS);
+    // The file is there before anybody looks.
+    drop(open(folder));
+    let mut family = Family { folder: folder.into(), test, lives: 0, children: Vec::new() };
+    for _ in 0..PROCESSES {
+        let child = family.start();
+        family.children.push(child);
+    }
+    let observer = observer(folder);
+    let (mut seen, mut looks, mut kills, mut stops) = (0, 0, 0, 0);
+    let mut stopped = None::<JoinHandle<()>>;
+    let start = Instant::now();
+    let lasting = Duration::from_secs(setting("TALLYPORT_CROWD_SECONDS", 8) as u64);
+    while start.elapsed() < lasting {
+        let least = acknowledged(folder);
+        let now = in_the_store(&observer);
+        let most = in_the_arena(folder);
+        assert!(now >= least, "lost: {now} of {least} acknowledged");
+        assert!(now <= most, "doubled: {now} of {most} recorded");
+        assert!(now >= seen, "fell: {now} from {seen}");
+        (seen, looks) = (now, looks + 1);
+        // The last one is stopped until its lease has long ended, perhaps in its turn.
+        if stopped.as_ref().is_none_or(JoinHandle::is_finished) {
+            let process = family.pid(PROCESSES - 1);
+            kill_process(process, Signal::STOP).unwrap();
+            stopped = Some(thread::spawn(move || {
+                // The pause is what is tested, not a way to wait for something.
+                thread::sleep(Duration::from_millis(ALIVE_MS * 2));
+                kill_process(process, Signal::CONT).unwrap();
+            }));
+            stops += 1;
+        }
+        let index = looks % (PROCESSES - 1);
+        kill_process(family.pid(index), Signal::KILL).unwrap();
+        family.children[index].wait().unwrap();
+        family.children[index] = family.start();
+        kills += 1;
+    }
+    if let Some(going_on) = stopped {
+        going_on.join().unwrap();
+    }
+    File::create(folder.join("stop")).unwrap();
+    for child in &mut family.children {
+        assert!(child.wait().unwrap().success());
+    }
+    let recorded = in_the_arena(folder);
+    assert_eq!(in_the_store(&observer), recorded);
+    // Its lease ends, everything is folded; the file is opened again, and counts on.
+    let end = Instant::now() + Duration::from_secs(30);
+    while observer.read_shared().unwrap().instances > 0 {
+        assert_eq!(in_the_store(&observer), recorded);
+        assert!(Instant::now() < end, "the instance stays");
+    }
+    let later = open(folder);
+    later.metrics().counter("requests", &[("path", "/later")]).unwrap().add(7);
+    later.sync().unwrap();
+    assert_eq!(in_the_store(&observer), recorded + 7);
+    later.leave().unwrap();
+    assert_eq!(in_the_store(&observer), recorded + 7);
+    println!(
+        "{test}: {} lives, {kills} killed, {stops} stops, {looks} looks; {recorded} recorded",
+        family.lives
+    );
+    assert!(kills > 3 && stops > 1 && looks > 3, "{kills} {stops} {looks}");
+}
+
+/// Lives, if this process is one of the family.
+fn is_one_of_many() -> bool {
+    let Some(log) = env::var_os("TALLYPORT_TEST_ARENA") else { return false };
+    let log = PathBuf::from(log);
+    live(log.parent().unwrap(), &log);
+    true
+}
+
+#[test]
+fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite() {
+    if !is_one_of_many() {
+        stands_it(
+            "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite",
+            "kind = 'sqlite'\npath = 'store.db'",
+        );
+    }
+}
+
+#[test]
+fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_redis() {
+    if !is_one_of_many() {
+        let server = RedisServer::start(&[]);
+        stands_it(
+            "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_redis",
+            &format!("kind = 'redis'\nurl = '{}'", server.url()),
+        );
+    }
+}
+
+const SQLITE: &str = "kind = 'sqlite'\npath = 'store.db'";
+
+#[test]
+fn an_arena_that_is_opened_again_is_published_from_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_config(folder, SQLITE, 60_000);
+    let (observer, mut expected) = (observer(folder), 0);
+    for round in 0..6 {
+        let one = open(folder);
+        one.metrics().counter("requests", &[("path", "/")]).unwrap().add(5);
+        one.metrics().histogram("took", &[1.0], &[]).unwrap().observe(0.5);
+        expected += 5;
+        let id = one.sync_status().identity;
+        assert_eq!(one.sync().unwrap().skipped_for, None);
+        assert_eq!(id, None);
+        if round % 3 == 2 {
+            assert_eq!(one.leave().unwrap().retirement.folded, 1);
+        }
+        assert_eq!(one.sync_status().mishaps, Default::default());
+        assert_eq!(in_the_store(&observer), expected);
+        let all = values(&observer.read_shared().unwrap().snapshot);
+        assert_eq!(
+            all["took{}"],
+            format!("{0} {1} [{0}, 0]", round + 1, 0.5 * f64::from(round + 1))
+        );
+    }
+}
+
+#[test]
+fn engines_of_one_arena_take_turns_and_none_leaves_while_others_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_config(folder, SQLITE, 60_000);
+    let (one, other, observer) = (open(folder), open(folder), observer(folder));
+    let add = |engine: &Engine, amount| {
+        engine.metrics().counter("requests", &[("path", "/")]).unwrap().add(amount);
+    };
+    for round in 1..=5 {
+        add(&one, 1);
+        assert_eq!(one.sync().unwrap().skipped_for, None);
+        add(&other, 2);
+        other.sync().unwrap();
+        assert_eq!(in_the_store(&observer), round * 3);
+    }
+    assert_eq!(one.sync_status().identity, other.sync_status().identity);
+    assert_eq!(other.leave().unwrap().retirement.folded, 0);
+    assert_eq!(observer.read_shared().unwrap().instances, 1);
+    drop(other);
+    assert_eq!(one.leave().unwrap().retirement.folded, 1);
+    assert_eq!(in_the_store(&observer), 15);
+}
+
+#[test]
+fn an_arena_is_published_to_one_store_and_moves_when_it_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_config(folder, SQLITE, 60_000);
+    let one = open(folder);
+    one.metrics().counter("requests", &[("path", "/")]).unwrap().add(5);
+    one.sync().unwrap();
+    write_config(folder, "kind = 'sqlite'\npath = 'other.db'", 60_000);
+    let there = observer(folder);
+    let other = open(folder);
+    let error = other.sync().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let text = error.to_string();
+    assert!(text.contains("store.db") && text.contains("other.db"), "{text}");
+    drop(other);
+    one.leave().unwrap();
+    let other = open(folder);
+    other.metrics().counter("requests", &[("path", "/")]).unwrap().add(2);
+    other.sync().unwrap();
+    // The first store has the five, and this one what came since: together they have all, once.
+    assert_eq!(in_the_store(&there), 2);
+}
+
+#[test]
+fn an_arena_that_does_not_say_how_far_it_was_is_not_published() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_config(folder, SQLITE, 60_000);
+    let one = open(folder);
+    one.metrics().counter("requests", &[("path", "/")]).unwrap().add(5);
+    one.sync().unwrap();
+    drop(one);
+    let file =
+        OpenOptions::new().read(true).write(true).open(folder.join("metrics.arena")).unwrap();
+    let mut head = vec![0; 4096];
+    file.read_exact_at(&mut head, 0).unwrap();
+    let word = |index: usize| u64::from_le_bytes(head[index * 8..][..8].try_into().unwrap());
+    // Words of the header (`ground/mod.rs`): the state says which piece, behind 64 KiB of header.
+    let (state, at) = (word(121), [word(123), word(124)]);
+    let place = (64 << 10) + at[(state & 1) as usize] * 8 + 20;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, place).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], place).unwrap();
+    let one = open(folder);
+    let error = one.sync().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains("nothing is published"), "{error}");
+    one.metrics().counter("requests", &[("path", "/")]).unwrap().add(1);
+}
