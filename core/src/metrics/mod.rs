@@ -33,4 +33,4 @@ pub use handle::{Counter, CounterF64, Gauge, Histogram, UpDownCounter, UpDownCou
 pub(crate) use ledger::{Ledger, Turn, damaged as ledger_damaged};
 pub use limits::{Dropped, Limits};
 pub use registry::{Metrics, OverflowHook};
-pub(crate) use table::{Extent, Shape};
+pub(crate) use table::{Extent, Learned, Shape};

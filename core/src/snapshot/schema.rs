@@ -14,7 +14,7 @@ use tallyport_plugin_api::{
 
 use super::{GaugeModes, new_schema_id};
 use crate::{
-    metrics::{At, Extent, Family, Member, Metrics, Shape},
+    metrics::{At, Extent, Family, Learned, Member, Metrics, Shape},
     model::{Error, ErrorKind, GaugeMode},
 };
 
@@ -341,11 +341,12 @@ impl Next<'_> {
         let from = part.extent.used;
         // Before the rows are read: what comes in between is found again by the next schema, which
         // there will be, because it changes the generation.
-        part.extent = part.shape.extent();
-        let duplicates = part.shape.duplicates();
+        let Learned { extent, duplicates, unfinished } = part.shape.learned();
+        part.extent = extent;
         let doubled = |row: u32| duplicates.iter().any(|(_, other)| *other == row);
         for row in part.shape.live(from..part.extent.used) {
-            if !duplicates.is_empty() && doubled(row) {
+            // One that was finished just now may be another row of a series that is known.
+            if !duplicates.is_empty() && doubled(row) || unfinished.contains(&row) {
                 continue;
             }
             let mut of_series = std::iter::once(row)

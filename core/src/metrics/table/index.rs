@@ -162,6 +162,8 @@ impl Shape {
             state::make(word);
         }
         step();
+        // Another process may have looked in between, and does not wait for it.
+        self.memory.changed();
         if slots::insert(self.slots(), hash, row) == Inserted::New {
             writing.filled += 1;
         }

@@ -25,13 +25,16 @@ mod text;
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Acquire},
+    },
 };
 
 use super::arena::{Arena, Cells, Ground, Heap, Share, Word};
 use crate::model::{Error, TextHash, grace};
 pub(crate) use layout::{Admission, Extent, Layout};
-pub(crate) use shape::{Found, Shape, Spot};
+pub(crate) use shape::{Found, Learned, Shape, Spot};
 pub(crate) use state::IDLE_SWEEPS;
 use text::Texts;
 
@@ -82,12 +85,13 @@ impl Memory {
     /// family, series and description, in whatever process: the schema's version. Always before
     /// another thread can see the change: who saw it is not handed an older schema.
     pub(crate) fn generation(&self) -> u64 {
-        self.ground.word(Word::Generation).load(Relaxed)
+        self.ground.word(Word::Generation).load(Acquire)
     }
 
-    /// Something that a schema shows is about to change.
+    /// Something that a schema shows is about to change, or did: a process that looked in between, and
+    /// found it unfinished, looks again.
     pub(crate) fn changed(&self) {
-        self.ground.word(Word::Generation).fetch_add(1, Relaxed);
+        self.ground.word(Word::Generation).fetch_add(1, AcqRel);
     }
 
     /// Runs `f` while no other process has the arena or may open it; `None` where one has. With a

@@ -126,6 +126,16 @@ impl Spot<'_> {
     }
 }
 
+/// What a process knows of the rows of a table.
+#[derive(Debug)]
+pub(crate) struct Learned {
+    pub(crate) extent: Extent,
+    /// Rows of one series: the one that stands for it, and another that is added to it.
+    pub(crate) duplicates: Vec<(u32, u32)>,
+    /// Rows of other processes that were not finished: nobody looked whose series they are.
+    pub(crate) unfinished: Vec<u32>,
+}
+
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (names, series) = (&self.names, self.len());
@@ -360,7 +370,10 @@ impl Shape {
 
     /// How far it is, as far as this process looked.
     pub(crate) fn extent(&self) -> Extent {
-        let writing = self.writing.lock();
+        self.extent_of(&self.writing.lock())
+    }
+
+    fn extent_of(&self, writing: &Writing) -> Extent {
         Extent {
             used: writing.seen,
             removed: u64::from(self.load(record::shape::REMOVED)),
@@ -373,16 +386,14 @@ impl Shape {
         self.learn(&mut self.writing.lock());
     }
 
-    /// Rows of one series: the one that stands for it, and another that is added to it.
-    pub(crate) fn duplicates(&self) -> Vec<(u32, u32)> {
+    /// What this process knows of the rows, as of one moment.
+    pub(crate) fn learned(&self) -> Learned {
         let writing = self.writing.lock();
-        if writing.duplicates.is_empty() {
-            return Vec::new();
-        }
-        let mut pairs: Vec<_> =
-            writing.duplicates.iter().map(|(other, of)| (*of, *other)).collect();
-        pairs.sort_unstable();
-        pairs
+        let duplicates = writing.duplicates.iter().map(|(other, of)| (*of, *other));
+        let mut duplicates: Vec<_> = duplicates.collect();
+        duplicates.sort_unstable();
+        let unfinished = writing.unfinished.clone();
+        Learned { extent: self.extent_of(&writing), duplicates, unfinished }
     }
 
     /// The series among some rows, in order. They stay what they are until the section ends.
