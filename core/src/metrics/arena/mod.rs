@@ -206,6 +206,14 @@ impl Arena {
         Ok(Run { offset, count, cells: Cells::Shared })
     }
 
+    /// Whether a run of cells lies inside a plane and is aligned: what is read from a file may be damaged.
+    pub(crate) fn holds(offset: usize, bytes: usize, count: u32, gauges: bool) -> bool {
+        let room = if gauges { ground::GAUGE_PLANE_BYTES } else { PLANE_BYTES };
+        let align = if bytes.is_multiple_of(16) { 16 } else { 8 };
+        let end = offset.saturating_add(bytes.saturating_mul(count as usize));
+        offset.is_multiple_of(align) && end <= room
+    }
+
     /// Counts a cell that is going to be used.
     ///
     /// # Errors
@@ -361,6 +369,17 @@ mod tests {
         }
         assert_eq!(arena.reserve(16, 4, Cells::PerCpu).unwrap().cells, Cells::PerCpu);
         assert_eq!(arena.reserve(16, 4096, Cells::PerCpu).unwrap().cells, Cells::Shared);
+    }
+
+    #[test]
+    fn a_run_that_a_damaged_file_names_is_inside_a_plane_and_aligned_or_none() {
+        assert!(Arena::holds(64, 48, 4, false) && Arena::holds(8, 8, 4, false));
+        // A load of a pair that is not aligned ends the process.
+        assert!(!Arena::holds(72, 48, 4, false) && !Arena::holds(4, 8, 4, false));
+        assert!(Arena::holds(PLANE_BYTES - 64, 16, 4, false));
+        assert!(!Arena::holds(PLANE_BYTES - 64, 16, 5, false));
+        assert!(!Arena::holds(usize::MAX & !15, 16, 1, false));
+        assert!(!Arena::holds(ground::GAUGE_PLANE_BYTES, 16, 1, true));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
     state::{self, Phase},
 };
 use crate::{
-    metrics::arena::{At, Cells, Run, UNIT, step},
+    metrics::arena::{Arena, At, Cells, Run, UNIT, step},
     model::{Error, ErrorKind, grace},
 };
 
@@ -108,10 +108,15 @@ impl Shape {
         let word = |index| record::load(heap, at, index);
         let cells = u64::from(word(record::segment::CELLS_LOW))
             | u64::from(word(record::segment::CELLS_HIGH)) << 32;
+        let cells = usize::try_from(cells).ok()?;
+        let count = word(record::segment::COUNT).min(capacity as u32);
+        if !Arena::holds(cells >> 1, self.cell_bytes, count, self.layout.is_gauge()) {
+            return None;
+        }
         let pins = self.memory.own.allocate(capacity * 4)?;
-        segment.cells.store(usize::try_from(cells).ok()?, Relaxed);
+        segment.cells.store(cells, Relaxed);
         segment.pins.store(pins, Relaxed);
-        segment.count.store(word(record::segment::COUNT).min(capacity as u32), Relaxed);
+        segment.count.store(count, Relaxed);
         segment.rows.store(behind(at, record::segment::HEAD), Release);
         Some(segment)
     }
