@@ -63,6 +63,7 @@ pub const PRERENDERED: &str = "limit: pre-rendered heads, itoa";
 /// Name of a limit.
 pub const EMPTY_FFI_CALL: &str = "limit: ffi call of an empty C function";
 
+const ADDS: &str = "add in shared memory ÷ in private memory";
 const ONE: &str = "1 thread";
 const TWO: &str = "2 threads";
 // 51 ns is what the whole add took through ffi where the target was set.
@@ -106,6 +107,9 @@ pub const TARGETS: &[Target] = &[
     at_most("ruby", "held", OURS, 30.0, None),
     at_most("ruby", "held", "Tallyport, ffi function", 60.0, FFI),
     at_most("ruby", "held", "Tallyport, Ruby method over ffi", 90.0, FFI),
+    at_most("shared", ADDS, OURS, 1.1, None),
+    at_most("shared", ADDS, "Tallyport, histogram", 1.1, None),
+    at_most("shared", "scrape of 100000 series: of 8 processes ÷ of one", OURS, 1.5, None),
     at_most("overhead", "10 µs of work, 1 counter and 1 histogram", OURS, 1.0, None),
 ];
 

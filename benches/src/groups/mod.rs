@@ -12,6 +12,7 @@ pub mod lookup_limit;
 pub mod memory;
 pub mod overhead;
 pub mod ruby;
+pub mod shared;
 pub mod snapshot;
 
 use crate::{measure::Plan, report::Section};
@@ -47,6 +48,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "load", about: "start-up, plugin boundary, size", run: load::run },
     Group { name: "isolation", about: "the cost of a helper process", run: isolation::run },
     Group { name: "events", about: "publishing an event", run: events::run },
+    Group { name: "shared", about: "processes that share an arena", run: shared::run },
     Group { name: "overhead", about: "a share of a program's time", run: overhead::run },
     Group { name: "ruby", about: "an add from Ruby, and what it allocates", run: ruby::run },
 ];
@@ -59,6 +61,7 @@ pub fn child(words: &[String]) -> Result<(), String> {
     match words {
         [group, name] if group == "memory" => memory::child(name),
         [group, path] if group == "load" => load::child(path),
+        [group, path] if group == "shared" => shared::child(path),
         _ => Err(format!("no child {words:?}")),
     }
 }
