@@ -161,6 +161,7 @@ pub unsafe extern "C" fn tallyport_store_attach(
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
+        let engine = call.engine(engine)?;
         let store = call.options("store", store)?;
         let functions = StoreFunctions::of(&store);
         for (field, is_there) in [
@@ -176,7 +177,7 @@ pub unsafe extern "C" fn tallyport_store_attach(
         let name = call.text_or_none("store.name", store.name)?.unwrap_or("the host's store");
         let items = HostItems::new(Arc::new(functions), name, store.max_item_bytes)?;
         let make = move || Ok(Box::new(items.clone()) as Box<dyn KeyValue>);
-        call.engine(engine)?.engine.set_store(make)
+        engine.engine.set_store(make)
     })
 }
 
