@@ -234,7 +234,7 @@ typedef struct tallyport_str {
         TALLYPORT_PLUGIN_LAYOUT_HASH, UINT64_C(0), "" file_id "", "" file_version ""}
 
 /** ABI 0.1: hash of every name, size and offset of the structs below. */
-#define TALLYPORT_PLUGIN_LAYOUT_HASH UINT64_C(0xAB0899A21117E79E)
+#define TALLYPORT_PLUGIN_LAYOUT_HASH UINT64_C(0x6594C742BC6415C1)
 
 /** Major version of the plugin ABI. 0 until it is frozen: until then minors must match too. */
 #define TALLYPORT_PLUGIN_ABI_MAJOR 0u
@@ -572,7 +572,25 @@ typedef struct tallyport_export_result {
     uint64_t duration_ns;
 } tallyport_export_result;
 
-/** Extension `tallyport.lifecycle/1`: calls around an export. Any function may be NULL. */
+/** What syncs did, for `on_sync`; the same numbers as in the event `cache.synced`. */
+typedef struct tallyport_sync_result {
+    /** Size of this struct as the host was built. */
+    uint32_t struct_size;
+    /** Syncs that this tells of; more than one where the exporter was busy during those before. */
+    uint32_t syncs;
+    /** Series that they wrote, because they had changed. */
+    uint64_t series;
+    /** Bytes that they wrote. */
+    uint64_t bytes;
+    /** Their duration in nanoseconds. */
+    uint64_t duration_ns;
+    /** Kind of the store of the last one, for example `redis`. Borrowed for the call. */
+    tallyport_str store;
+    /** What the store is used for, for example `distributed_atomic`. Borrowed for the call. */
+    tallyport_str strategy;
+} tallyport_sync_result;
+
+/** Extension `tallyport.lifecycle/1`: calls around exports and syncs. Any function may be NULL. */
 typedef struct tallyport_lifecycle_v1 {
     /** Size of this struct as the plugin was built. */
     uint32_t struct_size;
@@ -586,6 +604,13 @@ typedef struct tallyport_lifecycle_v1 {
     void (*on_export_complete)(struct tallyport_exporter *exporter,
                                const struct tallyport_call *call,
                                const struct tallyport_export_result *result);
+    /**
+     * After a sync of the host; one that comes while the exporter is busy is told of by the next
+     * one, which counts both. On the thread that synced. [one call at a time]
+     */
+    void (*on_sync)(struct tallyport_exporter *exporter,
+                    const struct tallyport_call *call,
+                    const struct tallyport_sync_result *result);
 } tallyport_lifecycle_v1;
 
 /** The exporters of one file. */
@@ -723,11 +748,20 @@ TALLYPORT_OFFSET_(tallyport_export_result, struct_size, 0);
 TALLYPORT_OFFSET_(tallyport_export_result, status, 4);
 TALLYPORT_OFFSET_(tallyport_export_result, bytes, 8);
 TALLYPORT_OFFSET_(tallyport_export_result, duration_ns, 16);
-TALLYPORT_SIZE_(tallyport_lifecycle_v1, 24);
+TALLYPORT_SIZE_(tallyport_sync_result, 64);
+TALLYPORT_OFFSET_(tallyport_sync_result, struct_size, 0);
+TALLYPORT_OFFSET_(tallyport_sync_result, syncs, 4);
+TALLYPORT_OFFSET_(tallyport_sync_result, series, 8);
+TALLYPORT_OFFSET_(tallyport_sync_result, bytes, 16);
+TALLYPORT_OFFSET_(tallyport_sync_result, duration_ns, 24);
+TALLYPORT_OFFSET_(tallyport_sync_result, store, 32);
+TALLYPORT_OFFSET_(tallyport_sync_result, strategy, 48);
+TALLYPORT_SIZE_(tallyport_lifecycle_v1, 32);
 TALLYPORT_OFFSET_(tallyport_lifecycle_v1, struct_size, 0);
 TALLYPORT_OFFSET_(tallyport_lifecycle_v1, flags, 4);
 TALLYPORT_OFFSET_(tallyport_lifecycle_v1, on_export_request, 8);
 TALLYPORT_OFFSET_(tallyport_lifecycle_v1, on_export_complete, 16);
+TALLYPORT_OFFSET_(tallyport_lifecycle_v1, on_sync, 24);
 TALLYPORT_SIZE_(tallyport_plugin_set, 24);
 TALLYPORT_OFFSET_(tallyport_plugin_set, struct_size, 0);
 TALLYPORT_OFFSET_(tallyport_plugin_set, count, 4);

@@ -34,7 +34,9 @@
 #include "tallyport_plugin_snapshot.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <type_traits>
 
 namespace tallyport::plugin {
 
@@ -196,6 +198,23 @@ public:
     constexpr const tallyport_plugin_v1 &table() const noexcept { return table_; }
 };
 
+/** How an export ended. */
+struct completed {
+    tallyport_status status; /**< TALLYPORT_OK: the bytes reached their destination. */
+    uint64_t bytes;
+    std::chrono::nanoseconds duration;
+};
+
+/** What syncs of the host did. Texts are borrowed for the call. */
+struct synced {
+    uint32_t syncs; /**< More than one where the exporter was busy during those before. */
+    uint64_t series;
+    uint64_t bytes;
+    std::chrono::nanoseconds duration;
+    std::string_view store;    /**< Kind of the store of the last one, for example "redis". */
+    std::string_view strategy; /**< For example "distributed_atomic". */
+};
+
 /** An exporter. Derive, add `static constexpr … about` and a constructor (host, string_view). */
 class exporter {
 public:
@@ -212,6 +231,15 @@ public:
     virtual void cancel() {}
     /** The last call: delivers and stops; the destructor frees. [one call at a time] */
     virtual void shutdown(const call &) {}
+
+    // tallyport.lifecycle/1: a class that overrides one of these gets all three.
+
+    /** Before an export; what it throws refuses it. [one call at a time] */
+    virtual void on_export_request(const call &) {}
+    /** After an export's bytes reached their destination or were given up. [one call at a time] */
+    virtual void on_export_complete(const call &, const completed &) {}
+    /** After a sync of the host, on the thread that synced. [one call at a time] */
+    virtual void on_sync(const call &, const synced &) {}
 };
 
 namespace detail {
@@ -310,6 +338,59 @@ inline tallyport_status shutdown(tallyport_exporter *exporter, const tallyport_c
     return on_instance(exporter, slot, [&](instance &self) { self.own->shutdown(call(raw)); });
 }
 
+inline tallyport_status on_export_request(tallyport_exporter *exporter, const tallyport_call *raw,
+                                          tallyport_error *slot) noexcept {
+    return on_instance(exporter, slot,
+                       [&](instance &self) { self.own->on_export_request(call(raw)); });
+}
+
+/** A call that answers nothing: what it throws poisons the exporter and is logged. */
+template <class Body> void tell(tallyport_exporter *exporter, const char *what, Body body) noexcept {
+    if (exporter == nullptr) return;
+    instance &self = *instance::of(exporter);
+    if (self.poisoned.load(std::memory_order_acquire)) return;
+    try {
+        body(self);
+    } catch (...) {
+        self.poisoned.store(true, std::memory_order_release);
+        self.own_host.log(log_level::error, what);
+    }
+}
+
+inline void on_export_complete(tallyport_exporter *exporter, const tallyport_call *raw,
+                               const tallyport_export_result *result) noexcept {
+    if (result == nullptr || !TALLYPORT_HAS(result, tallyport_export_result, duration_ns)) return;
+    tell(exporter, "on_export_complete threw", [&](instance &self) {
+        self.own->on_export_complete(call(raw), {result->status, result->bytes,
+                                                 std::chrono::nanoseconds(result->duration_ns)});
+    });
+}
+
+inline void on_sync(tallyport_exporter *exporter, const tallyport_call *raw,
+                    const tallyport_sync_result *result) noexcept {
+    if (result == nullptr || !TALLYPORT_HAS(result, tallyport_sync_result, strategy)) return;
+    tell(exporter, "on_sync threw", [&](instance &self) {
+        self.own->on_sync(call(raw), {result->syncs, result->series, result->bytes,
+                                      std::chrono::nanoseconds(result->duration_ns),
+                                      view(result->store), view(result->strategy)});
+    });
+}
+
+inline const void *get_extension(tallyport_str id) noexcept {
+    static constexpr tallyport_lifecycle_v1 lifecycle = {
+        sizeof(tallyport_lifecycle_v1), 0, on_export_request, on_export_complete, on_sync};
+    return view(id) == "tallyport.lifecycle/1" ? &lifecycle : nullptr;
+}
+
+/** Whether a class has its own of one of the calls around exports and syncs. */
+template <class E> constexpr bool has_lifecycle() noexcept {
+    using none = exporter;
+    return !std::is_same_v<decltype(&E::on_export_request), void (none::*)(const call &)> ||
+           !std::is_same_v<decltype(&E::on_export_complete),
+                           void (none::*)(const call &, const completed &)> ||
+           !std::is_same_v<decltype(&E::on_sync), void (none::*)(const call &, const synced &)>;
+}
+
 inline void cancel(tallyport_exporter *exporter) noexcept {
     if (exporter == nullptr) return;
     instance &self = *instance::of(exporter);
@@ -340,6 +421,7 @@ template <class E> constexpr tallyport_plugin_v1 table() noexcept {
     table.cancel = cancel;
     table.shutdown = shutdown;
     table.destroy = destroy;
+    if (has_lifecycle<E>()) table.get_extension = get_extension;
     return table;
 }
 

@@ -474,7 +474,27 @@ pub struct tallyport_export_result {
     pub duration_ns: u64,
 }
 
-/// Extension `tallyport.lifecycle/1`: calls around an export. Any function may be NULL.
+/// What syncs did, for `on_sync`; the same numbers as in the event `cache.synced`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tallyport_sync_result {
+    /// Size of this struct as the host was built.
+    pub struct_size: u32,
+    /// Syncs that this tells of; more than one where the exporter was busy during those before.
+    pub syncs: u32,
+    /// Series that they wrote, because they had changed.
+    pub series: u64,
+    /// Bytes that they wrote.
+    pub bytes: u64,
+    /// Their duration in nanoseconds.
+    pub duration_ns: u64,
+    /// Kind of the store of the last one, for example `redis`. Borrowed for the call.
+    pub store: tallyport_str,
+    /// What the store is used for, for example `distributed_atomic`. Borrowed for the call.
+    pub strategy: tallyport_str,
+}
+
+/// Extension `tallyport.lifecycle/1`: calls around exports and syncs. Any function may be NULL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tallyport_lifecycle_v1 {
@@ -496,6 +516,15 @@ pub struct tallyport_lifecycle_v1 {
             exporter: *mut tallyport_exporter,
             call: *const tallyport_call,
             result: *const tallyport_export_result,
+        ),
+    >,
+    /// After a sync of the host; one that comes while the exporter is busy is told of by the next
+    /// one, which counts both. On the thread that synced. [one call at a time]
+    pub on_sync: Option<
+        unsafe extern "C" fn(
+            exporter: *mut tallyport_exporter,
+            call: *const tallyport_call,
+            result: *const tallyport_sync_result,
         ),
     >,
 }

@@ -4,14 +4,17 @@
 //! contained (`contain.rs`), report an error to the host's object. A panic poisons the instance;
 //! nothing unwinds into the host.
 
-use core::ffi::c_char;
-use std::sync::atomic::{AtomicBool, Ordering};
+use core::ffi::{c_char, c_void};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Call, Error, Exporter, Host, Sink, Snapshot,
+    Call, Completed, Error, Exporter, Host, Sink, Snapshot, Synced,
     abi::*,
     contain::contained,
     layout::TALLYPORT_PLUGIN_LAYOUT_HASH,
@@ -89,7 +92,18 @@ pub(crate) const fn vtable<E: Exporter>() -> tallyport_plugin_v1 {
         shutdown: Some(shutdown::<E>),
         destroy: Some(destroy::<E>),
         after_fork_child: None,
-        get_extension: None,
+        get_extension: if E::LIFECYCLE { Some(get_extension::<E>) } else { None },
+    }
+}
+
+/// The calls around exports and syncs, of an exporter that wants them.
+const fn lifecycle<E: Exporter>() -> tallyport_lifecycle_v1 {
+    tallyport_lifecycle_v1 {
+        struct_size: size_of::<tallyport_lifecycle_v1>() as u32,
+        flags: 0,
+        on_export_request: Some(on_export_request::<E>),
+        on_export_complete: Some(on_export_complete::<E>),
+        on_sync: Some(on_sync::<E>),
     }
 }
 
@@ -207,27 +221,53 @@ unsafe fn call_on<E: Exporter>(
     let Some(instance) = (unsafe { exporter.cast::<Instance<E>>().as_ref() }) else {
         return TALLYPORT_NULL_ARGUMENT;
     };
-    let done = if instance.poisoned.load(Ordering::Acquire) {
-        Err(Error::new(TALLYPORT_POISONED, "an earlier panic poisoned this exporter"))
-    } else {
-        let done = contained(|| {
-            // SAFETY: the host lends the call until it returns.
-            let raw = unsafe { Lent::read(call) }?;
-            // SAFETY: as above, for its texts.
-            let format = unsafe { raw::str_from(raw.get().format) }?;
-            // SAFETY: as above.
-            let traceparent = unsafe { raw::str_from(raw.get().traceparent) }?;
-            body(instance, &Call { raw, format, traceparent })
-        });
-        if done.is_err() {
-            instance.poisoned.store(true, Ordering::Release);
-        }
-        done.flatten()
-    };
-    match done {
+    // SAFETY: the caller vouches for the call.
+    match unsafe { run_on(instance, call, body) } {
         Ok(()) => TALLYPORT_OK,
         Err(failed) => raw::report(&instance.lent, error, &failed),
     }
+}
+
+/// As [`call_on`], for functions that answer nothing: what goes wrong is logged.
+///
+/// # Safety
+/// As there.
+unsafe fn tell<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    body: impl FnOnce(&Instance<E>, &Call<'_>) -> Result<(), Error>,
+) {
+    // SAFETY: as in `call_on`.
+    let Some(instance) = (unsafe { exporter.cast::<Instance<E>>().as_ref() }) else { return };
+    // SAFETY: the caller vouches for the call.
+    if let Err(failed) = unsafe { run_on(instance, call, body) } {
+        raw::log(&instance.lent, TALLYPORT_LOG_ERROR, failed.message());
+    }
+}
+
+/// # Safety
+/// `call` is as the ABI says for one call.
+unsafe fn run_on<E: Exporter>(
+    instance: &Instance<E>,
+    call: *const tallyport_call,
+    body: impl FnOnce(&Instance<E>, &Call<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if instance.poisoned.load(Ordering::Acquire) {
+        return Err(Error::new(TALLYPORT_POISONED, "an earlier panic poisoned this exporter"));
+    }
+    let done = contained(|| {
+        // SAFETY: the host lends the call until it returns.
+        let raw = unsafe { Lent::read(call) }?;
+        // SAFETY: as above, for its texts.
+        let format = unsafe { raw::str_from(raw.get().format) }?;
+        // SAFETY: as above.
+        let traceparent = unsafe { raw::str_from(raw.get().traceparent) }?;
+        body(instance, &Call { raw, format, traceparent })
+    });
+    if done.is_err() {
+        instance.poisoned.store(true, Ordering::Release);
+    }
+    done.flatten()
 }
 
 unsafe extern "C" fn export_snapshot<E: Exporter>(
@@ -266,6 +306,67 @@ unsafe extern "C" fn shutdown<E: Exporter>(
     let body = |instance: &Instance<E>, call: &Call<'_>| instance.exporter.shutdown(call);
     // SAFETY: the host calls as the ABI says.
     unsafe { call_on(exporter, call, error, body) }
+}
+
+unsafe extern "C" fn get_extension<E: Exporter>(id: tallyport_str) -> *const c_void {
+    // SAFETY: the host lends the text for this call.
+    if unsafe { raw::str_from(id) }.ok() == Some("tallyport.lifecycle/1") {
+        let table: &'static tallyport_lifecycle_v1 = const { &lifecycle::<E>() };
+        return core::ptr::from_ref(table).cast();
+    }
+    core::ptr::null()
+}
+
+unsafe extern "C" fn on_export_request<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    error: *mut tallyport_error,
+) -> tallyport_status {
+    let body = |instance: &Instance<E>, call: &Call<'_>| instance.exporter.on_export_request(call);
+    // SAFETY: the host calls as the ABI says.
+    unsafe { call_on(exporter, call, error, body) }
+}
+
+unsafe extern "C" fn on_export_complete<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    result: *const tallyport_export_result,
+) {
+    let body = |instance: &Instance<E>, call: &Call<'_>| {
+        // SAFETY: the host lends the result until the call returns.
+        let result = *unsafe { Lent::read(result) }?.get();
+        let duration = Duration::from_nanos(result.duration_ns);
+        let done = Completed { status: result.status, bytes: result.bytes, duration };
+        instance.exporter.on_export_complete(call, &done);
+        Ok(())
+    };
+    // SAFETY: the host calls as the ABI says.
+    unsafe { tell(exporter, call, body) }
+}
+
+unsafe extern "C" fn on_sync<E: Exporter>(
+    exporter: *mut tallyport_exporter,
+    call: *const tallyport_call,
+    result: *const tallyport_sync_result,
+) {
+    let body = |instance: &Instance<E>, call: &Call<'_>| {
+        // SAFETY: the host lends the result until the call returns.
+        let result = *unsafe { Lent::read(result) }?.get();
+        let done = Synced {
+            syncs: result.syncs,
+            series: result.series,
+            bytes: result.bytes,
+            duration: Duration::from_nanos(result.duration_ns),
+            // SAFETY: as above, for its texts.
+            store: unsafe { raw::str_from(result.store) }?,
+            // SAFETY: as above.
+            strategy: unsafe { raw::str_from(result.strategy) }?,
+        };
+        instance.exporter.on_sync(call, &done);
+        Ok(())
+    };
+    // SAFETY: the host calls as the ABI says.
+    unsafe { tell(exporter, call, body) }
 }
 
 unsafe extern "C" fn cancel<E: Exporter>(exporter: *mut tallyport_exporter) {
@@ -421,6 +522,23 @@ mod tests {
             self.enter("cancel");
         }
 
+        const LIFECYCLE: bool = true;
+
+        fn on_export_request(&self, _call: &Call<'_>) -> Result<(), Error> {
+            self.enter("request");
+            Ok(())
+        }
+
+        fn on_export_complete(&self, _call: &Call<'_>, done: &Completed) {
+            self.enter("complete");
+            self.host.log(LogLevel::Info, &format!("{done:?}"));
+        }
+
+        fn on_sync(&self, _call: &Call<'_>, done: &Synced<'_>) {
+            self.enter("sync");
+            self.host.log(LogLevel::Info, &format!("{done:?}"));
+        }
+
         fn shutdown(&self, _call: &Call<'_>) -> Result<(), Error> {
             self.enter("shutdown");
             Ok(())
@@ -469,6 +587,93 @@ mod tests {
             (failure.status, &*failure.message),
             (TALLYPORT_PANIC, "panic: as told in create")
         );
+    }
+
+    /// The extension of an exporter, as a host finds it.
+    fn lifecycle_of(harness: &Harness) -> tallyport_lifecycle_v1 {
+        let get = harness.table().get_extension.unwrap();
+        for other in ["", "tallyport.lifecycle/2", "tallyport.lifecycle/1 "] {
+            // SAFETY: the SDK's function, with a text of ours.
+            assert!(unsafe { get(raw::text(other)) }.is_null(), "{other:?}");
+        }
+        // SAFETY: as above.
+        let found = unsafe { get(raw::text("tallyport.lifecycle/1")) };
+        assert!(!found.is_null());
+        // SAFETY: that is what lies there, by its name.
+        unsafe { found.cast::<tallyport_lifecycle_v1>().read() }
+    }
+
+    #[test]
+    fn who_wants_the_calls_around_exports_and_syncs_gets_them() {
+        let harness = fragile("");
+        let lifecycle = lifecycle_of(&harness);
+        let result = tallyport_export_result {
+            struct_size: size_of::<tallyport_export_result>() as u32,
+            status: 3,
+            bytes: 4,
+            duration_ns: 5,
+        };
+        let sync = tallyport_sync_result {
+            struct_size: size_of::<tallyport_sync_result>() as u32,
+            syncs: 2,
+            series: 3,
+            bytes: 4,
+            duration_ns: 5,
+            store: raw::text("redis"),
+            strategy: raw::text("distributed_atomic"),
+        };
+        let exporter = harness.exporter();
+        let ask = |call, error| {
+            // SAFETY: the SDK's functions on its own exporter, with what lives during the calls.
+            let status = unsafe { lifecycle.on_export_request.unwrap()(exporter, call, error) };
+            // SAFETY: as above.
+            unsafe { lifecycle.on_export_complete.unwrap()(exporter, call, &raw const result) };
+            // SAFETY: as above.
+            unsafe { lifecycle.on_sync.unwrap()(exporter, call, &raw const sync) };
+            // SAFETY: NULL is looked for.
+            unsafe { lifecycle.on_sync.unwrap()(exporter, call, core::ptr::null()) };
+            status
+        };
+        harness.around(ask).unwrap();
+        let said = harness.destroy().into_iter().map(|(_, line)| line);
+        // Besides the names of what was called.
+        let said: Vec<String> = said.filter(|line| line.contains(' ')).collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert_eq!(said[0], "Completed { status: 3, bytes: 4, duration: 5ns }");
+        assert!(said[1].starts_with("Synced { syncs: 2, series: 3, bytes: 4"), "{said:?}");
+        assert!(said[1].contains("store: \"redis\", strategy: \"distributed_atomic\""), "{said:?}");
+        assert!(said[2].contains("NULL"), "{said:?}");
+    }
+
+    #[test]
+    fn a_panic_when_it_is_told_is_logged_and_poisons() {
+        for place in ["complete", "sync"] {
+            let harness = fragile(place);
+            let (lifecycle, exporter) = (lifecycle_of(&harness), harness.exporter());
+            // SAFETY: all zero is valid; the sizes are set.
+            let (mut result, mut sync) =
+                unsafe { core::mem::zeroed::<(tallyport_export_result, tallyport_sync_result)>() };
+            result.struct_size = size_of::<tallyport_export_result>() as u32;
+            sync.struct_size = size_of::<tallyport_sync_result>() as u32;
+            let ask = |call, _| {
+                match place {
+                    // SAFETY: as above.
+                    "sync" => unsafe {
+                        lifecycle.on_sync.unwrap()(exporter, call, &raw const sync)
+                    },
+                    // SAFETY: as above.
+                    _ => unsafe {
+                        lifecycle.on_export_complete.unwrap()(exporter, call, &raw const result);
+                    },
+                }
+                TALLYPORT_OK
+            };
+            harness.around(ask).unwrap();
+            assert_eq!(harness.flush().unwrap_err().status, TALLYPORT_POISONED, "{place}");
+            let said = harness.destroy();
+            let told = format!("as told in {place}");
+            assert!(said.iter().any(|(_, line)| line.contains(&told)), "{said:?}");
+        }
     }
 
     #[test]

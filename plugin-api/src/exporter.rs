@@ -2,7 +2,10 @@
 //!
 //! `export.rs` turns an implementation into the C tables; nothing here touches a pointer.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 
@@ -11,7 +14,7 @@ use crate::{
     abi::{
         TALLYPORT_CAP_WRITES_SINK, TALLYPORT_LOG_DEBUG, TALLYPORT_LOG_ERROR, TALLYPORT_LOG_INFO,
         TALLYPORT_LOG_TRACE, TALLYPORT_LOG_WARN, TALLYPORT_SIGNAL_METRICS, tallyport_call,
-        tallyport_format, tallyport_host,
+        tallyport_format, tallyport_host, tallyport_status,
     },
     raw,
 };
@@ -106,6 +109,23 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// Makes running calls return early. Called while they run, on another thread.
     fn cancel(&self) {}
 
+    /// Whether the host makes the three calls below (the extension `tallyport.lifecycle/1`).
+    const LIFECYCLE: bool = false;
+
+    /// Before an export.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    fn on_export_request(&self, _call: &Call<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// After an export's bytes reached their destination or were given up.
+    fn on_export_complete(&self, _call: &Call<'_>, _done: &Completed) {}
+
+    /// After a sync of the host.
+    fn on_sync(&self, _call: &Call<'_>, _done: &Synced<'_>) {}
+
     /// The last call: delivers and stops. `Drop` frees.
     ///
     /// # Errors
@@ -113,6 +133,34 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     fn shutdown(&self, _call: &Call<'_>) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// How an export ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// Its status; `TALLYPORT_OK`: the bytes reached their destination.
+    pub status: tallyport_status,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// What syncs of the host did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced<'a> {
+    /// How many this tells of: more than one where the exporter was busy during those before.
+    pub syncs: u32,
+    /// Series that they wrote, because they had changed.
+    pub series: u64,
+    /// Bytes that they wrote.
+    pub bytes: u64,
+    /// How long they took.
+    pub duration: Duration,
+    /// Kind of the store of the last one, for example `redis`.
+    pub store: &'a str,
+    /// What the store is used for, for example `distributed_atomic`.
+    pub strategy: &'a str,
 }
 
 /// One call of the host.

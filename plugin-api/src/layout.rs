@@ -63,8 +63,11 @@ layouts! {
         after_fork_child: 160, get_extension: 168,
     }
     tallyport_export_result = 24 { struct_size: 0, status: 4, bytes: 8, duration_ns: 16 }
-    tallyport_lifecycle_v1 = 24 {
-        struct_size: 0, flags: 4, on_export_request: 8, on_export_complete: 16,
+    tallyport_sync_result = 64 {
+        struct_size: 0, syncs: 4, series: 8, bytes: 16, duration_ns: 24, store: 32, strategy: 48,
+    }
+    tallyport_lifecycle_v1 = 32 {
+        struct_size: 0, flags: 4, on_export_request: 8, on_export_complete: 16, on_sync: 24,
     }
     tallyport_plugin_set = 24 { struct_size: 0, count: 4, stride: 8, flags: 12, plugins: 16 }
     tallyport_file_desc = 128 {

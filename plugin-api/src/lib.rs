@@ -50,7 +50,7 @@ pub use error::Error;
 pub use export::PluginSet;
 #[doc(hidden)]
 pub use export::{PluginTable, file_desc};
-pub use exporter::{Call, Exporter, Format, Host, Info, LogLevel, format};
+pub use exporter::{Call, Completed, Exporter, Format, Host, Info, LogLevel, Synced, format};
 pub use layout::{LAYOUTS, TALLYPORT_PLUGIN_LAYOUT_HASH, TypeLayout};
 pub use raw::text;
 pub use sink::{CHUNK_BYTES, Sink};

@@ -56,6 +56,10 @@ unsafe impl Sized32 for tallyport_host {}
 unsafe impl Sized32 for tallyport_call {}
 // SAFETY: as above.
 unsafe impl Sized32 for tallyport_snapshot {}
+// SAFETY: as above.
+unsafe impl Sized32 for tallyport_export_result {}
+// SAFETY: as above.
+unsafe impl Sized32 for tallyport_sync_result {}
 
 /// What the host lent: a copy up to the common size, and the pointer to hand back.
 #[derive(Debug, Clone, Copy)]

@@ -46,6 +46,32 @@ static tallyport_status second(tallyport_exporter *self, const tallyport_call *c
     return say(self, sink, "second");
 }
 
+static void on_sync(tallyport_exporter *self, const tallyport_call *call,
+                    const tallyport_sync_result *result) {
+    (void)self;
+    (void)call;
+    (void)result;
+}
+
+/* An extension grows as a table does: an OLD_EXTENSION is as it began, before `on_sync`. */
+static const struct later_lifecycle {
+    tallyport_lifecycle_v1 today;
+    void (*added)(void);
+} lifecycle = {
+#if defined(OLD_EXTENSION)
+    .today.struct_size = offsetof(tallyport_lifecycle_v1, on_sync),
+#elif defined(LONGER)
+    .today.struct_size = sizeof(struct later_lifecycle),
+#else
+    .today.struct_size = sizeof(tallyport_lifecycle_v1),
+#endif
+    .today.on_sync = on_sync};
+
+static const void *get_extension(tallyport_str id) {
+    const tallyport_str known = good_text("tallyport.lifecycle/1");
+    return id.len == known.len && memcmp(id.ptr, known.ptr, id.len) == 0 ? &lifecycle : NULL;
+}
+
 static void after_fork_child(tallyport_exporter *self) { (void)self; }
 
 /* A later minor: the table of today and what was appended, which a host of today must not read. */
@@ -78,7 +104,7 @@ static const tallyport_format format = {TALLYPORT_STR_INIT("versions"),
         .id = TALLYPORT_STR_INIT(name), .version = TALLYPORT_STR_INIT("1"), .formats = &format,    \
         .format_count = 1, .signals = TALLYPORT_SIGNAL_METRICS, .create = good_create,             \
         .export_snapshot = function, .destroy = good_destroy,                                      \
-        .after_fork_child = after_fork_child                                                       \
+        .after_fork_child = after_fork_child, .get_extension = get_extension                       \
     }
 
 static const later_plugin whole[2] = {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     model::{Error, ErrorKind, LongMutex, LongMutexGuard, Mutex, fork, own_thread},
+    plugin::Syncs,
     snapshot::{self, Snapshot},
     store::{Lease, Store, Strategy},
     sync::{GaugeModes, Mishaps, Overview, Session, Settings, Synced},
@@ -629,6 +630,16 @@ impl Engine {
             if let Err(error) = self.0.events.publish("cache.synced", &fields) {
                 tracing::error!("cache.synced was not published: {error}");
             }
+        }
+        if let Ok(done) = &result {
+            self.0.plugins.synced(&Syncs {
+                count: 1,
+                series: done.series,
+                bytes: done.bytes,
+                duration: start.elapsed(),
+                store: told.store.into(),
+                strategy: told.strategy.name().into(),
+            });
         }
         result
     }

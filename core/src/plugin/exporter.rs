@@ -20,13 +20,14 @@ use tallyport_plugin_api::{
     abi::{
         TALLYPORT_LOG_ERROR, TALLYPORT_OK, TALLYPORT_PANIC, TALLYPORT_POISONED, tallyport_call,
         tallyport_error, tallyport_export_result, tallyport_exporter, tallyport_status,
+        tallyport_sync_result,
     },
     text,
 };
 
 use super::{
     host::{Context, Control, ErrorSlot, Output, SinkSlot, is_cancelled},
-    run::{Blame, Export, Failed},
+    run::{Blame, Export, Failed, Syncs},
     table::Table,
 };
 use crate::{
@@ -167,7 +168,7 @@ impl Exporter {
         sink: &mut SinkSlot<'_>,
     ) -> Result<(), Failed> {
         let refused = "refused the export";
-        let request = self.table.lifecycle.and_then(|lifecycle| lifecycle.on_export_request);
+        let request = self.table.lifecycle().and_then(|lifecycle| lifecycle.on_export_request);
         if let Some(request) = request {
             // SAFETY: the plugin's function on its own live exporter; call and error live until
             // it returns. Test: lifecycle_calls_surround_an_export.
@@ -197,7 +198,7 @@ impl Exporter {
         bytes: u64,
         start: Instant,
     ) {
-        let complete = self.table.lifecycle.and_then(|lifecycle| lifecycle.on_export_complete);
+        let complete = self.table.lifecycle().and_then(|lifecycle| lifecycle.on_export_complete);
         let Some(complete) = complete.filter(|_| !self.is_poisoned()) else { return };
         let status =
             done.as_ref().err().map_or(TALLYPORT_OK, |failed| failed.error.kind().status());
@@ -218,6 +219,27 @@ impl Exporter {
         let call = call(control, "");
         // SAFETY: the plugin's function on its own live exporter.
         self.checked("flush failed", |error| unsafe { flush(self.raw, &raw const call, error) })
+    }
+
+    /// Tells the exporter of syncs; false: it is busy, and was not told.
+    pub(super) fn synced(&self, syncs: &Syncs, control: &Control) -> Result<bool, Failed> {
+        let on_sync = self.table.lifecycle().and_then(|lifecycle| lifecycle.on_sync);
+        let Some(on_sync) = on_sync else { return Ok(true) };
+        let Some(_turn) = self.try_turn()? else { return Ok(false) };
+        let call = call(control, "");
+        let result = tallyport_sync_result {
+            struct_size: size_of::<tallyport_sync_result>() as u32,
+            syncs: syncs.count,
+            series: syncs.series,
+            bytes: syncs.bytes,
+            duration_ns: u64::try_from(syncs.duration.as_nanos()).unwrap_or(u64::MAX),
+            store: text(&syncs.store),
+            strategy: text(&syncs.strategy),
+        };
+        // SAFETY: the plugin's function on its own live exporter; call, result and its texts outlive
+        // the call. Test: a_sync_is_told_to_the_exporters_that_want_to_know.
+        unsafe { on_sync(self.raw, &raw const call, &raw const result) };
+        Ok(true)
     }
 
     /// Whether [`Exporter::cancel`] does anything.
@@ -287,14 +309,27 @@ impl Exporter {
         if self.table.is_concurrent() {
             return Ok(Turn::begin(self, None));
         }
-        thread_local!(static HERE: u8 = const { 0 });
-        let here = HERE.with(|here| ptr::from_ref(here).addr());
+        let here = here();
         if self.holder.load(Acquire) == here {
             return Err(Blame::Caller.of(reentered(&self.context.plugin)));
         }
         self.waiting.fetch_add(1, Relaxed);
         let guard = self.turn.lock();
         self.waiting.fetch_sub(1, Relaxed);
+        self.begin_turn(guard, here)
+    }
+
+    /// The turn, unless somebody has it: this very thread, say.
+    fn try_turn(&self) -> Result<Option<Turn<'_>>, Failed> {
+        self.check_poison()?;
+        if self.table.is_concurrent() {
+            return Ok(Some(Turn::begin(self, None)));
+        }
+        let guard = self.turn.try_lock();
+        guard.map(|guard| self.begin_turn(guard, here())).transpose()
+    }
+
+    fn begin_turn<'a>(&'a self, guard: TurnGuard<'a>, here: usize) -> Result<Turn<'a>, Failed> {
         self.holder.store(here, Release);
         let turn = Turn::begin(self, Some(guard));
         // Whoever had the turn before may have panicked.
@@ -309,6 +344,12 @@ impl Exporter {
         let message = format!("plugin `{}` panicked in an earlier call", self.context.plugin);
         Err(Blame::Caller.of(Error::new(ErrorKind::Poisoned, message)))
     }
+}
+
+/// This thread, as a number.
+fn here() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| ptr::from_ref(here).addr())
 }
 
 /// The error of a call on an exporter from inside a call on it.

@@ -53,7 +53,7 @@ pub use registry::{Plugin, PluginInfo, Plugins, Statistics};
 pub use resolve::{Discovered, Folder, Found, PATH_VARIABLE, SearchPath};
 pub(crate) use resolve::{is_manifest, manifest_beside};
 pub use run::{About, Health, LOG_TARGET, Limits, Outcome};
-pub(crate) use run::{Runtime, Source};
+pub(crate) use run::{Runtime, Source, Syncs};
 pub(crate) use secrets::{filtered, remember};
 pub use table::{Format, Table};
 pub use verify::{FileInfo, inspect_file};

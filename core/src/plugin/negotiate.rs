@@ -113,6 +113,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lifecycle_table_of_an_older_plugin_has_no_on_sync() {
+        let folder = tempfile::tempdir().unwrap();
+        for (shape, hears) in [("OLD_EXTENSION", false), ("SAME", true), ("LONGER", true)] {
+            let file = load(folder.path(), (1, 3), shape, V1_3).unwrap();
+            for table in &file.tables {
+                let lifecycle = table.lifecycle().unwrap();
+                assert_eq!(lifecycle.on_sync.is_some(), hears, "{shape}");
+                assert_eq!(table.hears_syncs(), hears, "{shape}");
+            }
+            assert_eq!(exports(&file), ["first: host 1.3\n", "second: host 1.3\n"], "{shape}");
+        }
+    }
+
+    #[test]
     fn with_major_0_another_minor_is_refused_whatever_its_size() {
         let folder = tempfile::tempdir().unwrap();
         let host = Abi(3);

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     host::Output,
-    run::{Health, Limits, Outcome, Runner, Runtime, Source},
+    run::{Health, Limits, Outcome, Runner, Runtime, Source, Syncs},
     table::{Format, Table},
 };
 use crate::{
@@ -363,6 +363,13 @@ impl Plugins {
         let failures: Vec<Error> =
             self.registry.list().iter().filter_map(|p| p.runner.flush().err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Tells the exporters that want to know of a sync, and that are not busy.
+    pub(crate) fn synced(&self, sync: &Syncs) {
+        for plugin in self.registry.list().iter() {
+            plugin.runner.synced(sync);
+        }
     }
 
     fn create(

@@ -55,7 +55,7 @@ pub struct Table {
     /// Where it came from: a file's path, or "linked in".
     pub origin: String,
     pub(super) raw: tallyport_plugin_v1,
-    pub(super) lifecycle: Option<tallyport_lifecycle_v1>,
+    lifecycle: Option<tallyport_lifecycle_v1>,
 }
 
 // SAFETY: a table holds functions that the ABI makes callable from any thread, and pointers to
@@ -252,6 +252,12 @@ impl Table {
         })
     }
 
+    /// Its calls around exports and syncs, if it has any; what it does not know is NULL.
+    #[must_use]
+    pub fn lifecycle(&self) -> Option<tallyport_lifecycle_v1> {
+        self.lifecycle
+    }
+
     /// Whether calls on one exporter may run at the same time.
     #[must_use]
     pub fn is_concurrent(&self) -> bool {
@@ -281,6 +287,10 @@ impl Source for Table {
             Some(deadline) => Arc::new(Worker::start(self, wanted, deadline)?),
             None => Arc::new(Direct::start(self, wanted)?),
         })
+    }
+
+    fn hears_syncs(&self) -> bool {
+        self.lifecycle.is_some_and(|lifecycle| lifecycle.on_sync.is_some())
     }
 }
 
@@ -351,11 +361,17 @@ unsafe fn read_lifecycle(
     }
     // SAFETY: the extension begins with its size.
     let size = unsafe { found.cast::<u32>().read() } as usize;
-    if size < size_of::<tallyport_lifecycle_v1>() {
+    // What it began with.
+    if size < std::mem::offset_of!(tallyport_lifecycle_v1, on_sync) {
         return Err(format!("its extension `tallyport.lifecycle/1` has struct_size {size}"));
     }
-    // SAFETY: as large as the type, by its own word.
-    Ok(Some(unsafe { found.read() }))
+    let mut copy = MaybeUninit::<tallyport_lifecycle_v1>::zeroed();
+    let common = size.min(size_of::<tallyport_lifecycle_v1>());
+    // SAFETY: `common` bytes are readable there by its own word, and writable here.
+    unsafe { ptr::copy_nonoverlapping(found.cast::<u8>(), copy.as_mut_ptr().cast(), common) };
+    // SAFETY: integers and Option<fn>: zero is valid, and so is what a plugin wrote.
+    // Test: a_lifecycle_table_of_an_older_plugin_has_no_on_sync.
+    Ok(Some(unsafe { copy.assume_init() }))
 }
 
 #[cfg(test)]

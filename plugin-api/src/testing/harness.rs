@@ -165,6 +165,27 @@ impl Harness {
         })
     }
 
+    /// The table.
+    #[cfg(test)]
+    pub(crate) fn table(&self) -> &tallyport_plugin_v1 {
+        &self.table
+    }
+
+    /// The exporter, for calls that are not in the table.
+    #[cfg(test)]
+    pub(crate) fn exporter(&self) -> *mut tallyport_exporter {
+        self.exporter
+    }
+
+    /// Makes calls that are not in the table, with a call and an error that are lent.
+    #[cfg(test)]
+    pub(crate) fn around(
+        &self,
+        body: impl FnOnce(*const tallyport_call, *mut tallyport_error) -> tallyport_status,
+    ) -> Result<(), Failure> {
+        self.call("", None, body)
+    }
+
     /// Calls `cancel`.
     pub fn cancel(&self) {
         if let Some(cancel) = self.table.cancel {

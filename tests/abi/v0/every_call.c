@@ -606,6 +606,44 @@ static void log_rings(const char *folder) {
     tallyport_log_ring_free(ring);
 }
 
+static int32_t find_nothing(void *data, tallyport_store_call *call, tallyport_str key) {
+    CHECK(key.len > 0);
+    ++*(int *)data;
+    OK(tallyport_store_call_value(call, TALLYPORT_STR("not used"), 1, &err));
+    OK(tallyport_store_call_fail(call, TALLYPORT_STR("not used"), &err));
+    return TALLYPORT_STORE_NOT;
+}
+
+static int32_t write_nothing(void *data, tallyport_store_call *call, tallyport_str key,
+                             tallyport_str value, uint64_t ttl_ms) {
+    CHECK(call != NULL && key.len > 0 && value.len > 0 && ttl_ms > 0);
+    ++*(int *)data;
+    return TALLYPORT_STORE_DONE;
+}
+
+/* A store of the host's own that keeps nothing is found out: an engine has its own totals then. */
+static void own_store(void) {
+    tallyport_engine *engine;
+    tallyport_store store;
+    tallyport_buf buf;
+    int called = 0;
+    memset(&store, 0, sizeof store);
+    store.size = sizeof store;
+    store.data = &called;
+    store.get = store.remove = find_nothing;
+    store.set = store.add = write_nothing;
+    OK(tallyport_engine_open_z(NULL, &engine, &err));
+    OK(tallyport_store_attach(engine, &store, &err));
+    OK(tallyport_sync(engine, &err));
+    CHECK(called == 3);
+    OK(tallyport_sync(engine, &err));
+    CHECK(called == 3);
+    OK(tallyport_engine_status(engine, &buf, &err));
+    CHECK(has(&buf, "\"store\":\"host\"") && has(&buf, "\"strategy\":\"local_only\""));
+    tallyport_buf_free(&buf);
+    tallyport_engine_close(engine);
+}
+
 static void taking_out(tallyport_engine *engine) {
     const tallyport_str kept_name = TALLYPORT_STR("kept");
     tallyport_counter_family *kept;
@@ -634,8 +672,18 @@ static void taking_out(tallyport_engine *engine) {
     OK(tallyport_sync_start(engine, &err));
     OK(tallyport_sync_stop(engine, &err));
     OK(tallyport_sync_leave(engine, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "target", tallyport_target_export(engine, str("x"), 0, &buf, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "target", tallyport_target_export_z(engine, "x", 0, &buf, &err));
+    FAILS(TALLYPORT_NOT_FOUND, "targets", tallyport_schedule_start(engine, &err));
+    OK(tallyport_schedule_stop(engine, 0, &err));
     OK(tallyport_snapshot_take_shared(engine, &own, &err));
     tallyport_snapshot_free(own);
+
+    OK(tallyport_serve_start(engine, TALLYPORT_STR("127.0.0.1:0"), &err));
+    OK(tallyport_serve_address(engine, &buf, &err));
+    CHECK(buf.len > 10 && memcmp(buf.ptr, "127.0.0.1:", 10) == 0);
+    tallyport_buf_free(&buf);
+    OK(tallyport_serve_stop(engine, 1000, &err));
 
     /* A handle outlives its engine and records where nobody looks. */
     OK(tallyport_counter_family_get(engine, str("kept_total"), &kept_name, 1, &kept, &err));
@@ -664,6 +712,7 @@ int main(int argc, char **argv) {
     families(engine);
     collecting(engine);
     log_rings(argv[2]);
+    own_store();
     taking_out(engine);
     CHECK(tallyport_misuse_count() == 0);
     return 0;

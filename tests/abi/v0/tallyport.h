@@ -784,7 +784,8 @@ void tallyport_engine_close(struct tallyport_engine *engine);
 
 /**
  * The engine's state as a JSON object: families, series, what was dropped, exporters with their
- * statistics, how sharing stands (it waits for a sync that runs), plugins that were not loaded.
+ * statistics, how sharing stands (it waits for a sync that runs), what is served, plugins that were
+ * not loaded.
  *
  * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
  * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
@@ -2120,9 +2121,13 @@ tallyport_status tallyport_registries_check(const tallyport_engine *engine,
  * the next one. Without a store in the configuration it does nothing. It may block for some times
  * `store.deadline_ms`.
  *
+ * Of processes that share an arena any may sync, forked children too, one at a time: while another one
+ * does so, nothing is sent, which is OK, and counted in `sync.skipped` of the engine's status.
+ *
  * Threads: any thread; a second call waits for the first. Ownership: returns owned `err`. Errors:
  * what the store answers (IO, TIMEOUT, LIMIT, CONFLICT, CONFIG, DAMAGED), UNAVAILABLE while a failing
- * store is left alone, UNSUPPORTED for a store that this build lacks and in a forked child,
+ * store is left alone, UNSUPPORTED for a store that this build lacks, for one that cannot do what the
+ * configuration demands, and inside a function of the host's store,
  * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
 tallyport_status tallyport_sync(const tallyport_engine *engine,
@@ -2133,12 +2138,14 @@ tallyport_status tallyport_sync(const tallyport_engine *engine,
  *
  * Failures are logged, counted in `tallyport_sync_failures_total`, and shown by
  * tallyport_engine_status. The thread blocks the host's signals, and ends with
- * tallyport_sync_stop or tallyport_engine_close. A forked child has none.
+ * tallyport_sync_stop or tallyport_engine_close. A forked child has none, and may start its own: of
+ * processes that share an arena one publishes, until it ends.
  *
- * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED in a
- * forked child, IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, UNSUPPORTED with a
+ * store of the host's own (tallyport_store_attach), IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
-tallyport_status tallyport_sync_start(const tallyport_engine *engine, tallyport_error **err);
+tallyport_status tallyport_sync_start(const tallyport_engine *engine,
+                                      tallyport_error **err);
 
 /**
  * Ends the thread of tallyport_sync_start, after the sync that it is in; without one, a no-op.
@@ -2154,7 +2161,7 @@ tallyport_status tallyport_sync_stop(const tallyport_engine *engine, tallyport_e
  * Syncs for the last time, and retires this instance at once: its counts stay, its gauges go.
  *
  * Without it the instance is retired when its lease ends. A later sync goes on under another
- * identity, and doubles nothing.
+ * identity, and doubles nothing. Where other processes have the same arena, it is tallyport_sync.
  *
  * Threads: any thread. Ownership: returns owned `err`. Errors: as tallyport_sync. Since: 0.1.
  */
@@ -2169,6 +2176,253 @@ tallyport_status tallyport_sync_leave(const tallyport_engine *engine, tallyport_
 tallyport_status tallyport_snapshot_take_shared(const tallyport_engine *engine,
                                                 tallyport_snapshot_handle **snapshot,
                                                 tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* The host's own store: functions that keep items by key, through which instances share totals. */
+
+/** What a function of a store answers: it is done; of `get`: the value was handed over. */
+#define TALLYPORT_STORE_DONE 0
+
+/**
+ * It was not done, and that is no failure: there is no such item (`get`, `remove`), there is one
+ * already (`add`), it was written or removed since it was read (`cas`). Anything else is a failure.
+ */
+#define TALLYPORT_STORE_NOT 1
+
+/** A call of a function of a store, which lasts until that function returns. Opaque. */
+typedef struct tallyport_store_call tallyport_store_call;
+
+/**
+ * A store of the host's own, for tallyport_store_attach: a cache or database that keeps items by key.
+ *
+ * Begin with `tallyport_store s = {.size = sizeof s};`. All functions but `cas` must be there.
+ *
+ * Threads: they are called on the threads that call tallyport_sync, tallyport_sync_leave and
+ * tallyport_snapshot_take_shared on the engine, inside those calls, one at a time; never on a thread
+ * of the library's own. They may record, and make any call on other engines; on this engine, calls
+ * that sync answer UNSUPPORTED. They must return: no exception and no longjmp.
+ *
+ * Ownership: keys, values and the call are borrowed until the function returns.
+ *
+ * Keys: 1 to 250 of `A-Z a-z 0-9 . _ : -`, all beginning with `tallyport:NAMESPACE:` (the
+ * configuration's `store.namespace`); the host may put more before. Values are any bytes, zero too,
+ * and come back as they were written, in one step: never a part of one. They take no terminating NUL.
+ *
+ * Failures: a function that cannot reach what it keeps items in must fail, by any answer but
+ * TALLYPORT_STORE_DONE and TALLYPORT_STORE_NOT, and may say why (tallyport_store_call_fail): an item
+ * that is "not there" only because nobody could look is a loss for good. What failed may have been
+ * done or not, now or later. The call that it was made in answers IO, and the next one goes on.
+ *
+ * How it is used: a sync is some calls of `get`, then `set` of new keys, one `cas`, then `remove`. With
+ * `cas` totals of all instances are exact while no item vanishes before its time (strategy
+ * `distributed_basic`); an item that did is found out, counted in `tallyport_sync_mishaps_total`,
+ * and sent again. Without `cas` each instance has its own items only, and totals fall when one ends
+ * (`distributed_manual`); tallyport_engine_status says so. All functions are tried with a key of
+ * their own before the first sync, and again after a failure: a `cas` that does not do as it says is
+ * not used. Leases compare the clocks of the hosts, so these have to agree to some seconds.
+ */
+typedef struct tallyport_store {
+    /** sizeof(tallyport_store). */
+    uint32_t size;
+    /** 0. */
+    uint32_t flags;
+    /**
+     * What it is, for people, for example `Rails.cache (MemCacheStore)`; empty: `the host's store`.
+     */
+    tallyport_str name;
+    /** Given to every function. */
+    void *data;
+    /**
+     * Called once with `data`, on any thread, when nothing can call the functions any more: after
+     * tallyport_engine_close, or when tallyport_store_attach failed. May be NULL.
+     */
+    void (*free_data)(void *data);
+    /**
+     * Reads an item: hands its value over with tallyport_store_call_value, once, and answers DONE; or
+     * NOT when there is none, or its time has passed.
+     */
+    int32_t (*get)(void *data, struct tallyport_store_call *call, tallyport_str key);
+    /**
+     * Writes an item, in the place of one that is there, and keeps it for `ttl_ms` at the least.
+     */
+    int32_t (*set)(void *data,
+                   struct tallyport_store_call *call,
+                   tallyport_str key,
+                   tallyport_str value,
+                   uint64_t ttl_ms);
+    /**
+     * Writes an item as `set`, if there is none; NOT if there is. In one step: of two that add the
+     * same key at once, one is DONE.
+     */
+    int32_t (*add)(void *data,
+                   struct tallyport_store_call *call,
+                   tallyport_str key,
+                   tallyport_str value,
+                   uint64_t ttl_ms);
+    /**
+     * Writes an item as `set`, if it is as it was when `get` handed it over with `token`; NOT if it
+     * was written since, with whatever value, or is gone. In one step: of two that swap the same item
+     * at once, one is DONE. NULL where that cannot be done.
+     */
+    int32_t (*cas)(void *data,
+                   struct tallyport_store_call *call,
+                   tallyport_str key,
+                   tallyport_str value,
+                   uint64_t ttl_ms,
+                   uint64_t token);
+    /** Removes an item; NOT when there is none. */
+    int32_t (*remove)(void *data, struct tallyport_store_call *call, tallyport_str key);
+    /** Most bytes of a value that it keeps, at least 16384; 0: 1048576. Values stay below it. */
+    uint64_t max_item_bytes;
+} tallyport_store;
+
+/**
+ * Gives an engine a store of the host's own, through which it shares totals from now on.
+ *
+ * The configuration's `store.kind` is `host`, or not there. Nothing is called yet: the first sync asks
+ * the store what it can. Syncs are made by the host (tallyport_sync): tallyport_sync_start is
+ * UNSUPPORTED with it. One store for the life of an engine.
+ *
+ * Threads: any thread. Ownership: borrows `store`; takes `data` of it also when it fails, unless the
+ * struct itself is wrong; returns owned `err`. Errors: NULL_ARGUMENT and INVALID_ARGUMENT with the
+ * field, CONFIG for a configuration with another store, ALREADY_EXISTS, UNSUPPORTED in a forked child
+ * and while syncs run in the background, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_store_attach(const tallyport_engine *engine,
+                                        const struct tallyport_store *store,
+                                        tallyport_error **err);
+
+/**
+ * Hands over the value of an item that a store's `get` found, and the token to swap it by.
+ *
+ * `token` is another one whenever the item was written in between; any number without a `cas`. The
+ * value is copied; a second one takes its place.
+ *
+ * Threads: the thread of the function that was given `call`, until it returns. Ownership: borrows
+ * `value`; returns owned `err`. Errors: NULL_ARGUMENT, BAD_HANDLE after the function returned.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_store_call_value(struct tallyport_store_call *call,
+                                            tallyport_str value,
+                                            uint64_t token,
+                                            tallyport_error **err);
+
+/**
+ * Says why a function of a store fails; the error of the sync then ends with it.
+ *
+ * Threads: the thread of the function that was given `call`, until it returns. Ownership: borrows
+ * `message`; returns owned `err`. Errors: NULL_ARGUMENT, INVALID_UTF8, BAD_HANDLE after the function
+ * returned. Since: 0.1.
+ */
+tallyport_status tallyport_store_call_fail(struct tallyport_store_call *call,
+                                           tallyport_str message,
+                                           tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Exports to the targets of the configuration, and their schedule (docs/EXPORTING.md). */
+
+/**
+ * Exports a target of the configuration, once, on this thread: one attempt.
+ *
+ * OK: it was delivered, or another process's lease made it needless. `report` is filled in either
+ * way, also when the attempt failed: a JSON object with `ending` ("delivered", "skipped", "failed"),
+ * `attempt`, `retry_after_ms` (when to try again; null: not), `data`, `fencing`, `token`, `series`,
+ * `bytes`, `duration_ms`, `error`, … `attempt` is for callers who count (a job queue): the first is 1;
+ * 0: the engine counts. It may block for some times `store.deadline_ms` and for the target's
+ * `timeout_ms`.
+ *
+ * Threads: any thread; a run of a target that is running is skipped. Ownership: returns owned
+ * `report` (free with tallyport_buf_free) and `err`; borrows `target`. Errors: NOT_FOUND for a target
+ * that is not configured; the failure of the export; INVALID_UTF8, NULL_ARGUMENT, BAD_HANDLE,
+ * POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_target_export(const tallyport_engine *engine,
+                                         tallyport_str target,
+                                         uint32_t attempt,
+                                         tallyport_buf *report,
+                                         tallyport_error **err);
+
+/**
+ * As tallyport_target_export, with a name that a NUL ends.
+ *
+ * Threads: any thread. Ownership: as tallyport_target_export. Errors: the same. Since: 0.1.
+ */
+tallyport_status tallyport_target_export_z(const tallyport_engine *engine,
+                                           const char *target,
+                                           uint32_t attempt,
+                                           tallyport_buf *report,
+                                           tallyport_error **err);
+
+/**
+ * Starts a thread that exports every enabled target of the configuration when it is due.
+ *
+ * It calls no function of the host: no event is published by it and no log function called; what it
+ * did is under `export` of tallyport_engine_status, and in `tallyport_export_*`. It blocks the host's
+ * signals, and ends with tallyport_schedule_stop or tallyport_engine_close. A forked child has none,
+ * and may start its own.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: ALREADY_EXISTS, NOT_FOUND where no
+ * target is enabled, IO, NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_schedule_start(const tallyport_engine *engine,
+                                          tallyport_error **err);
+
+/**
+ * Ends the thread of tallyport_schedule_start, after it exported every target for the last time;
+ * without one, a no-op.
+ *
+ * It waits for `deadline_ms` at most. What is not done by then (TIMEOUT) ends by itself, after the step
+ * that it is in; that may be after tallyport_engine_close.
+ *
+ * Threads: any thread. Ownership: returns owned `err`. Errors: TIMEOUT, NULL_ARGUMENT, BAD_HANDLE,
+ * POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_schedule_stop(const tallyport_engine *engine,
+                                         uint64_t deadline_ms,
+                                         tallyport_error **err);
+
+/* -------------------------------------------------------------------------------------------- */
+/* Metrics over HTTP, as `[serve]` of the configuration says (docs/SERVE.md). */
+
+/**
+ * Serves metrics over HTTP on threads of its own; nothing else starts them.
+ *
+ * `listen` is an address and a port, as `127.0.0.1:0` (one that is free); empty: `serve.listen`. It
+ * ends with tallyport_serve_stop or tallyport_engine_close. The threads block the host's signals
+ * and call no function of the host, but those that give values and may do so on any thread: no
+ * event is published for a scrape, nothing is logged to the host's log function. A forked child serves nothing, and keeps none of the sockets; it may call
+ * this itself, for another address.
+ *
+ * Threads: any thread. Ownership: borrows `listen`; returns owned `err`. Errors: ALREADY_EXISTS,
+ * CONFIG with the key for an address that is none and for credentials that cannot be used, IO when
+ * it cannot listen there, UNSUPPORTED for a build without the feature `serve`, INVALID_UTF8,
+ * NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_serve_start(const tallyport_engine *engine,
+                                       tallyport_str listen,
+                                       tallyport_error **err);
+
+/**
+ * The address and port that metrics are served on, for example `127.0.0.1:9464`.
+ *
+ * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
+ * Errors: NOT_FOUND when none are, in a forked child too; NULL_ARGUMENT, BAD_HANDLE, POISONED.
+ * Since: 0.1.
+ */
+tallyport_status tallyport_serve_address(const tallyport_engine *engine,
+                                         tallyport_buf *buf,
+                                         tallyport_error **err);
+
+/**
+ * Stops serving: what was asked is answered, for up to `timeout_ms`. Without a server a no-op.
+ *
+ * Threads: any thread; none that the server runs an exporter on. Ownership: returns owned `err`.
+ * Errors: TIMEOUT when answers were still being written then: connections are closed, and threads
+ * end when their exporters return. NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
+ */
+tallyport_status tallyport_serve_stop(const tallyport_engine *engine,
+                                      uint64_t timeout_ms,
+                                      tallyport_error **err);
 
 /* -------------------------------------------------------------------------------------------- */
 /* Forks, for hosts that know better than the C library when one comes. */

@@ -44,6 +44,7 @@ pub(super) fn rich(trial: &Trial<'_>) -> Result<BTreeMap<Misuse, String>, Stop> 
             hosts::refused(trial, &instance, format)?;
         }
     }
+    instance.on_sync().map_err(broken)?;
     instance.flush().map_err(broken)?;
     instance.shutdown().map_err(broken)?;
     found.append(&mut instance.destroy());
@@ -71,6 +72,7 @@ fn plain(trial: &Trial<'_>, lent: &crate::sys::snapshot::Lent) -> Done {
     if trial.needs_metrics().is_ok() {
         trial.export(&instance, trial.format(), lent)?;
     }
+    instance.on_sync().map_err(broken)?;
     instance.flush().map_err(broken)?;
     trial.shutdown(&instance)
 }
@@ -235,7 +237,7 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
         let (Some(frozen), Some(name)) = (snapshots.get(snapshot), formats.get(format)) else {
             continue;
         };
-        let step = trial.rng.below(10);
+        let step = trial.rng.below(STEPS.len() as u64);
         let step = Step { step, name, frozen };
         told.extend(STEPS.get(step.step as usize));
         let Some(instance) = alive.get(which) else { continue };
@@ -252,12 +254,12 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
         }
         match step.step {
             // A life ends, and another begins.
-            8 => {
+            9 => {
                 trial.shutdown(&alive.swap_remove(which))?;
                 alive.push(trial.create()?);
             }
-            9 if alive.len() < 4 => alive.push(trial.create()?),
-            9 => drop(alive.swap_remove(which)),
+            10 if alive.len() < 4 => alive.push(trial.create()?),
+            10 => drop(alive.swap_remove(which)),
             _ => {}
         }
     }
@@ -265,7 +267,7 @@ pub(super) fn random(trial: &mut Trial<'_>) -> Done {
 }
 
 /// The steps of a random life, by number, as they are told.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     "export",
     "export",
     "export",
@@ -274,6 +276,7 @@ const STEPS: [&str; 10] = [
     "export to a sink that cancels",
     "withdrawn export",
     "flush",
+    "sync",
     "shutdown, destroy and create",
     "create or destroy",
 ];
@@ -303,6 +306,10 @@ impl Step<'_> {
                 if let Some(answer) = instance.flush().map_err(broken)? {
                     expect_ok(&answer, "`flush`")?;
                 }
+                return Ok(None);
+            }
+            8 => {
+                instance.on_sync().map_err(broken)?;
                 return Ok(None);
             }
             _ => return Ok(None),

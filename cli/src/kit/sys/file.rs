@@ -5,7 +5,7 @@
 //! a build tree, and the host's own loader refuses what others could write.
 
 use std::{
-    ffi::{CStr, c_void},
+    ffi::CStr,
     path::{Path, PathBuf},
     ptr,
     sync::Arc,
@@ -167,17 +167,10 @@ fn exporters(set: *const tallyport_plugin_set, tables: Vec<Arc<Table>>) -> Vec<E
         unsafe { ptr::copy_nonoverlapping(at, raw.as_mut_ptr().cast(), common) };
         // SAFETY: integers, pointers and Option<fn>: zero is valid, and so is what is there.
         let raw = unsafe { raw.assume_init() };
-        Exporter { table, raw, lifecycle: lifecycle(&raw) }
+        let lifecycle = table.lifecycle();
+        Exporter { table, raw, lifecycle }
     };
     tables.into_iter().enumerate().map(read).collect()
-}
-
-fn lifecycle(raw: &tallyport_plugin_v1) -> Option<tallyport_lifecycle_v1> {
-    let get = raw.get_extension?;
-    // SAFETY: the plugin's function, [any thread].
-    let found: *const c_void = unsafe { get(text("tallyport.lifecycle/1")) };
-    // SAFETY: `Table::read_set` found a whole, aligned extension there.
-    (!found.is_null()).then(|| unsafe { found.cast::<tallyport_lifecycle_v1>().read() })
 }
 
 impl File {

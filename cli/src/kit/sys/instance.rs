@@ -8,7 +8,7 @@ use std::{
 
 use tallyport_plugin_api::abi::{
     TALLYPORT_OK, tallyport_call, tallyport_error, tallyport_export_result, tallyport_exporter,
-    tallyport_status, tallyport_str,
+    tallyport_status, tallyport_str, tallyport_sync_result,
 };
 
 use super::{
@@ -149,6 +149,34 @@ impl<'a> Instance<'a> {
         let polls = call.polls();
         call.over();
         Ok(Exported { call, answer: done, sink, polls, took })
+    }
+
+    /// Tells of a sync, if it wants to hear of them.
+    pub(crate) fn on_sync(&self) -> Result<(), String> {
+        let lifecycle = self.exporter.lifecycle;
+        let Some(on_sync) = lifecycle.and_then(|lifecycle| lifecycle.on_sync) else {
+            return Ok(());
+        };
+        let call = Call::lend("", CallShape::default())?;
+        // Texts that are gone after the call, so that who keeps them is found.
+        let store = Loan::of(b"sqlite", 1)?;
+        let strategy = Loan::of(b"distributed_atomic", 1)?;
+        let lent = |loan: &Loan, len| tallyport_str { ptr: loan.start().cast(), len };
+        let result = tallyport_sync_result {
+            struct_size: size_of::<tallyport_sync_result>() as u32,
+            syncs: 1,
+            series: 12,
+            bytes: 3_456,
+            duration_ns: 789_000,
+            store: lent(&store, 6),
+            strategy: lent(&strategy, 18),
+        };
+        // SAFETY: the plugin's function on its own live exporter, with what is lent to it.
+        // Test: the_samples_pass_every_case.
+        unsafe { on_sync(self.raw, call.table(), &raw const result) };
+        call.over();
+        store.close()?;
+        strategy.close()
     }
 
     /// Calls `flush`, if there is one.

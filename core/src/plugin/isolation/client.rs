@@ -256,6 +256,15 @@ impl Client {
         failure.map_or(Ok(()), |error| Err(blame(&error).of(error)))
     }
 
+    /// Tells the exporter of syncs.
+    pub(super) fn synced(&mut self, syncs: &run::Syncs, times: Times) -> Result<(), Failed> {
+        let call = Call::new(times, self.next_call());
+        let (call_id, deadline_ns) = (call.id, call.deadline_ns());
+        let order = ToHelper::Synced { call_id, deadline_ns, syncs: syncs.clone() };
+        let failure = self.ask(&order, "on_sync", call)?;
+        failure.map_or(Ok(()), |error| Err(blame(&error).of(error)))
+    }
+
     /// Has the exporter shut down, and the helper end, both in `time`.
     pub(super) fn shut_down(self, time: Duration) {
         let Some(mut this) = self.if_usable() else { return };

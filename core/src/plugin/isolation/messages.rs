@@ -2,15 +2,17 @@
 //!
 //! A conversation: `Hello` → `Ready`; `Load` → `Loaded` or `Failed`; `Create` → `Created` or
 //! `Failed`; then calls, one at a time: `Schema` and `Values` where they changed, `Export` →
-//! `Chunk` (answered with `Credit`) … → `Done`; `Flush` → `Done`; `Shutdown` → `Done`. `Cancel` comes
+//! `Chunk` (answered with `Credit`) … → `Done`; `Flush` → `Done`; `Synced` → `Done`; `Shutdown` → `Done`. `Cancel` comes
 //! at any time during a call, `Log` at any time from the helper.
+
+use std::time::Duration;
 
 use tallyport_plugin_api::abi::tallyport_column;
 
 use super::wire::{Bad, Frame, Reader, Writer};
 use crate::{
     model::{Error, ErrorKind},
-    plugin::{Format, HelperLimits, filtered, secrets::Hidden},
+    plugin::{Format, HelperLimits, filtered, run::Syncs, secrets::Hidden},
 };
 
 /// Most columns of a snapshot.
@@ -39,6 +41,8 @@ pub(crate) struct Description {
     pub(crate) signals: u32,
     /// JSON text; empty: options are not described.
     pub(crate) options_schema: String,
+    /// Whether it wants to be told of syncs.
+    pub(crate) hears_syncs: bool,
 }
 
 /// An export's arguments, but for the columns' bytes.
@@ -79,6 +83,8 @@ pub(super) enum ToHelper {
     Cancel { call_id: u64 },
     /// Deliver what is buffered.
     Flush { call_id: u64, deadline_ns: u64 },
+    /// The host synced.
+    Synced { call_id: u64, deadline_ns: u64, syncs: Syncs },
     /// Shut the exporter down and end.
     Shutdown { call_id: u64, deadline_ns: u64 },
 }
@@ -161,6 +167,7 @@ impl Description {
         to.u64(self.caps);
         to.u32(self.signals);
         to.text(&self.options_schema);
+        to.u32(u32::from(self.hears_syncs));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Bad> {
@@ -175,8 +182,30 @@ impl Description {
             caps: from.u64()?,
             signals: from.u32()?,
             options_schema: from.text()?,
+            hears_syncs: from.u32()? != 0,
         })
     }
+}
+
+fn write_syncs(to: &mut Writer, syncs: &Syncs) {
+    let Syncs { count, series, bytes, duration, store, strategy } = syncs;
+    to.u32(*count);
+    to.u64(*series);
+    to.u64(*bytes);
+    to.u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    to.text(store);
+    to.text(strategy);
+}
+
+fn read_syncs(from: &mut Reader<'_>) -> Result<Syncs, Bad> {
+    Ok(Syncs {
+        count: from.u32()?,
+        series: from.u64()?,
+        bytes: from.u64()?,
+        duration: Duration::from_nanos(from.u64()?),
+        store: from.text()?.into(),
+        strategy: from.text()?.into(),
+    })
 }
 
 impl Export {
@@ -276,6 +305,12 @@ impl ToHelper {
                 to.u64(*deadline_ns);
                 10
             }
+            Self::Synced { call_id, deadline_ns, syncs } => {
+                to.u64(*call_id);
+                to.u64(*deadline_ns);
+                write_syncs(&mut to, syncs);
+                11
+            }
         };
         to.frame(kind)
     }
@@ -305,6 +340,11 @@ impl ToHelper {
             8 => Self::Cancel { call_id: from.u64()? },
             9 => Self::Flush { call_id: from.u64()?, deadline_ns: from.u64()? },
             10 => Self::Shutdown { call_id: from.u64()?, deadline_ns: from.u64()? },
+            11 => Self::Synced {
+                call_id: from.u64()?,
+                deadline_ns: from.u64()?,
+                syncs: read_syncs(&mut from)?,
+            },
             other => return Err(Bad(format!("no message to a helper has number {other}"))),
         };
         from.end()?;
@@ -412,6 +452,18 @@ mod tests {
             ToHelper::Cancel { call_id: 1 },
             ToHelper::Flush { call_id: 2, deadline_ns: 0 },
             ToHelper::Shutdown { call_id: 3, deadline_ns: u64::MAX },
+            ToHelper::Synced {
+                call_id: 4,
+                deadline_ns: 5,
+                syncs: Syncs {
+                    count: 2,
+                    series: 3,
+                    bytes: 4,
+                    duration: Duration::from_nanos(5),
+                    store: "redis".into(),
+                    strategy: "distributed_atomic".into(),
+                },
+            },
         ]
     }
 
@@ -425,6 +477,7 @@ mod tests {
             caps: 5,
             signals: 1,
             options_schema: "{}".into(),
+            hears_syncs: true,
         };
         vec![
             FromHelper::Ready,

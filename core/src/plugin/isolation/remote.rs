@@ -30,7 +30,7 @@ use crate::{
     plugin::{
         exporter::reentered,
         host::Output,
-        run::{About, Backend, Blame, Export, Failed, Limits, Source, Wanted},
+        run::{About, Backend, Blame, Export, Failed, Limits, Source, Syncs, Wanted},
         secrets::Hidden,
     },
 };
@@ -149,6 +149,10 @@ impl Source for RemoteSource {
         let process = AtomicU32::new(pid);
         Ok(Arc::new(Remote { recipe, client, holder, waiting, process }))
     }
+
+    fn hears_syncs(&self) -> bool {
+        self.table.hears_syncs
+    }
 }
 
 /// What an instance's helpers are made of.
@@ -202,6 +206,12 @@ struct Remote {
     process: AtomicU32,
 }
 
+/// This thread, as a number.
+fn here() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| ptr::from_ref(here).addr())
+}
+
 struct Turn<'a> {
     remote: &'a Remote,
     client: LongMutexGuard<'a, Option<Client>>,
@@ -221,8 +231,7 @@ impl Remote {
 
     /// Waits for the turn, and sees to it that there is a helper.
     fn turn(&self, times: Times) -> Result<Turn<'_>, Failed> {
-        thread_local!(static HERE: u8 = const { 0 });
-        let here = HERE.with(|here| ptr::from_ref(here).addr());
+        let here = here();
         if self.holder.load(Acquire) == here {
             return Err(Blame::Caller.of(reentered(&self.recipe.name)));
         }
@@ -237,7 +246,14 @@ impl Remote {
             let message = format!("plugin `{name}`: other exports took until the deadline");
             return Err(Blame::Caller.of(Error::new(ErrorKind::Timeout, message)));
         };
-        self.holder.store(here, Release);
+        self.begin_turn(client)
+    }
+
+    fn begin_turn<'a>(
+        &'a self,
+        client: LongMutexGuard<'a, Option<Client>>,
+    ) -> Result<Turn<'a>, Failed> {
+        self.holder.store(here(), Release);
         let mut turn = Turn { remote: self, client };
         if let Some(client) = turn.client.as_mut()
             && !client.is_alive()
@@ -263,12 +279,21 @@ impl Remote {
     ) -> Result<R, Failed> {
         let times = self.times();
         let mut turn = self.turn(times)?;
+        self.call_in(&mut turn, times, call)
+    }
+
+    fn call_in<R>(
+        &self,
+        turn: &mut Turn<'_>,
+        times: Times,
+        call: impl FnOnce(&mut Client, Times) -> Result<R, Failed>,
+    ) -> Result<R, Failed> {
         let Some(client) = turn.client.as_mut() else {
             return Err(Blame::Lost.of(Error::new(ErrorKind::Internal, "no helper process")));
         };
         let done = call(client, times);
         if matches!(&done, Err(failed) if matches!(failed.blame, Blame::Lost | Blame::Panic)) {
-            self.replace(&mut turn, None);
+            self.replace(turn, None);
         }
         done
     }
@@ -287,6 +312,13 @@ impl Backend for Remote {
 
     fn flush(&self) -> Result<(), Failed> {
         self.call(Client::flush)
+    }
+
+    fn synced(&self, syncs: &Syncs) -> Result<bool, Failed> {
+        let Some(client) = self.client.try_lock() else { return Ok(false) };
+        let mut turn = self.begin_turn(client)?;
+        let tell = |client: &mut Client, times| client.synced(syncs, times);
+        self.call_in(&mut turn, self.times(), tell).map(|()| true)
     }
 
     fn queue_length(&self) -> usize {

@@ -28,7 +28,7 @@ use crate::{
         HelperLimits, ProbeJob, Table,
         exporter::Exporter,
         host::{Context, Control},
-        run,
+        run::{self, Source as _},
     },
     snapshot::{Block, Snapshot},
 };
@@ -178,6 +178,15 @@ impl Server {
                 self.current.end();
                 Ok(Then::Answer(done_message(call_id, done.map(|()| 0))))
             }
+            ToHelper::Synced { call_id, deadline_ns, syncs } => {
+                let exporter = self.exporter()?;
+                let control = Arc::new(Control::with_deadline(deadline_ns));
+                self.current.begin(call_id, &control, &exporter);
+                // Calls are made one after the other here: it is never busy.
+                let done = exporter.synced(&syncs, &control);
+                self.current.end();
+                Ok(Then::Answer(done_message(call_id, done.map(|_| 0))))
+            }
             ToHelper::Shutdown { call_id, deadline_ns } => {
                 if let Some(exporter) = self.exporter.take() {
                     exporter.stop_by(deadline_ns);
@@ -284,5 +293,6 @@ fn describe(table: &Table) -> Description {
         caps: table.caps,
         signals: table.signals,
         options_schema: table.options_schema.as_ref().map(ToString::to_string).unwrap_or_default(),
+        hears_syncs: table.hears_syncs(),
     }
 }

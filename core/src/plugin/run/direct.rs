@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Export, Failed, Wanted};
+use super::{Backend, Export, Failed, Syncs, Wanted};
 use crate::plugin::{
     exporter::Exporter,
     host::{Context, Control, Output},
@@ -32,6 +32,10 @@ impl Backend for Direct {
 
     fn flush(&self) -> Result<(), Failed> {
         self.exporter.flush(&Control::default())
+    }
+
+    fn synced(&self, syncs: &Syncs) -> Result<bool, Failed> {
+        self.exporter.synced(syncs, &Control::default())
     }
 
     fn queue_length(&self) -> usize {

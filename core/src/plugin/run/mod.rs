@@ -19,7 +19,7 @@ mod meter;
 mod runner;
 mod worker;
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 pub(super) use direct::Direct;
 pub use health::Health;
@@ -65,6 +65,32 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// # Errors
     /// What `create` answered; Timeout when it did not return in time.
     fn start(self: Arc<Self>, wanted: &Wanted<'_>) -> Result<Arc<dyn Backend>, Failed>;
+
+    /// Whether they want to be told of syncs.
+    fn hears_syncs(&self) -> bool;
+}
+
+/// Syncs of the engine, as they are told to exporters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Syncs {
+    pub(crate) count: u32,
+    pub(crate) series: u64,
+    pub(crate) bytes: u64,
+    pub(crate) duration: Duration,
+    /// Of the last one.
+    pub(crate) store: Cow<'static, str>,
+    pub(crate) strategy: Cow<'static, str>,
+}
+
+impl Syncs {
+    /// Adds later ones.
+    fn add(&mut self, later: Self) {
+        self.count = self.count.saturating_add(later.count);
+        self.series = self.series.saturating_add(later.series);
+        self.bytes = self.bytes.saturating_add(later.bytes);
+        self.duration = self.duration.saturating_add(later.duration);
+        (self.store, self.strategy) = (later.store, later.strategy);
+    }
 }
 
 /// What an instance is made of.
@@ -96,6 +122,13 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the exporter answered, Timeout.
     fn flush(&self) -> Result<(), Failed>;
+
+    /// Tells the exporter of syncs, if it is not busy: nothing waits for an export here. False: it is,
+    /// and was not told.
+    ///
+    /// # Errors
+    /// Timeout; what an instance answers that is gone.
+    fn synced(&self, syncs: &Syncs) -> Result<bool, Failed>;
 
     /// Calls that wait for their turn.
     fn queue_length(&self) -> usize;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    About, Backend, Blame, Export, Failed, Health, Limits, Source, Wanted, Zombies,
+    About, Backend, Blame, Export, Failed, Health, Limits, Source, Syncs, Wanted, Zombies,
     health::{Pass, Refused, Rules},
     meter::{Meter, Seen},
 };
@@ -76,6 +76,8 @@ struct State {
     /// Of the process that the rules speak of.
     generation: u64,
     backend: Option<Live>,
+    /// Syncs that the exporter has not heard of.
+    untold: Syncs,
 }
 
 /// An instance, and the process that it serves: a forked child has its own.
@@ -129,7 +131,12 @@ impl Runner {
             limits,
             meter: Meter::new(name, runtime.metrics.clone()),
             runtime,
-            state: Mutex::new(State { rules: Rules::new(), generation, backend }),
+            state: Mutex::new(State {
+                rules: Rules::new(),
+                generation,
+                backend,
+                untold: Syncs::default(),
+            }),
             starting: TurnLock::default(),
         })
     }
@@ -192,6 +199,40 @@ impl Runner {
     pub(in crate::plugin) fn flush(&self) -> Result<(), Error> {
         // An exporter without a flush always succeeds in it: that says nothing about its health.
         self.admit()?.run(Err(Blame::Caller), |backend| backend.flush())
+    }
+
+    /// Tells the exporter of a sync, where it wants to know. One that is busy or left alone is told at
+    /// the next sync: no sync waits for an export.
+    pub(in crate::plugin) fn synced(&self, sync: &Syncs) {
+        if !self.source.hears_syncs() {
+            return;
+        }
+        let untold = {
+            let mut state = self.state();
+            state.untold.add(sync.clone());
+            // Nothing is made or tried again for this.
+            let there = state.backend.as_ref().is_some_and(Live::is_ours);
+            if !there || state.rules.health() != Health::Ready {
+                return;
+            }
+            std::mem::take(&mut state.untold)
+        };
+        let told = self.admit().and_then(|admitted| {
+            admitted.run(Err(Blame::Caller), |backend| backend.synced(&untold))
+        });
+        match told {
+            Ok(true) => {}
+            Ok(false) => {
+                let mut state = self.state();
+                let later = std::mem::replace(&mut state.untold, untold);
+                if later.count > 0 {
+                    state.untold.add(later);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(plugin = self.name, "was perhaps not told of a sync: {error}");
+            }
+        }
     }
 
     /// Brings what the metrics say of it up to date.
@@ -288,6 +329,8 @@ impl Runner {
         if state.generation != generation {
             state.generation = generation;
             state.rules.forked();
+            // They were its parent's.
+            state.untold = Syncs::default();
         }
         state
     }

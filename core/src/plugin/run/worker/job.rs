@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::super::Failed;
+use super::super::{Failed, Syncs};
 use crate::{
     model::{Condvar, Error, ErrorKind, Mutex},
     plugin::host::Control,
@@ -18,8 +18,13 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) enum Task {
     Create,
-    Export { snapshot: Snapshot, format: String },
+    Export {
+        snapshot: Snapshot,
+        format: String,
+    },
     Flush,
+    /// Its number is 1 where the exporter was told.
+    Synced(Syncs),
 }
 
 impl Task {
@@ -29,6 +34,7 @@ impl Task {
             Self::Create => "create",
             Self::Export { .. } => "export",
             Self::Flush => "flush",
+            Self::Synced(_) => "on_sync",
         }
     }
 }

@@ -53,6 +53,8 @@ struct State {
     threads: usize,
     /// Of them, those that make calls, and how many of those have none.
     own: Vec<ThreadId>,
+    /// Calls that they make.
+    running: usize,
     starting: usize,
     idle: usize,
     stop_by_ns: u64,
@@ -139,8 +141,11 @@ impl Lane {
                     exporter.export(&export, &mut out, self.budget, &job.control)
                 }
                 Task::Flush => exporter.flush(&job.control).map(|()| 0),
+                Task::Synced(syncs) => exporter.synced(syncs, &job.control).map(u64::from),
                 Task::Create => Ok(0),
             };
+            // Before its caller knows, who may come again at once.
+            self.state.lock().running -= 1;
             self.finish(&job, done);
         }
         exporter.stop_by(self.state.lock().stop_by_ns);
@@ -162,6 +167,7 @@ impl Lane {
             if !state.cancelling {
                 if let Some(job) = state.jobs.pop_front() {
                     if job.begin() {
+                        state.running += 1;
                         return Some(job);
                     }
                     continue;
@@ -306,6 +312,12 @@ impl Lane {
     /// Whether this is one of the lane's own threads.
     pub(super) fn is_here(&self) -> bool {
         self.state.lock().own.contains(&thread::current().id())
+    }
+
+    /// Whether a call that comes now would wait for others.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state.lock();
+        state.cancelling || state.running + state.jobs.len() >= self.most
     }
 
     pub(super) fn queue_length(&self) -> usize {

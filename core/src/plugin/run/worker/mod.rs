@@ -26,7 +26,7 @@ use self::{
     job::{Job, Next, Task},
     lane::Lane,
 };
-use super::{Backend, Blame, Export, Failed, Limits, Mailbox, Wanted, emit, forked};
+use super::{Backend, Blame, Export, Failed, Limits, Mailbox, Syncs, Wanted, emit, forked};
 use crate::{
     model::{Error, ErrorKind, fork},
     plugin::{
@@ -202,6 +202,13 @@ impl Backend for Worker {
 
     fn flush(&self) -> Result<(), Failed> {
         self.call(Task::Flush, &mut |_| Ok(())).map(drop)
+    }
+
+    fn synced(&self, syncs: &Syncs) -> Result<bool, Failed> {
+        if self.lane.is_busy() {
+            return Ok(false);
+        }
+        self.call(Task::Synced(syncs.clone()), &mut |_| Ok(())).map(|told| told == 1)
     }
 
     fn queue_length(&self) -> usize {
