@@ -145,6 +145,23 @@ pub trait Leases {
         Err(none_here(lease))
     }
 
+    /// Keeps a text beside a lease, for whoever asks: the last one counts. Nothing depends on it, and
+    /// a store that has no leases keeps none.
+    ///
+    /// # Errors
+    /// What the store answers.
+    fn note(&mut self, _lease: &str, _text: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The text that was kept last beside a lease.
+    ///
+    /// # Errors
+    /// What the store answers; Damaged.
+    fn noted(&mut self, _lease: &str) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// Has what instances published stay for at least this long, where the store would forget it;
     /// never their leases: who ended stays ended.
     ///

@@ -1,6 +1,6 @@
 //! A store in this process's memory: several engines of one process share it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Answer, Batch, Book, Claim, Epoch, Fold, Held, Identity, Lease, LeaseStanding, Leases, Locking,
@@ -13,6 +13,7 @@ use crate::model::{Clock, Error, Mutex, SystemClock};
 pub struct MemoryStore {
     book: Arc<Mutex<Book>>,
     leases: Arc<Mutex<LeaseBook>>,
+    notes: Arc<Mutex<BTreeMap<String, String>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -26,7 +27,7 @@ impl MemoryStore {
     /// An empty store whose leases end by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { book: Arc::default(), leases: Arc::default(), clock }
+        Self { book: Arc::default(), leases: Arc::default(), notes: Arc::default(), clock }
     }
 
     fn now_ms(&self) -> u64 {
@@ -102,5 +103,14 @@ impl Leases for MemoryStore {
 
     fn standing(&mut self, lease: &str) -> Result<LeaseStanding, Error> {
         Ok(self.leases.lock().standing(self.now_ms(), lease))
+    }
+
+    fn note(&mut self, lease: &str, text: &str) -> Result<(), Error> {
+        self.notes.lock().insert(lease.to_owned(), text.to_owned());
+        Ok(())
+    }
+
+    fn noted(&mut self, lease: &str) -> Result<Option<String>, Error> {
+        Ok(self.notes.lock().get(lease).cloned())
     }
 }

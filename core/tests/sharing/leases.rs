@@ -76,6 +76,28 @@ fn a_lease_has_one_holder_and_each_grant_a_higher_token() {
 }
 
 #[test]
+fn what_is_noted_beside_a_lease_is_there_for_all_and_outlives_its_holders() {
+    on_every_store(|kind, open| {
+        let (mut a, mut b) = (open(), open());
+        assert_eq!(b.noted("export:noted").unwrap(), None, "{kind}");
+        // A lease that nobody had yet, too.
+        for text in ["first", "größer \"than\"\nbefore", ""] {
+            a.note("export:noted", text).unwrap();
+            assert_eq!(b.noted("export:noted").unwrap().as_deref(), Some(text), "{kind}");
+        }
+        a.note("export:noted", "last").unwrap();
+        let noted = Wish { lease: "export:noted", ..wish(1, LONG) };
+        let Claim::Granted(token) = a.acquire(&noted).unwrap() else { panic!("{kind}") };
+        let held = Held { lease: "export:noted", ..held(1, token) };
+        assert!(a.renew(&held, LONG).unwrap() && b.release(&held).unwrap(), "{kind}");
+        let Claim::Granted(next) = b.acquire(&noted).unwrap() else { panic!("{kind}") };
+        assert!(next > token, "{kind}: a note is no grant");
+        assert_eq!(b.noted("export:noted").unwrap().as_deref(), Some("last"), "{kind}");
+        assert_eq!(b.noted("export:another").unwrap(), None, "{kind}");
+    });
+}
+
+#[test]
 fn a_lease_whose_term_ended_is_lost_although_nobody_took_it() {
     on_every_store(|kind, open| {
         let mut store = open();

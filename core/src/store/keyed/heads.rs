@@ -23,6 +23,8 @@ pub(super) enum Sort {
     Record = b'R' as isize,
     Page = b'P' as isize,
     Lease = b'E' as isize,
+    /// A text that is kept beside a lease.
+    Note = b'N' as isize,
     /// Says that what was here is lost, so that nothing comes here any more.
     Gone = b'G' as isize,
     /// Of a store without compare-and-swap: who has this slot.

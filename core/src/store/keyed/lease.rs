@@ -8,6 +8,7 @@ use super::{
     super::{
         Claim, Held, LeaseStanding, Leases, Locking, Wish,
         lease::{LeaseBook, term_ms},
+        total::{Reader, text},
     },
     BasicStore, ManualStore,
     basic::{LEDGER_EXTRA_MS, TRIES, restless},
@@ -19,6 +20,10 @@ impl BasicStore {
     fn lease_key(&self, lease: &str) -> String {
         // Names may be longer than keys; the item says which it is.
         self.shelf.key(format_args!("e:{:016x}", xxh3_64(lease.as_bytes())))
+    }
+
+    fn note_key(&self, lease: &str) -> String {
+        self.shelf.key(format_args!("n:{:016x}", xxh3_64(lease.as_bytes())))
     }
 
     /// The lease as it stands, with the token to swap it by; `None`: there is no item.
@@ -89,6 +94,31 @@ impl Leases for BasicStore {
         self.shelf.items.begin();
         let (book, _) = self.lease(lease)?;
         Ok(book.standing(self.shelf.now_ms(), lease))
+    }
+
+    fn note(&mut self, lease: &str, note: &str) -> Result<(), Error> {
+        self.shelf.items.begin();
+        let key = self.note_key(lease);
+        let mut content = Vec::new();
+        text(&mut content, lease.as_bytes());
+        text(&mut content, note.as_bytes());
+        let ttl = Duration::from_millis(LEDGER_EXTRA_MS);
+        self.shelf.items.set(&key, &wrap(Sort::Note, &content), ttl)
+    }
+
+    fn noted(&mut self, lease: &str) -> Result<Option<String>, Error> {
+        self.shelf.items.begin();
+        let key = self.note_key(lease);
+        let Some(item) = self.shelf.items.get(&key)? else { return Ok(None) };
+        let (_, content) = unwrap(&key, &[Sort::Note], &item.bytes)?;
+        let mut read = Reader::new(content);
+        // Another lease's, of the same hash: it was noted later.
+        if read.text()? != lease {
+            return Ok(None);
+        }
+        let note = read.text()?.to_owned();
+        read.end()?;
+        Ok(Some(note))
     }
 }
 

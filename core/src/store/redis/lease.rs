@@ -96,6 +96,27 @@ impl Leases for RedisStore {
         })
     }
 
+    fn note(&mut self, lease: &str, text: &str) -> Result<(), Error> {
+        let [key] = self.lease_key(lease);
+        let mut write = redis::cmd("HSET");
+        write.arg(&key).arg("m").arg(text);
+        self.checked(SHARD, &[write]).map(drop)
+    }
+
+    fn noted(&mut self, lease: &str) -> Result<Option<String>, Error> {
+        let [key] = self.lease_key(lease);
+        let mut read = redis::cmd("HGET");
+        read.arg(&key).arg("m");
+        match self.checked(SHARD, &[read])?.first() {
+            Some(Value::Nil) => Ok(None),
+            Some(Value::BulkString(bytes)) => {
+                let text = String::from_utf8(bytes.clone());
+                text.map(Some).map_err(|_| value::damaged("the note at a lease"))
+            }
+            _ => Err(value::damaged("the note at a lease")),
+        }
+    }
+
     fn extend(&mut self, data: Duration) -> Result<(), Error> {
         for shard in 0..self.shards() {
             for listed in self.roll(shard)?.instances {

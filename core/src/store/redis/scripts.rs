@@ -98,7 +98,7 @@ return 1
 ";
 
 /// What the scripts of leases begin with. KEYS: the lease, with its owner (`o`), what that is called
-/// (`n`), its end (`u`) and its token (`t`). ARGV: owner.
+/// (`n`), its end (`u`), its token (`t`), and a note (`m`) that no script looks at. ARGV: owner.
 const LEASE_HEAD: &str = r"
 local lease = KEYS[1]
 local l = redis.call('HMGET', lease, 'o', 'u', 't', 'n')

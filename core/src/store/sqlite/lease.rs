@@ -76,8 +76,9 @@ impl Leases for SqliteStore {
                 token = stored;
             }
             transaction.execute(
-                "INSERT OR REPLACE INTO lease (name, owner, until_ms, token, holder)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO lease (name, owner, until_ms, token, holder)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (name) DO UPDATE SET owner = ?2, until_ms = ?3, token = ?4, holder = ?5",
                 params![wish.lease, owner, until(now, wish.term), token.cast_signed(), wish.holder],
             )?;
             Ok(Claim::Granted(FencingToken(token)))
@@ -103,6 +104,24 @@ impl Leases for SqliteStore {
                 token: Some(FencingToken(token)),
                 holder: left.map(|left| (holder, left)),
             })
+        })
+    }
+
+    fn note(&mut self, lease: &str, text: &str) -> Result<(), Error> {
+        self.step("note something at a lease", |transaction| {
+            transaction.execute(
+                "INSERT INTO note (lease, text) VALUES (?1, ?2)
+                 ON CONFLICT (lease) DO UPDATE SET text = ?2",
+                params![lease, text],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn noted(&mut self, lease: &str) -> Result<Option<String>, Error> {
+        self.look("look at the note of a lease", |transaction| {
+            let mut one = transaction.prepare("SELECT text FROM note WHERE lease = ?1")?;
+            one.query_row([lease], |row| row.get(0)).optional()
         })
     }
 }

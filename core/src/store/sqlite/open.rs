@@ -10,7 +10,7 @@ use crate::model::{Error, ErrorKind};
 /// `PRAGMA application_id`: "TLYP".
 const APPLICATION: i32 = 0x544c_5950;
 /// `PRAGMA user_version`.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// File systems of networks, whose locks hold between processes of one host at most.
 const NETWORKS: &[(u32, &str)] = &[
@@ -126,6 +126,7 @@ fn create(connection: &mut Connection) -> Result<(), rusqlite::Error> {
          CREATE TABLE lease (
              name TEXT PRIMARY KEY, owner BLOB, until_ms INTEGER NOT NULL, token INTEGER NOT NULL,
              holder TEXT NOT NULL) WITHOUT ROWID;
+         CREATE TABLE note (lease TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
          PRAGMA application_id = {APPLICATION};
          PRAGMA user_version = {VERSION};"
     ))?;
