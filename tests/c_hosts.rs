@@ -379,6 +379,39 @@ fn no_symbol_above_the_glibc_floor_is_needed() {
     assert!(highest <= GLIBC_FLOOR, "glibc {highest:?} is needed");
 }
 
+/// Answers one request with 200, and says what was asked.
+fn one_receiver() -> (u16, std::thread::JoinHandle<String>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answers = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(&stream).lines();
+        let first = lines.next().unwrap().unwrap();
+        (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        // Until it goes away: what is not read would reset the answer.
+        lines.for_each(drop);
+        first
+    });
+    (port, answers)
+}
+
+#[test]
+fn no_thread_is_started_unless_the_host_asks_for_one() {
+    let count = library_folder().join("count_threads.so");
+    let flags = ["-shared", "-fPIC", "-D_GNU_SOURCE"];
+    compile(Compiler::Gcc, "c11", &[&host("count_threads.c")], &flags, &count).unwrap();
+    let program = build(&host("starts_none.c"), Compiler::Gcc, "c11", Link::Shared, &[]);
+    for (more, said) in [(None, "threads started: 0\n"), (Some("sync"), "threads started: 1\n")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, answers) = one_receiver();
+        let mut command = Command::new(&program);
+        command.arg(folder.path()).arg(port.to_string()).args(more).env("LD_PRELOAD", &count);
+        assert_eq!(run(&mut command).success().stdout, said);
+        assert_eq!(answers.join().unwrap(), "POST /metrics HTTP/1.1");
+    }
+}
+
 #[test]
 fn without_rseq_the_library_loads_and_records_exactly_in_shared_cells() {
     let host_file = build(&host("cells.c"), Compiler::Gcc, "c99", Link::Shared, &[]);

@@ -170,6 +170,7 @@ case "${1:-}" in
             need prometheus-pushgateway command -v prometheus-pushgateway
             need redis-server command -v redis-server
             need memcached command -v memcached
+            need openssl command -v openssl
             need_ruby
             need wrk command -v wrk
             need cmake command -v cmake

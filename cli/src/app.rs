@@ -13,6 +13,7 @@ use crate::{
     console::Console,
     exit::{Exit, Failure},
     export::{self, ExportArgs},
+    interrupt::until_signal,
     paper::{self, CompletionsArgs, ManArgs},
     plugins::{self, PluginsVerb},
     report,
@@ -58,7 +59,7 @@ enum Verb {
     /// Serve the metrics of an arena, a snapshot file or a store over HTTP
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
-    /// Show how an arena and a store stand
+    /// Show how an arena, a store and the export targets stand
     Status(StatusArgs),
     /// Publish an arena file to the store that instances share
     Sync(SyncArgs),
@@ -111,17 +112,20 @@ fn run() -> Exit {
     // What runs for long has nobody who asks it again with -v.
     let serves = matches!(&cli.verb, Verb::Serve(_));
     let console = Console::open(cli.quiet, cli.verbose, serves);
-    let done = match &cli.verb {
-        Verb::Export(args) => export::run(args, console),
-        Verb::Sync(args) => sync::run(args, console),
-        Verb::Arena(verb) => arena::run(verb, console),
-        Verb::Plugins(verb) => plugins::run(verb, console),
-        Verb::Config(verb) => config::run(verb, console),
+    let done = match cli.verb {
+        // It may wait for somebody else, and then leaves nothing behind.
+        Verb::Export(args) => {
+            until_signal(console, move |shift| export::run(&args, console, shift))
+        }
+        Verb::Sync(args) => sync::run(&args, console),
+        Verb::Arena(verb) => arena::run(&verb, console),
+        Verb::Plugins(verb) => plugins::run(&verb, console),
+        Verb::Config(verb) => config::run(&verb, console),
         #[cfg(feature = "serve")]
-        Verb::Serve(args) => serve::run(args, console),
-        Verb::Status(args) => status::run(args, console),
-        Verb::Man(args) => paper::man(args, Cli::command()),
-        Verb::Completions(args) => paper::completions(args, Cli::command()),
+        Verb::Serve(args) => serve::run(&args, console),
+        Verb::Status(args) => status::run(&args, console),
+        Verb::Man(args) => paper::man(&args, Cli::command()),
+        Verb::Completions(args) => paper::completions(&args, Cli::command()),
     };
     done.map_or_else(|failure| console.fail(&failure), |()| Exit::Ok)
 }

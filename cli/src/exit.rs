@@ -30,11 +30,11 @@ pub(crate) enum Exit {
     PluginRefused = 9,
     /// All targets failed, and a later try will fail too.
     Failed = 10,
-    /// SIGINT ended it, after what was asked was answered.
+    /// SIGINT ended it: what was asked was answered, no lease and no unfinished file is left behind.
     Interrupted = 130,
     /// The reader of stdout went away: the code that a shell shows for the signal.
     Pipe = 141,
-    /// SIGTERM ended it, after what was asked was answered.
+    /// SIGTERM ended it, as above.
     Terminated = 143,
 }
 
@@ -52,9 +52,9 @@ impl Exit {
         (Self::Timeout, "a deadline passed"),
         (Self::PluginRefused, "a plugin that is required or needed was refused"),
         (Self::Failed, "all targets failed, a later try will fail too"),
-        (Self::Interrupted, "ended by SIGINT, after what was asked was answered"),
+        (Self::Interrupted, "ended by SIGINT: what was asked was answered, nothing is left behind"),
         (Self::Pipe, "the reader of stdout went away; no message, as `head` expects"),
-        (Self::Terminated, "ended by SIGTERM, after what was asked was answered"),
+        (Self::Terminated, "ended by SIGTERM: what was asked was answered, nothing is left behind"),
     ];
 
     /// The number.

@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use clap::Args;
 use serde::Serialize;
 use tallyport_core::{
-    model::{ErrorKind, SystemClock},
+    model::{Error, ErrorKind, SystemClock},
     plugin::Outcome,
     snapshot::{self, Snapshot},
 };
@@ -15,6 +15,7 @@ use crate::{
     console::Console,
     engine::{ConfigArg, Opened},
     exit::{Exit, Failure},
+    interrupt::Shift,
     output::Target,
     report::{self, Report},
     targets::{self, Lock, Wanted},
@@ -39,6 +40,7 @@ The file that --output names is replaced as a whole, by a rename, and keeps its 
 it stays as it was.
 A target of the configuration is tried once: the exit code says whether to come again. Where another
 process has its lease nothing is done, and that is success (--lock, --fail-on-skip).
+SIGINT and SIGTERM end it with 130 and 143: no lease and no unfinished file is left behind.
 The report goes to stderr; as JSON it goes to stdout when the data goes to a file.";
 
 /// The flags of `export`.
@@ -97,9 +99,9 @@ struct Exported<'a> {
 }
 
 /// Exports; what is cheap to find wrong is found before any plugin runs.
-pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
+pub(crate) fn run(args: &ExportArgs, console: Console, shift: &Shift) -> Result<(), Failure> {
     if args.all || !args.target.is_empty() {
-        return run_targets(args, console);
+        return run_targets(args, console, shift);
     }
     if args.timeout.is_some() || args.fail_on_skip || args.lock != Lock::Skip {
         let reason = "--lock, --timeout and --fail-on-skip are for targets: --target NAME, --all";
@@ -139,7 +141,15 @@ pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
 
     let target = Target::new(&args.output);
     let mut writer = target.open()?;
-    let done = opened.engine.export_snapshot(&snapshot, format, &mut |bytes| writer.write(bytes));
+    if let Some(file) = writer.temporary() {
+        shift.has_file(file);
+    }
+    let done = opened.engine.export_snapshot(&snapshot, format, &mut |bytes| {
+        if shift.stop().is_stopped() {
+            return Err(Error::new(ErrorKind::Cancelled, "it was told to end"));
+        }
+        writer.write(bytes)
+    });
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(error) => return Err(writer.abandon().unwrap_or_else(|| Failure::export(&error))),
@@ -156,7 +166,7 @@ pub(crate) fn run(args: &ExportArgs, console: Console) -> Result<(), Failure> {
 }
 
 /// Exports targets of the configuration.
-fn run_targets(args: &ExportArgs, console: Console) -> Result<(), Failure> {
+fn run_targets(args: &ExportArgs, console: Console, shift: &Shift) -> Result<(), Failure> {
     let Some(config) = args.config.load()? else {
         return Err(Failure::usage("targets are in a configuration: --config FILE"));
     };
@@ -167,7 +177,7 @@ fn run_targets(args: &ExportArgs, console: Console) -> Result<(), Failure> {
         fail_on_skip: args.fail_on_skip,
         report: args.report,
     };
-    targets::run(config, &wanted, console)
+    targets::run(config, &wanted, console, shift)
 }
 
 /// Reads what all instances have, as somebody who only looks.

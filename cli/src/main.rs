@@ -15,6 +15,7 @@ mod descriptors;
 mod engine;
 mod exit;
 mod export;
+mod interrupt;
 mod output;
 mod paper;
 mod plugins;

@@ -94,6 +94,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// The file that is written before it takes its place.
+    pub(crate) fn temporary(&self) -> Option<PathBuf> {
+        match &self.out {
+            Out::Stdout(_) => None,
+            Out::File(file) => Some(file.temporary().to_owned()),
+        }
+    }
+
     /// Takes a piece.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let done = match &mut self.out {

@@ -1,17 +1,23 @@
-//! `tallyport status`: how an arena and a store stand, for people and programs. It only looks: an arena
-//! is read and never mapped, no instance is registered or retired.
+//! `tallyport status`: how an arena, a store and the targets stand, for people and programs. It only
+//! looks: an arena is read and never mapped, no instance is registered or retired, no lease is taken.
+
+mod targets;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use tallyport_core::{
-    engine::config::{Config, ShareConfig, StoreKind},
+    engine::{
+        Engine,
+        config::{Config, ShareConfig, StoreKind},
+    },
     metrics::ArenaFile,
     model::{Error, ErrorKind},
     sync::Member,
 };
 
+use self::targets::{Target, targets};
 use crate::{
     arena::{Arena, used_by},
     console::Console,
@@ -26,7 +32,8 @@ Examples:
   tallyport status --arena /run/shop/metrics.arena
   tallyport status --config tallyport.toml --report json
 
-What each line means is in docs/OPERATIONS.md. It ends with 7 when the arena or the store cannot be
+Of each target it shows who has its lease, what the last run did by whichever process, and when a
+schedule runs it next. What each line means is in docs/OPERATIONS.md. It ends with 7 when the arena or the store cannot be
 read (8: not in time); the report is printed all the same.";
 
 /// The flags of `status`.
@@ -53,6 +60,8 @@ struct Status {
     /// Absent: none is configured or named.
     arena: Option<ArenaStatus>,
     store: StoreStatus,
+    /// What is exported, by name.
+    targets: Vec<Target>,
 }
 
 /// What an arena says, or why it cannot be read.
@@ -109,12 +118,23 @@ pub(crate) fn run(args: &StatusArgs, console: Console) -> Result<(), Failure> {
             ArenaStatus { path, error: Some(error), state: None }
         }
     });
+    let service_name = config.service_name.clone();
+    let origin = config.source.origin().to_owned();
+    let made = absent(&config);
+    let engine = looking(config)?;
+    let store = store(&engine, made, &mut failures);
+    let readable = arena.as_ref().filter(|arena| arena.error.is_none()).map(|arena| &*arena.path);
+    let targets = targets(&engine, readable, store.error.is_none()).unwrap_or_else(|error| {
+        keep(&mut failures, "cannot read how the targets stand", error);
+        targets::unasked(&engine)
+    });
     let status = Status {
         schema: "tallyport.status/1",
-        service_name: config.service_name.clone(),
-        config: Some(config.source.origin().to_owned()).filter(|origin| !origin.is_empty()),
+        service_name,
+        config: Some(origin).filter(|origin| !origin.is_empty()),
         arena,
-        store: store(config, &mut failures)?,
+        store,
+        targets,
     };
     match args.report {
         Report::Json => report::print_json(&status)?,
@@ -134,14 +154,15 @@ fn keep(failures: &mut Vec<Failure>, what: &str, error: Error) -> String {
     sentence
 }
 
-fn store(mut config: Config, failures: &mut Vec<Failure>) -> Result<StoreStatus, Failure> {
-    let made = absent(&config);
-    // Who looks records nowhere, and needs no exporter.
+/// An engine that looks: it records nowhere, and needs no exporter.
+fn looking(mut config: Config) -> Result<Engine, Failure> {
     config.recording.share = ShareConfig::Auto;
     config.recording.arena = None;
     config.plugins.clear();
-    config.targets.clear();
-    let engine = Opened::new(Some(config))?.engine;
+    Ok(Opened::new(Some(config))?.engine)
+}
+
+fn store(engine: &Engine, made: Result<(), Error>, failures: &mut Vec<Failure>) -> StoreStatus {
     let shared = engine.sync_status().strategy.is_shared();
     let members = if shared { made.and_then(|()| engine.members()) } else { Ok(Vec::new()) };
     let (instances, error) = match members {
@@ -150,14 +171,14 @@ fn store(mut config: Config, failures: &mut Vec<Failure>) -> Result<StoreStatus,
     };
     // After it was asked, if it was.
     let known = engine.sync_status();
-    Ok(StoreStatus {
+    StoreStatus {
         kind: known.store,
         strategy: known.strategy.name(),
         probed: known.probed,
         cannot: known.cannot,
         error,
         instances,
-    })
+    }
 }
 
 /// Whether the store would be made by looking at it.
@@ -209,5 +230,6 @@ fn rows(status: &Status) -> Vec<Vec<String>> {
         let state = if *alive { "alive" } else { "ended: to be retired by the next sync" };
         row("  instance", format!("{name} ({id}): {series} series, {state}"));
     }
+    rows.extend(targets::rows(&status.targets));
     rows
 }

@@ -20,6 +20,7 @@ use crate::{
     console::Console,
     engine::Opened,
     exit::{Exit, Failure},
+    interrupt::Shift,
     report::{self, Report},
 };
 
@@ -63,7 +64,12 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Exports the targets, one after the other.
-pub(crate) fn run(config: Config, wanted: &Wanted<'_>, console: Console) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: Config,
+    wanted: &Wanted<'_>,
+    console: Console,
+    shift: &Shift,
+) -> Result<(), Failure> {
     let names = chosen(&config, wanted.names)?;
     let prints = names.iter().any(|name| {
         let target = config.targets.get(name);
@@ -72,12 +78,16 @@ pub(crate) fn run(config: Config, wanted: &Wanted<'_>, console: Console) -> Resu
     let opened = Opened::new(Some(config))?;
     opened.required()?;
     opened.warn(console);
+    shift.has_engine(&opened.engine);
     let until = wanted.timeout.map(|timeout| Instant::now() + timeout);
     let mut runs = Vec::new();
     for name in &names {
-        let run = export(&opened, name, wanted, until)?;
+        let run = export(&opened, name, wanted, until, shift)?;
         tell(&run, wanted.report, console);
         runs.push(run);
+        if shift.stop().is_stopped() {
+            break;
+        }
     }
     if wanted.report == Some(Report::Json) {
         let all: Vec<Value> = runs.iter().map(Run::to_json).collect();
@@ -120,17 +130,19 @@ fn export(
     name: &str,
     wanted: &Wanted<'_>,
     until: Option<Instant>,
+    shift: &Shift,
 ) -> Result<Run, Failure> {
     loop {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let options = RunOptions { timeout, part: Part::Observer, ..RunOptions::default() };
+        let stop = shift.stop().clone();
+        let options = RunOptions { timeout, part: Part::Observer, stop, ..RunOptions::default() };
         let run = opened
             .engine
             .export_target(name, &options)
             .map_err(|error| Failure::new(Exit::Usage, "export", error))?;
         let Ending::Skipped(Skip::Leased { left, .. }) = &run.ending else { return Ok(run) };
         let over = until.is_some_and(|until| Instant::now() >= until);
-        if wanted.lock == Lock::Skip || over {
+        if wanted.lock == Lock::Skip || over || shift.stop().is_stopped() {
             return Ok(run);
         }
         let rest = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));

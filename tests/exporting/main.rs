@@ -12,19 +12,28 @@
 
 mod crowd;
 mod gateway;
+mod interrupt;
+mod items;
+#[path = "../../core/src/store/keyed/testing.rs"]
+mod memory_items;
 mod push;
 mod runs;
 mod schedule;
 mod server;
+mod standing;
 #[path = "../../core/src/store/testing.rs"]
 mod testing;
+mod tls;
 
 use std::path::Path;
 
 use tallyport_builtin_exporters::EXPORTERS;
+// What `memory_items` finds around it.
 use tallyport_core::{
     engine::{Engine, RunOptions, config::Config},
     export::Run,
+    model::Error,
+    store::{Item, KeyValue},
 };
 
 /// An engine of a configuration without its first line.

@@ -10,6 +10,7 @@ use std::{
 
 use flate2::read::GzDecoder;
 use tallyport_core::{
+    engine::RunOptions,
     export::{Again, Ending, Fencing},
     model::ErrorKind,
 };
@@ -187,6 +188,46 @@ fn nobody_who_listens_is_tried_again_three_times() {
     assert_eq!(history.len(), 5);
     assert_eq!(history[3].to_json()["retry_after_ms"], serde_json::Value::Null);
     assert_eq!(history[3].to_json()["retryable"], true);
+}
+
+#[test]
+fn the_attempts_of_one_push_have_one_idempotency_key() {
+    let busy = Answer::Text("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let never = Answer::Text("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n");
+    for store in ["", "[store]\nkind = 'sqlite'\npath = 'store.db'\n"] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(vec![busy, busy, OK, OK, busy, never, OK]);
+        let one = engine(&format!("{store}{}", target(server.port, "")), folder.path());
+        let (mut keys, mut tokens) = (Vec::new(), Vec::new());
+        for _ in 0..7 {
+            tokens.push(export(&one, "push").token);
+            keys.push(server.asked().header("idempotency-key").unwrap().to_owned());
+        }
+        // Tried again twice, and delivered; the next one; tried again, and given up; the next one.
+        let same = |a: usize, b: usize| keys[a] == keys[b];
+        assert!(same(0, 1) && same(1, 2), "{keys:?}");
+        assert!(!same(2, 3) && !same(3, 4) && same(4, 5) && !same(5, 6), "{keys:?}");
+        if let Some(token) = tokens[0] {
+            assert_eq!(keys[0], format!("export:push-{token}"), "the first one's token");
+            assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]), "{tokens:?}");
+        }
+        server.join();
+    }
+}
+
+#[test]
+fn attempts_that_the_caller_counts_have_one_key_too() {
+    let busy = Answer::Text("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let server = Server::start(vec![busy, busy, busy]);
+    let one = engine(&target(server.port, ""), Path::new(""));
+    let key = |attempt| {
+        let options = RunOptions { attempt: Some(attempt), ..RunOptions::default() };
+        one.export_target("push", &options).unwrap();
+        server.asked().header("idempotency-key").unwrap().to_owned()
+    };
+    let (first, second, anew) = (key(1), key(2), key(1));
+    assert!(first == second && second != anew, "{first} {second} {anew}");
+    server.join();
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) enum Answer {
     Silence,
     /// A reset in the middle of the request.
     Reset,
+    /// What is no answer, before the request: to a client that begins with TLS.
+    Garbage,
 }
 
 /// What was asked.
@@ -71,6 +73,11 @@ impl Server {
 
 fn serve(stream: TcpStream, answer: Answer) -> Option<Asked> {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
+    if let Answer::Garbage = answer {
+        (&stream).write_all(b"220 mail.example ESMTP\r\n").unwrap();
+        let _ = reader.read(&mut [0; 1024]);
+        return None;
+    }
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     if let Answer::Reset = answer {
@@ -94,7 +101,7 @@ fn serve(stream: TcpStream, answer: Answer) -> Option<Asked> {
         Answer::Text(text) => {
             (&stream).write_all(text.as_bytes()).unwrap();
         }
-        Answer::Silence | Answer::Reset => {
+        Answer::Silence | Answer::Reset | Answer::Garbage => {
             // Until it goes away.
             let _ = reader.read(&mut [0; 1]);
         }

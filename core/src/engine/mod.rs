@@ -41,7 +41,7 @@ pub use registries::RegistryStatistics;
 pub use serve::Served;
 pub use share::{Notices, Shared, SyncStatus};
 pub use source::PluginFile;
-pub use targets::{Part, RunOptions, TargetStatus};
+pub use targets::{Part, RunOptions, Stop, TargetStanding, TargetStatus};
 
 /// A metrics engine. Clones share it; it ends with the last one.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use super::{
     Engine, Inner,
     background::{Bell, Woken},
     share::{Tell, jitter},
-    targets::{Order, RunOptions},
+    targets::{By, Order, RunOptions},
 };
 use crate::{
     event::{Listen, Subscription},
@@ -153,12 +153,11 @@ impl Desk {
         let Some(name) = self.names.get(index) else { return };
         let clock = engine.0.metrics.clock();
         let start = clock.monotonic();
-        let rest = match self.strategies.get(index) {
-            // Others come when it would be late: a tenth of the interval before this process would.
-            Some(Strategy::Scheduled { interval }) => interval.mul_f64(0.8),
-            _ => Duration::ZERO,
+        let interval = match self.strategies.get(index) {
+            Some(Strategy::Scheduled { interval }) => Some(*interval),
+            _ => None,
         };
-        let order = Order { tell: Tell::Nobody, rest };
+        let order = Order { tell: Tell::Nobody, by: By::Schedule(interval) };
         let retry = match engine.run_target(name, &RunOptions::default(), order) {
             Ok(run) => match run.ending {
                 Ending::Failed { retry, .. } => retry,
@@ -192,7 +191,7 @@ impl Desk {
 
     /// Exports every target for the last time, and lets others export.
     fn close(&self, engine: &Engine, bell: &Bell) {
-        let order = Order { tell: Tell::Nobody, rest: Duration::ZERO };
+        let order = Order { tell: Tell::Nobody, by: By::Caller };
         for name in &self.names {
             let timeout = bell.left().map(|left| left.min(engine.timeout_of(name)));
             let options = RunOptions { timeout, ..RunOptions::default() };

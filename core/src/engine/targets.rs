@@ -6,8 +6,10 @@
 
 mod delivery;
 mod settings;
+mod standing;
+mod stop;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     Engine,
@@ -15,6 +17,9 @@ use super::{
     exports::Report,
     share::{Tell, jitter},
 };
+pub use standing::TargetStanding;
+pub use stop::Stop;
+
 use crate::{
     export::{
         Again, Ending, ExportMeter, Failure, Fencing, Fingerprint, History, Registrar, Resting,
@@ -36,6 +41,8 @@ pub struct RunOptions {
     pub timeout: Option<Duration>,
     /// Whether this process has data of its own to export.
     pub part: Part,
+    /// Ends it early: it then fails, for now.
+    pub stop: Stop,
 }
 
 /// What a process is to those that share.
@@ -57,8 +64,12 @@ pub struct TargetStatus {
     pub exporter: String,
     /// `scheduled`, `threshold`, `event`.
     pub strategy: &'static str,
+    /// From one start to the next; `None`: it waits for changes or for an event.
+    pub interval: Option<Duration>,
     /// `file`, `http`, `stdout`, `plugin`.
     pub destination: &'static str,
+    /// The file, or the URL without what may be secret in it; `None`: that is a secret, or it is neither.
+    pub place: Option<String>,
     /// What keeps a former holder of its lease from committing.
     pub fencing: Fencing,
     /// Whether it is enabled.
@@ -92,6 +103,11 @@ struct State {
     /// A lease that keeps others out until the next start, and the process that has it.
     resting: Option<(u64, Resting)>,
     next_run_ns: Option<(u64, u64)>,
+    /// The lease that the run has which goes on, and its process; the file that it writes.
+    held: Option<(u64, Resting)>,
+    temporary: Option<PathBuf>,
+    /// The `Idempotency-Key` of the series of attempts that goes on.
+    key: Option<String>,
     /// What was exported last; for thresholds.
     exported: Option<Fingerprint>,
 }
@@ -100,8 +116,27 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order {
     pub(super) tell: Tell,
+    pub(super) by: By,
+}
+
+/// What follows a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By {
+    /// Whatever its caller does.
+    Caller,
+    /// A schedule's next run: after an interval, if it has one.
+    Schedule(Option<Duration>),
+}
+
+impl By {
     /// How long the lease is kept after a success, so that others leave the interval to this process.
-    pub(super) rest: Duration,
+    /// They come when it would be late: with the usual jitter, a tenth of the interval before it would.
+    fn rest(self) -> Duration {
+        match self {
+            Self::Schedule(Some(interval)) => interval.mul_f64(0.8),
+            Self::Schedule(None) | Self::Caller => Duration::ZERO,
+        }
+    }
 }
 
 impl Targets {
@@ -172,7 +207,11 @@ struct Running<'a>(&'a Mutex<State>);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.lock().running = 0;
+        let mut state = self.0.lock();
+        (state.running, state.held) = (0, None);
+        let temporary = state.temporary.take();
+        drop(state);
+        drop(temporary);
     }
 }
 
@@ -186,7 +225,7 @@ impl Engine {
     /// # Errors
     /// NotFound for a target that the configuration does not have.
     pub fn export_target(&self, name: &str, options: &RunOptions) -> Result<Run, Error> {
-        let order = Order { tell: Tell::Listeners, rest: Duration::ZERO };
+        let order = Order { tell: Tell::Listeners, by: By::Caller };
         self.run_target(name, options, order)
     }
 
@@ -231,6 +270,9 @@ impl Engine {
                 return Ok(run);
             }
             state.running = here;
+            if run.attempt == 1 {
+                state.key = None;
+            }
             state.resting.take().filter(|(owner, _)| *owner == here).map(|(_, resting)| resting)
         };
         let running = Running(state);
@@ -242,11 +284,13 @@ impl Engine {
             engine: self,
             name,
             target,
+            state,
             report: &report,
             part: options.part,
+            stop: &options.stop,
             start,
             timeout,
-            rest: order.rest,
+            rest: order.by.rest(),
         };
         let done = attempt.make(&mut run, resting);
         run.duration = clock.monotonic().saturating_sub(start);
@@ -269,7 +313,10 @@ impl Engine {
         }
         drop(state);
         drop(running);
-        self.outlive(target, &run);
+        if self.exports_all(target) {
+            self.outlive(target, &run);
+            self.note(&run, order.by);
+        }
         report.ended(&run);
         self.ended(&run);
         Ok(run)
@@ -310,9 +357,6 @@ impl Engine {
     /// Has what waits for the next export of a target live until then, after one of them.
     fn outlive(&self, target: &TargetConfig, run: &Run) {
         let config = &self.0.config;
-        if !self.exports_all(target) {
-            return;
-        }
         let (window, now) = (config.window(), self.0.metrics.clock().monotonic());
         let life = match &run.ending {
             Ending::Skipped(_) => None,
@@ -371,7 +415,12 @@ impl Engine {
                 name: name.clone(),
                 exporter: target.exporter.clone(),
                 strategy: target.strategy.name(),
+                interval: match config.strategy_of(target) {
+                    crate::export::Strategy::Scheduled { interval } => Some(interval),
+                    _ => None,
+                },
                 destination: target.destination.name(),
+                place: config.place_of(target),
                 fencing: self.fencing(target),
                 enabled: target.enabled,
                 failed_attempts: state.failed,

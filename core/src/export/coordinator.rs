@@ -111,6 +111,11 @@ impl Guard<'_> {
         self.token
     }
 
+    /// What gives the lease back where this is not dropped.
+    pub(crate) fn resting(&self) -> Resting {
+        Resting { owner: self.owner, token: self.token }
+    }
+
     pub(crate) fn locking(&self) -> Locking {
         self.locking
     }
@@ -173,7 +178,7 @@ impl Guard<'_> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if !self.done {
-            wake(self.registrar, &self.lease, &Resting { owner: self.owner, token: self.token });
+            wake(self.registrar, &self.lease, &self.resting());
         }
     }
 }

@@ -95,6 +95,8 @@ pub struct HttpSettings {
     pub gzip: bool,
     /// Headers besides `Content-Type`, `Content-Encoding` and `Idempotency-Key`.
     pub headers: Vec<(String, String)>,
+    /// A PEM file of the authorities that certificates are trusted from; `None`: the public ones.
+    pub ca_file: Option<PathBuf>,
     /// How long a request may take, all in all.
     pub timeout: Duration,
 }
@@ -103,12 +105,26 @@ impl HttpSettings {
     /// The URL without what may be secret in it.
     #[must_use]
     pub fn shown_url(&self) -> String {
-        let url = self.url.split(['?', '#']).next().unwrap_or("");
-        let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        format!("{scheme}://{host}{path}")
+        shown_url(&self.url)
     }
+
+    /// The host of the URL, with its port if that has one.
+    #[cfg_attr(not(feature = "export-http"), allow(dead_code))] // a request's
+    pub(super) fn host(&self) -> String {
+        let shown = self.shown_url();
+        let rest = shown.split_once("://").map_or(&*shown, |(_, rest)| rest);
+        rest.split('/').next().unwrap_or("").to_owned()
+    }
+}
+
+/// A URL without what may be secret in it.
+#[must_use]
+pub fn shown_url(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or("");
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 impl fmt::Debug for HttpSettings {
@@ -117,6 +133,7 @@ impl fmt::Debug for HttpSettings {
             .field("url", &self.shown_url())
             .field("method", &self.method)
             .field("gzip", &self.gzip)
+            .field("ca_file", &self.ca_file)
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("timeout", &self.timeout)
             .finish()
@@ -228,6 +245,14 @@ pub(crate) enum Delivery {
 }
 
 impl Delivery {
+    /// The file that is written before it takes its place.
+    pub(crate) fn temporary(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(file) => Some(file.temporary().to_owned()),
+            Self::Memory(_) | Self::Nowhere => None,
+        }
+    }
+
     /// Takes a piece.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self {
@@ -260,6 +285,7 @@ mod tests {
                 method: HttpMethod::Put,
                 gzip: false,
                 headers: vec![("Authorization".into(), "geheim".into())],
+                ca_file: None,
                 timeout: Duration::ZERO,
             };
             assert_eq!(settings.shown_url(), shown);

@@ -101,6 +101,12 @@ impl AtomicFile {
         Ok(Self { out, temporary, path: path.to_owned() })
     }
 
+    /// Where it is written until it is committed.
+    #[must_use]
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Takes a piece.
     ///
     /// # Errors

@@ -1,16 +1,28 @@
 //! Pushing an export over HTTP: one request per attempt, nothing kept between them.
 //!
 //! A connection lives as long as its request, so a forked child inherits none. Redirects are not
-//! followed: credentials go where the configuration says. The environment's proxies are not used.
+//! followed: credentials go where the configuration says. The environment's proxies are not used. No
+//! thread is started: names are looked up on the one that exports, for as long as the system takes.
 
 use std::{
-    fmt,
-    io::{Read, Write},
+    fmt, fs,
+    io::{self, Read, Write},
+    net::ToSocketAddrs,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use flate2::{Compression, write::GzEncoder};
-use ureq::{Agent, RequestBuilder, http::Response, typestate::WithBody};
+use ureq::{
+    Agent, RequestBuilder,
+    http::{Response, Uri},
+    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+    typestate::WithBody,
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
+};
 
 use super::{Failure, HttpMethod, HttpSettings, destination::Parcel};
 use crate::{
@@ -34,15 +46,18 @@ pub(super) fn send(
 ) -> Result<(), Failure> {
     let body = if settings.gzip { packed(parcel.bytes)? } else { Vec::new() };
     let body = if settings.gzip { body.as_slice() } else { parcel.bytes };
-    let agent: Agent = Agent::config_builder()
+    let roots = settings.ca_file.as_deref().map(|file| authorities(settings, file)).transpose()?;
+    let tls = TlsConfig::builder().root_certs(roots.unwrap_or(RootCerts::WebPki)).build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
         .timeout_global(Some(settings.timeout.min(parcel.timeout)))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .proxy(None)
         .user_agent(concat!("tallyport/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
+        .build();
+    let agent = Agent::with_parts(config, DefaultConnector::default(), OnThisThread);
     let request = match settings.method {
         HttpMethod::Post => agent.post(&settings.url),
         HttpMethod::Put => agent.put(&settings.url),
@@ -52,6 +67,52 @@ pub(super) fn send(
         Ok(answer) => judge(settings, answer, unix_ns),
         Err(error) => Err(lost(settings, &error)),
     }
+}
+
+/// Looks names up on the thread that asks: ureq's own resolver starts one where there is a deadline.
+#[derive(Debug)]
+struct OnThisThread;
+
+impl Resolver for OnThisThread {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        // An IPv6 address stands in brackets in a URL only.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let mut found = self.empty();
+        for address in (bare, uri.port_u16().unwrap_or(usual)).to_socket_addrs()? {
+            if found.try_push(address).is_err() {
+                break;
+            }
+        }
+        if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
+    }
+}
+
+/// The authorities of a PEM file.
+fn authorities(settings: &HttpSettings, file: &Path) -> Result<RootCerts, Failure> {
+    let wrong = |what: &dyn fmt::Display| {
+        let what = format!("`http.ca_file` `{}`: {what}", file.display());
+        let error = failed(settings, ErrorKind::Config, what).with_field("http.ca_file");
+        Failure::for_good(error)
+    };
+    let pem = fs::read(file).map_err(|error| wrong(&error))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&pem) {
+        // A key has no place there, and does no harm.
+        if let PemItem::Certificate(one) = item.map_err(|error| wrong(&error))? {
+            found.push(one);
+        }
+    }
+    if found.is_empty() {
+        return Err(wrong(&"it has no certificate (`-----BEGIN CERTIFICATE-----`)"));
+    }
+    Ok(RootCerts::new_with_certs(&found))
 }
 
 fn with_headers(
@@ -117,12 +178,29 @@ fn lost(settings: &HttpSettings, error: &ureq::Error) -> Failure {
         E::Timeout(_) => {
             Failure::for_now(failed(settings, ErrorKind::Timeout, "the deadline passed"))
         }
+        // What rustls says comes as this: a certificate that is not trusted, no TLS at all.
+        E::Io(said) if said.kind() == io::ErrorKind::InvalidData => no_tls(settings, said),
+        E::Rustls(said) => no_tls(settings, said),
+        E::Tls(said) => no_tls(settings, said),
         E::Io(_) | E::ConnectionFailed | E::HostNotFound | E::Protocol(_) => {
             Failure::for_now(failed(settings, ErrorKind::Io, error))
         }
         E::BadUri(_) | E::Http(_) => Failure::for_good(failed(settings, ErrorKind::Config, error)),
         _ => Failure::for_good(failed(settings, ErrorKind::Io, error)),
     }
+}
+
+/// A connection that was made, and is not to be trusted: that lasts until somebody changes something.
+fn no_tls(settings: &HttpSettings, said: &dyn fmt::Display) -> Failure {
+    let said = said.to_string();
+    let hint = match () {
+        () if !said.contains("UnknownIssuer") => "",
+        () if settings.ca_file.is_some() => "; `http.ca_file` does not have its authority",
+        () => "; `http.ca_file` names authorities that are not public",
+    };
+    let host = settings.host();
+    let what = format!("no TLS connection to `{host}` that can be trusted: {said}{hint}");
+    Failure::for_good(failed(settings, ErrorKind::Io, what))
 }
 
 /// How long a receiver wants to be left alone: seconds, or an HTTP date.

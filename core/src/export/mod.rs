@@ -14,6 +14,7 @@ mod file;
 mod history;
 #[cfg(feature = "export-http")]
 mod http;
+mod last_run;
 mod meter;
 mod planner;
 pub mod timing;
@@ -22,9 +23,10 @@ pub use answer::{Again, Failure};
 pub use changes::Fingerprint;
 pub(crate) use coordinator::{Admission, Guard, Registrar, Resting, admit, wake};
 pub(crate) use destination::Parcel;
-pub use destination::{Destination, Fencing, HttpMethod, HttpSettings};
+pub use destination::{Destination, Fencing, HttpMethod, HttpSettings, shown_url};
 pub use file::{AtomicFile, FileTrouble, Occupied};
 pub use history::{Ending, History, Run, Skip};
+pub use last_run::LastRun;
 pub(crate) use meter::ExportMeter;
 pub use planner::{Due, Plan, Planner, Strategy};
 

@@ -219,6 +219,9 @@ pub struct HttpConfig {
     /// A file that holds that user's password.
     #[schemars(length(min = 1))]
     pub password_file: Option<PathBuf>,
+    /// A PEM file of the authorities that certificates are trusted from, instead of the public ones.
+    #[schemars(length(min = 1))]
+    pub ca_file: Option<PathBuf>,
     /// How long a request may take, in milliseconds.
     #[schemars(range(min = 1, max = MAX_MS))]
     pub timeout_ms: u64,
@@ -236,6 +239,7 @@ impl Default for HttpConfig {
             bearer_token_file: None,
             username: None,
             password_file: None,
+            ca_file: None,
             timeout_ms: 10_000,
         }
     }
@@ -254,6 +258,7 @@ impl fmt::Debug for HttpConfig {
             .field("bearer_token_file", &self.bearer_token_file)
             .field("username", &self.username)
             .field("password_file", &self.password_file)
+            .field("ca_file", &self.ca_file)
             .field("timeout_ms", &self.timeout_ms)
             .finish()
     }
@@ -403,6 +408,10 @@ fn check_http(http: &HttpConfig, table: &KeyPath, violations: &mut Vec<Violation
             wrong(table.then("url"), "must begin with http:// or https://, and name a host".into());
         }
         _ => {}
+    }
+    let plain = http.url.as_ref().is_some_and(|url| !url.starts_with("https://"));
+    if http.ca_file.is_some() && plain {
+        wrong(table.then("ca_file"), "is for https:// URLs".into());
     }
     match (&http.username, &http.password_file) {
         (Some(_), None) => wrong(table.then("password_file"), "is needed with `username`".into()),

@@ -378,7 +378,7 @@ fn every_default_equals_the_one_in_the_schema() {
     assert_eq!(compare(&definitions["ExportConfig"], actual["export"].clone()), 4);
     let target = serde_json::to_value(TargetConfig::default()).unwrap();
     assert_eq!(compare(&definitions["TargetConfig"], target.clone()), 18);
-    assert_eq!(compare(&definitions["HttpConfig"], target["http"].clone()), 10);
+    assert_eq!(compare(&definitions["HttpConfig"], target["http"].clone()), 11);
     assert_eq!(compare(&definitions["LogConfig"], actual["log"].clone()), 1);
     let plugin = serde_json::to_value(PluginConfig::default()).unwrap();
     assert_eq!(compare(&definitions["PluginConfig"], plugin.clone()), 11);

@@ -9,14 +9,14 @@ use super::{
         exports::Report,
         share::instance,
     },
-    Part, lease_of,
+    Part, State, Stop, lease_of,
 };
 use crate::{
     export::{
         Admission, Destination, Ending, Failure, Fencing, Fingerprint, Gathered, Guard, Parcel,
         Registrar, Resting, Run, Strategy, admit,
     },
-    model::{Error, ErrorKind},
+    model::{Error, ErrorKind, Mutex, fork},
     plugin::Outcome,
     snapshot::Snapshot,
     store::Owner,
@@ -27,8 +27,10 @@ pub(super) struct Attempt<'a> {
     pub(super) engine: &'a Engine,
     pub(super) name: &'a str,
     pub(super) target: &'a TargetConfig,
+    pub(super) state: &'a Mutex<State>,
     pub(super) report: &'a Report<'a>,
     pub(super) part: Part,
+    pub(super) stop: &'a Stop,
     /// When it began, and how long it may take.
     pub(super) start: Duration,
     pub(super) timeout: Duration,
@@ -57,6 +59,7 @@ impl Attempt<'_> {
                 Admission::Held(held) => {
                     synced?;
                     run.token = Some(held.token());
+                    self.state.lock().held = Some((fork::generation(), held.resting()));
                     run.fencing = destination.fencing(held.locking());
                     guard = Some(held);
                 }
@@ -80,6 +83,7 @@ impl Attempt<'_> {
             guard.confirm(self.left()?)?;
         }
         let mut delivery = destination.open()?;
+        self.state.lock().temporary = delivery.temporary();
         let mut failed = None;
         let done = plugin.export(&snapshot, format.as_deref(), &mut |bytes| {
             let kept = guard.as_mut().map_or(Ok(()), Guard::keep);
@@ -104,10 +108,7 @@ impl Attempt<'_> {
             // Not shorter than the delivery may take.
             guard.confirm(left)?;
         }
-        let key = match run.token {
-            Some(token) => format!("{}-{token}", lease_of(self.name)),
-            None => run.export_id.clone(),
-        };
+        let key = self.key(run);
         // A file of its own data does not compare: the tokens are of those that export for all.
         let token = run.token.filter(|_| run.fencing == Fencing::Fenced);
         let parcel = Parcel::new(&content_type, token, key, left);
@@ -121,6 +122,15 @@ impl Attempt<'_> {
             let passed = inner.metrics.clock().monotonic().saturating_sub(self.start);
             guard.finish(self.rest.saturating_sub(passed))
         }))
+    }
+
+    /// What a receiver knows the attempts of one export by: the first one's token, or its id.
+    fn key(&self, run: &Run) -> String {
+        let first = || match run.token {
+            Some(token) => format!("{}-{token}", lease_of(self.name)),
+            None => run.export_id.clone(),
+        };
+        self.state.lock().key.get_or_insert_with(first).clone()
     }
 
     fn sync(&self) -> Result<(), Failure> {
@@ -182,6 +192,10 @@ impl Attempt<'_> {
 
     /// What is left of its time.
     fn left(&self) -> Result<Duration, Failure> {
+        if self.stop.is_stopped() {
+            let message = format!("target `{}`: it was told to end before it delivered", self.name);
+            return Err(Error::new(ErrorKind::Cancelled, message).into());
+        }
         let now = self.engine.clock().monotonic();
         let left = (self.start + self.timeout).saturating_sub(now);
         if !left.is_zero() {

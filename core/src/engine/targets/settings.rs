@@ -7,7 +7,7 @@ use super::super::config::{
     mode_of,
 };
 use crate::{
-    export::{Destination, HttpMethod, HttpSettings, Strategy},
+    export::{Destination, HttpMethod, HttpSettings, Strategy, shown_url},
     model::{Error, ErrorKind},
     plugin::{Trust, remember},
 };
@@ -45,6 +45,18 @@ impl Config {
             TargetStrategy::Event => {
                 Strategy::Event { name: target.event.clone().unwrap_or_default() }
             }
+        }
+    }
+
+    /// Where a target goes, for people.
+    pub(super) fn place_of(&self, target: &TargetConfig) -> Option<String> {
+        match target.destination {
+            TargetDestination::File => {
+                let path = target.path.as_ref()?;
+                Some(self.base_dir.join(path).display().to_string())
+            }
+            TargetDestination::Http => target.http.url.as_deref().map(shown_url),
+            TargetDestination::Stdout | TargetDestination::Plugin => None,
         }
     }
 
@@ -106,7 +118,9 @@ impl Secrets<'_> {
             HttpMethodConfig::Put => HttpMethod::Put,
         };
         let (gzip, timeout) = (http.gzip, Duration::from_millis(http.timeout_ms));
-        Ok(HttpSettings { url, method, gzip, headers: headers.into_iter().collect(), timeout })
+        let headers = headers.into_iter().collect();
+        let ca_file = http.ca_file.as_ref().map(|file| self.base_dir.join(file));
+        Ok(HttpSettings { url, method, gzip, headers, ca_file, timeout })
     }
 
     fn read(&self, key: &str, file: Option<&Path>) -> Result<String, Error> {
