@@ -161,7 +161,7 @@ static bool describe(tallyport_engine *engine) {
             .bound_count = histogram ? sizeof bounds / sizeof bounds[0] : 0,
         };
         tallyport_error *error = NULL;
-        if (!ok(tallyport_describe(engine, &options, &error), &error, families[i].name))
+        if (!ok(tallyport_family_describe(engine, &options, &error), &error, families[i].name))
             return false;
     }
     return true;

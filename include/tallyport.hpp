@@ -234,7 +234,7 @@ public:
         raw.cells = options.cells;
         raw.gauge_mode = options.gauge_mode;
         tallyport_error *err = nullptr;
-        return detail::done(tallyport_describe(get(), &raw, &err), err);
+        return detail::done(tallyport_family_describe(get(), &raw, &err), err);
     }
     returned<void> remove(std::string_view name, const labels &of) const {
         tallyport_error *err = nullptr;
@@ -319,21 +319,20 @@ public:
         tallyport_error *err = nullptr;
         return detail::done(tallyport_schedule_start(get(), &err), err);
     }
-    /// Ends it, after it exported every target for the last time.
-    returned<void> stop_schedule(std::chrono::milliseconds deadline) const {
+    /// Ends it, after it exported every target for the last time; waits for that as long as `within`.
+    returned<void> stop_schedule(std::chrono::milliseconds within) const {
         tallyport_error *err = nullptr;
-        const auto count = deadline.count();
-        const std::uint64_t ms = count > 0 ? static_cast<std::uint64_t>(count) : 0;
-        return detail::done(tallyport_schedule_stop(get(), ms, &err), err);
+        return detail::done(tallyport_schedule_stop(get(), detail::ms(within), &err), err);
     }
     /// Starts a thread that syncs at the configuration's interval.
     returned<void> start_sync() const {
         tallyport_error *err = nullptr;
         return detail::done(tallyport_sync_start(get(), &err), err);
     }
-    returned<void> stop_sync() const {
+    /// Ends it, after the sync that it is in; waits for that as long as `within`.
+    returned<void> stop_sync(std::chrono::milliseconds within) const {
         tallyport_error *err = nullptr;
-        return detail::done(tallyport_sync_stop(get(), &err), err);
+        return detail::done(tallyport_sync_stop(get(), detail::ms(within), &err), err);
     }
     /// Syncs for the last time and retires this instance.
     returned<void> leave() const {
@@ -354,9 +353,8 @@ public:
     }
     /// What was asked is answered, for as long as `within`.
     returned<void> stop_serving(std::chrono::milliseconds within) const {
-        const auto ms = static_cast<std::uint64_t>(within.count() < 0 ? 0 : within.count());
         tallyport_error *err = nullptr;
-        return detail::done(tallyport_serve_stop(get(), ms, &err), err);
+        return detail::done(tallyport_serve_stop(get(), detail::ms(within), &err), err);
     }
 
     returned<void> load_plugin(const plugin_options &options) const {

@@ -6,6 +6,7 @@
 
 #include "tallyport.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -80,6 +81,11 @@ inline tallyport_str str(std::string_view text) noexcept { return {text.data(), 
 
 inline std::string_view view(tallyport_str text) noexcept {
     return text.len > 0 ? std::string_view(text.ptr, text.len) : std::string_view();
+}
+
+/// A time as the C API takes it; one before now is none.
+inline std::uint64_t ms(std::chrono::milliseconds time) noexcept {
+    return time.count() > 0 ? static_cast<std::uint64_t>(time.count()) : 0;
 }
 
 /// Throws what went wrong, or hands it back.

@@ -29,7 +29,7 @@ extern "C" {
 #ifndef TALLYPORT_COMMON_
 #define TALLYPORT_COMMON_
 
-/** Whether the struct at `p`, of type `T`, is long enough to have the field `f`. */
+/** Whether the struct at `p`, of a type `T` of tallyport_plugin.h, is so long that it has field `f`. */
 #define TALLYPORT_HAS(p, T, f) ((p)->struct_size >= offsetof(T, f) + sizeof((p)->f))
 
 /**
@@ -152,7 +152,9 @@ extern "C" {
 /** Number type of a family: `value_bits` holds a two's complement integer. */
 #define TALLYPORT_NUMBER_I64 3u
 
-/** An error that a host lends to a plugin for one call. HOST-owned, opaque. */
+/**
+ * An error. Opaque. A plugin is lent one for a call; one that tallyport.h hands out is the caller's.
+ */
 typedef struct tallyport_error tallyport_error;
 
 /** Outcome of a call: `TALLYPORT_OK`, or one of the failures, whose numbers are never reused. */
@@ -350,13 +352,16 @@ typedef struct tallyport_host {
                                    struct tallyport_sink *sink,
                                    const uint8_t *bytes,
                                    size_t len);
-    /** Lends at least `min_len` writable bytes until `sink_commit` or the next call on the sink. */
+    /**
+     * Lends at least `min_len` writable bytes until `sink_commit` or the next call on the sink.
+     * [the call's thread]
+     */
     tallyport_status (*sink_reserve)(const struct tallyport_host *host,
                                      struct tallyport_sink *sink,
                                      size_t min_len,
                                      uint8_t **bytes,
                                      size_t *len);
-    /** Appends the first `len` bytes of what `sink_reserve` lent. */
+    /** Appends the first `len` bytes of what `sink_reserve` lent. [the call's thread] */
     tallyport_status (*sink_commit)(const struct tallyport_host *host,
                                     struct tallyport_sink *sink,
                                     size_t len);
@@ -423,7 +428,9 @@ typedef struct tallyport_family {
     uint64_t bucket_start;
 } tallyport_family;
 
-/** A range of another column: a row of `TALLYPORT_COLUMN_LABEL_RANGES`. */
+/**
+ * A range of another column: a row of `TALLYPORT_COLUMN_LABEL_RANGES`. It may grow, as a family may.
+ */
 typedef struct tallyport_range {
     /** First index. */
     uint32_t start;
@@ -431,7 +438,7 @@ typedef struct tallyport_range {
     uint32_t count;
 } tallyport_range;
 
-/** One label: a row of `TALLYPORT_COLUMN_LABEL_PAIRS`. */
+/** One label: a row of `TALLYPORT_COLUMN_LABEL_PAIRS`. It may grow, as a family may. */
 typedef struct tallyport_label_pair {
     /** String id of the label's name. */
     uint32_t name;
@@ -439,7 +446,7 @@ typedef struct tallyport_label_pair {
     uint32_t value;
 } tallyport_label_pair;
 
-/** One block of memory that holds columns. The only pointers of a snapshot are here. */
+/** One block of memory that holds columns. The only pointers of a snapshot are here. FROZEN. */
 typedef struct tallyport_region {
     /** First byte, aligned as the columns' elements need. */
     const uint8_t *base;
@@ -447,7 +454,9 @@ typedef struct tallyport_region {
     uint64_t len;
 } tallyport_region;
 
-/** Where one column lies. A new column is data, not an ABI change: skip ids you do not know. */
+/**
+ * Where one column lies. A new column is data, not an ABI change: skip ids you do not know. FROZEN.
+ */
 typedef struct tallyport_column {
     /** `TALLYPORT_COLUMN_*`. */
     uint32_t id;
@@ -554,6 +563,7 @@ typedef struct tallyport_plugin_v1 {
     void (*destroy)(struct tallyport_exporter *exporter);
     /**
      * In a forked child, before any other call (FORK_AWARE only); NULL: the host makes a new one.
+     * [one call at a time]
      */
     void (*after_fork_child)(struct tallyport_exporter *exporter);
     /** A further table by name and revision, or NULL; static. [any thread] */

@@ -62,10 +62,10 @@ struct store_functions {
     template <class Act> static std::int32_t call(tallyport_store_call *running, Act act) {
 #ifdef TALLYPORT_NO_EXCEPTIONS
         (void)running;
-        return act() ? TALLYPORT_STORE_DONE : TALLYPORT_STORE_NOT;
+        return act() ? TALLYPORT_STORE_DONE : TALLYPORT_STORE_NOT_DONE;
 #else
         try {
-            return act() ? TALLYPORT_STORE_DONE : TALLYPORT_STORE_NOT;
+            return act() ? TALLYPORT_STORE_DONE : TALLYPORT_STORE_NOT_DONE;
         } catch (const std::exception &why) {
             tallyport_store_call_fail(running, str(why.what()), nullptr);
         } catch (...) {

@@ -122,7 +122,7 @@ fn syncs_in_the_background_are_told_and_a_store_that_fails_tells_nothing() {
         assert!(Instant::now() < until, "no sync in the background was told of");
         std::thread::yield_now();
     }
-    engine.stop_sync();
+    engine.stop_sync(Duration::from_secs(60)).unwrap();
     let toml = "schema = 1\n[loading]\nprobe = 'never'\n[store]\nkind = 'sqlite'\npath = 'absent/store.db'\n";
     let config = Config::parse(toml, "test", folder.path()).unwrap();
     let other = Engine::builder().config(config).build().unwrap();

@@ -238,7 +238,7 @@ fn a_background_sync_asks_only_functions_that_allow_it() {
         let by = came.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_ne!(by, thread::current().id());
     }
-    engine.stop_sync();
+    engine.stop_sync(Duration::from_secs(60)).unwrap();
     assert_eq!(calls.load(SeqCst), 0);
     engine.sync().unwrap();
     assert_eq!(calls.load(SeqCst), 1);

@@ -217,9 +217,14 @@ pub unsafe extern "C" fn tallyport_engine_close(engine: *mut tallyport_engine) {
     });
 }
 
-/// The engine's state as a JSON object: families, series, what was dropped, exporters with their
-/// statistics, how sharing stands (it waits for a sync that runs), what is served, plugins that were
-/// not loaded.
+/// The engine's state as a JSON object; it waits for a sync that runs.
+///
+/// Keys: `schema` (1), `version`, `service_name`, `series`, `cells`, `families` (each with name, kind,
+/// number, help, unit, bounds, gauge_mode, series), `dropped` (nan, overflow), `plugins` as
+/// tallyport_plugins_list, `events`, `collectors` as tallyport_collectors_list, `sync` (store, strategy,
+/// cannot, interval_ms, identity, syncs, skipped, failures, last_success_ns, last_error, …), `export`
+/// (scheduled; targets with name, enabled, next_run_ns, …; history, as tallyport_target_export
+/// reports), `serve`, `load_failures`, `process`, `fork`.
 ///
 /// Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
 /// Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.

@@ -23,7 +23,7 @@ use crate::{
 /// what the family is already, INVALID_ARGUMENT with the field, INVALID_UTF8, NULL_ARGUMENT,
 /// BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tallyport_describe(
+pub unsafe extern "C" fn tallyport_family_describe(
     engine: *const tallyport_engine,
     options: *const tallyport_family_options,
     err: *mut *mut tallyport_error,

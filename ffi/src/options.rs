@@ -183,7 +183,7 @@ pub struct tallyport_engine_options {
     pub log_ring: *const tallyport_log_ring,
 }
 
-/// What a family is, for tallyport_describe.
+/// What a family is, for tallyport_family_describe.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct tallyport_family_options {

@@ -100,6 +100,23 @@ pub unsafe extern "C" fn tallyport_snapshot_load(
     })
 }
 
+/// As tallyport_snapshot_load, with a path that a NUL ends.
+///
+/// Threads: any thread. Ownership: as tallyport_snapshot_load. Errors: the same. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tallyport_snapshot_load_z(
+    path: *const c_char,
+    snapshot: *mut *mut tallyport_snapshot_handle,
+    err: *mut *mut tallyport_error,
+) -> tallyport_status {
+    fallible!(err, |call| {
+        call.give("snapshot", snapshot, || {
+            let loaded = snapshot::load(call.z_path("path", path)?)?;
+            Ok(Object::Snapshot(Arc::new(loaded)))
+        })
+    })
+}
+
 /// Number of series in a snapshot; 0 when `snapshot` is no live handle.
 ///
 /// Threads: any thread. Ownership: borrows. Errors: none. Since: 0.1.

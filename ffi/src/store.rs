@@ -19,7 +19,7 @@ use crate::{
 pub const TALLYPORT_STORE_DONE: i32 = 0;
 /// It was not done, and that is no failure: there is no such item (`get`, `remove`), there is one
 /// already (`add`), it was written or removed since it was read (`cas`). Anything else is a failure.
-pub const TALLYPORT_STORE_NOT: i32 = 1;
+pub const TALLYPORT_STORE_NOT_DONE: i32 = 1;
 
 /// A call of a function of a store, which lasts until that function returns. Opaque.
 pub struct tallyport_store_call {
@@ -42,7 +42,7 @@ pub struct tallyport_store_call {
 /// and come back as they were written, in one step: never a part of one. They take no terminating NUL.
 ///
 /// Failures: a function that cannot reach what it keeps items in must fail, by any answer but
-/// TALLYPORT_STORE_DONE and TALLYPORT_STORE_NOT, and may say why (tallyport_store_call_fail): an item
+/// TALLYPORT_STORE_DONE and TALLYPORT_STORE_NOT_DONE, and may say why (tallyport_store_call_fail): an item
 /// that is "not there" only because nobody could look is a loss for good. What failed may have been
 /// done or not, now or later. The call that it was made in answers IO, and the next one goes on.
 ///
@@ -68,7 +68,7 @@ pub struct tallyport_store {
     /// tallyport_engine_close, or when tallyport_store_attach failed. May be NULL.
     pub free_data: Option<unsafe extern "C" fn(data: *mut c_void)>,
     /// Reads an item: hands its value over with tallyport_store_call_value, once, and answers DONE; or
-    /// NOT when there is none, or its time has passed.
+    /// NOT_DONE when there is none, or its time has passed.
     pub get: Option<
         unsafe extern "C" fn(
             data: *mut c_void,
@@ -86,7 +86,7 @@ pub struct tallyport_store {
             ttl_ms: u64,
         ) -> i32,
     >,
-    /// Writes an item as `set`, if there is none; NOT if there is. In one step: of two that add the
+    /// Writes an item as `set`, if there is none; NOT_DONE if there is. In one step: of two that add the
     /// same key at once, one is DONE.
     pub add: Option<
         unsafe extern "C" fn(
@@ -97,7 +97,7 @@ pub struct tallyport_store {
             ttl_ms: u64,
         ) -> i32,
     >,
-    /// Writes an item as `set`, if it is as it was when `get` handed it over with `token`; NOT if it
+    /// Writes an item as `set`, if it is as it was when `get` handed it over with `token`; NOT_DONE if it
     /// was written since, with whatever value, or is gone. In one step: of two that swap the same item
     /// at once, one is DONE. NULL where that cannot be done.
     pub cas: Option<
@@ -110,7 +110,7 @@ pub struct tallyport_store {
             token: u64,
         ) -> i32,
     >,
-    /// Removes an item; NOT when there is none.
+    /// Removes an item; NOT_DONE when there is none.
     pub remove: Option<
         unsafe extern "C" fn(
             data: *mut c_void,

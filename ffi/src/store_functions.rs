@@ -14,7 +14,7 @@ use tallyport_plugin_api::{abi::tallyport_str, text};
 use crate::{
     handles::{self, Object},
     store::{
-        StoreCall, TALLYPORT_STORE_DONE, TALLYPORT_STORE_NOT, failed, tallyport_store,
+        StoreCall, TALLYPORT_STORE_DONE, TALLYPORT_STORE_NOT_DONE, failed, tallyport_store,
         tallyport_store_call,
     },
 };
@@ -90,7 +90,7 @@ impl HostItems {
                 let value = told.value.lock().take();
                 Ok((true, value.map(|(bytes, token)| Item { bytes, token })))
             }
-            Some(TALLYPORT_STORE_NOT) => Ok((false, None)),
+            Some(TALLYPORT_STORE_NOT_DONE) => Ok((false, None)),
             Some(answer) => Err(failed(&self.name, function, answer, why)),
             None => Err(Error::new(ErrorKind::Unsupported, format!("it has no `{function}`"))),
         }
@@ -140,7 +140,7 @@ impl KeyValue for HostItems {
         })?;
         match done {
             true => Ok(()),
-            false => Err(failed(&self.name, "set", TALLYPORT_STORE_NOT, None)),
+            false => Err(failed(&self.name, "set", TALLYPORT_STORE_NOT_DONE, None)),
         }
     }
 

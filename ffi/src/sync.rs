@@ -1,6 +1,6 @@
 //! What instances share through the store of the configuration (docs/STORES.md).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tallyport_core::engine::Engine;
@@ -52,18 +52,19 @@ pub unsafe extern "C" fn tallyport_sync_start(
 
 /// Ends the thread of tallyport_sync_start, after the sync that it is in; without one, a no-op.
 ///
-/// It does not sync for the last time: tallyport_sync_leave does.
+/// It waits for that for `timeout_ms` at most, and does not sync for the last time:
+/// tallyport_sync_leave does.
 ///
-/// Threads: any thread. Ownership: returns owned `err`. Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED.
-/// Since: 0.1.
+/// Threads: any thread. Ownership: returns owned `err`. Errors: TIMEOUT when the thread had not ended by
+/// then (it does so by itself), NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_sync_stop(
     engine: *const tallyport_engine,
+    timeout_ms: u64,
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        call.engine(engine)?.engine.stop_sync();
-        Ok(())
+        call.engine(engine)?.engine.stop_sync(Duration::from_millis(timeout_ms))
     })
 }
 
@@ -107,6 +108,7 @@ pub(crate) fn status(engine: &Engine) -> Value {
         "strategy": status.strategy.name(),
         "probed": status.probed,
         "cannot": status.cannot,
+        "interval_ms": engine.config().sync.interval_ms,
         "identity": status.identity,
         "syncs": status.syncs,
         "skipped": status.skipped,

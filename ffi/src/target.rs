@@ -16,8 +16,9 @@ use crate::{boundary::fallible, buf::tallyport_buf, engine::tallyport_engine};
 ///
 /// OK: it was delivered, or another process's lease made it needless. `report` is filled in either
 /// way, also when the attempt failed: a JSON object with `ending` ("delivered", "skipped", "failed"),
-/// `attempt`, `retry_after_ms` (when to try again; null: not), `data`, `fencing`, `token`, `series`,
-/// `bytes`, `duration_ms`, `error`, … `attempt` is for callers who count (a job queue): the first is 1;
+/// `attempt`, `retry_after_ms` (when to try again; null: not), `retryable` (whether a later attempt may
+/// do), `data` (`of`: "all" or "own"; null: none was read), `fencing`, `token`, `series`, `bytes`,
+/// `duration_ms`, `error`, … `attempt` is for callers who count (a job queue): the first is 1;
 /// 0: the engine counts. It may block for some times `store.deadline_ms` and for the target's
 /// `timeout_ms`.
 ///
@@ -94,7 +95,7 @@ pub unsafe extern "C" fn tallyport_schedule_start(
 /// Ends the thread of tallyport_schedule_start, after it exported every target for the last time;
 /// without one, a no-op.
 ///
-/// It waits for `deadline_ms` at most. What is not done by then (TIMEOUT) ends by itself, after the step
+/// It waits for `timeout_ms` at most. What is not done by then (TIMEOUT) ends by itself, after the step
 /// that it is in; that may be after tallyport_engine_close.
 ///
 /// Threads: any thread. Ownership: returns owned `err`. Errors: TIMEOUT, NULL_ARGUMENT, BAD_HANDLE,
@@ -102,11 +103,11 @@ pub unsafe extern "C" fn tallyport_schedule_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tallyport_schedule_stop(
     engine: *const tallyport_engine,
-    deadline_ms: u64,
+    timeout_ms: u64,
     err: *mut *mut tallyport_error,
 ) -> tallyport_status {
     fallible!(err, |call| {
-        call.engine(engine)?.engine.stop_schedule(Duration::from_millis(deadline_ms))
+        call.engine(engine)?.engine.stop_schedule(Duration::from_millis(timeout_ms))
     })
 }
 

@@ -94,7 +94,7 @@ pub struct tallyport_str {
     pub len: usize,
 }
 
-/// An error that a host lends to a plugin for one call. HOST-owned, opaque.
+/// An error. Opaque. A plugin is lent one for a call; one that tallyport.h hands out is the caller's.
 pub struct tallyport_error {
     _private: (),
 }
@@ -166,6 +166,7 @@ pub struct tallyport_host {
         ) -> tallyport_status,
     >,
     /// Lends at least `min_len` writable bytes until `sink_commit` or the next call on the sink.
+    /// [the call's thread]
     pub sink_reserve: Option<
         unsafe extern "C" fn(
             host: *const tallyport_host,
@@ -175,7 +176,7 @@ pub struct tallyport_host {
             len: *mut usize,
         ) -> tallyport_status,
     >,
-    /// Appends the first `len` bytes of what `sink_reserve` lent.
+    /// Appends the first `len` bytes of what `sink_reserve` lent. [the call's thread]
     pub sink_commit: Option<
         unsafe extern "C" fn(
             host: *const tallyport_host,
@@ -262,7 +263,7 @@ pub struct tallyport_family {
     pub bucket_start: u64,
 }
 
-/// A range of another column: a row of `TALLYPORT_COLUMN_LABEL_RANGES`.
+/// A range of another column: a row of `TALLYPORT_COLUMN_LABEL_RANGES`. It may grow, as a family may.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct tallyport_range {
@@ -272,7 +273,7 @@ pub struct tallyport_range {
     pub count: u32,
 }
 
-/// One label: a row of `TALLYPORT_COLUMN_LABEL_PAIRS`.
+/// One label: a row of `TALLYPORT_COLUMN_LABEL_PAIRS`. It may grow, as a family may.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct tallyport_label_pair {
@@ -303,7 +304,7 @@ pub const TALLYPORT_COLUMN_HIST_COUNT: u32 = 33;
 /// Column, values: u64 per bucket, not cumulative; its sum over a series equals `HIST_COUNT`.
 pub const TALLYPORT_COLUMN_HIST_BUCKETS: u32 = 34;
 
-/// One block of memory that holds columns. The only pointers of a snapshot are here.
+/// One block of memory that holds columns. The only pointers of a snapshot are here. FROZEN.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tallyport_region {
@@ -313,7 +314,7 @@ pub struct tallyport_region {
     pub len: u64,
 }
 
-/// Where one column lies. A new column is data, not an ABI change: skip ids you do not know.
+/// Where one column lies. A new column is data, not an ABI change: skip ids you do not know. FROZEN.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct tallyport_column {
@@ -455,6 +456,7 @@ pub struct tallyport_plugin_v1 {
     /// Frees the exporter. No other call runs or follows. [any thread]
     pub destroy: Option<unsafe extern "C" fn(exporter: *mut tallyport_exporter)>,
     /// In a forked child, before any other call (FORK_AWARE only); NULL: the host makes a new one.
+    /// [one call at a time]
     pub after_fork_child: Option<unsafe extern "C" fn(exporter: *mut tallyport_exporter)>,
     /// A further table by name and revision, or NULL; static. [any thread]
     pub get_extension: Option<unsafe extern "C" fn(id: tallyport_str) -> *const c_void>,

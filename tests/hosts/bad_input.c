@@ -95,19 +95,19 @@ static void bounds_and_conflicts(void) {
           tallyport_counter_get_z(engine, "took", NULL, &counter, &err));
 
     memset(&family, 0, sizeof family);
-    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.size", tallyport_describe(engine, &family, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.size", tallyport_family_describe(engine, &family, &err));
     family.size = sizeof family;
     family.flags = 2;
-    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.flags", tallyport_describe(engine, &family, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.flags", tallyport_family_describe(engine, &family, &err));
     family.flags = 0;
     family.name = TALLYPORT_STR("new");
-    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.kind", tallyport_describe(engine, &family, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.kind", tallyport_family_describe(engine, &family, &err));
     family.kind = TALLYPORT_KIND_GAUGE;
     family.number = TALLYPORT_NUMBER_U64;
-    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.number", tallyport_describe(engine, &family, &err));
+    FAILS(TALLYPORT_INVALID_ARGUMENT, "options.number", tallyport_family_describe(engine, &family, &err));
     family.number = TALLYPORT_NUMBER_F64;
     family.help = TALLYPORT_STR("\xff");
-    FAILS(TALLYPORT_INVALID_UTF8, "options.help", tallyport_describe(engine, &family, &err));
+    FAILS(TALLYPORT_INVALID_UTF8, "options.help", tallyport_family_describe(engine, &family, &err));
 }
 
 static void engines_and_plugins(void) {

@@ -158,7 +158,7 @@ static void recording(tallyport_engine *engine) {
     family.kind = TALLYPORT_KIND_COUNTER;
     family.help = TALLYPORT_STR("Requests.");
     family.cells = TALLYPORT_CELLS_SHARED;
-    OK(tallyport_describe(engine, &family, &err));
+    OK(tallyport_family_describe(engine, &family, &err));
 
     OK(tallyport_counter_get(engine, family.name, labels, 2, &counter, &err));
     OK(tallyport_counter_get_z(engine, "requests_total", labels_z, &same, &err));
@@ -268,6 +268,8 @@ static void exports(tallyport_engine *engine, const char *folder) {
     snprintf(path, sizeof path, "%s/metrics.tlysnap", folder);
     OK(tallyport_snapshot_save(snapshot, str(path), &err));
     OK(tallyport_snapshot_save_z(snapshot, path, &err));
+    OK(tallyport_snapshot_load_z(path, &loaded, &err));
+    tallyport_snapshot_free(loaded);
     OK(tallyport_snapshot_load(str(path), &loaded, &err));
     CHECK(tallyport_snapshot_series_count(loaded) == tallyport_snapshot_series_count(snapshot));
     CHECK(tallyport_snapshot_series_count(loaded) == 7);
@@ -611,7 +613,7 @@ static int32_t find_nothing(void *data, tallyport_store_call *call, tallyport_st
     ++*(int *)data;
     OK(tallyport_store_call_value(call, TALLYPORT_STR("not used"), 1, &err));
     OK(tallyport_store_call_fail(call, TALLYPORT_STR("not used"), &err));
-    return TALLYPORT_STORE_NOT;
+    return TALLYPORT_STORE_NOT_DONE;
 }
 
 static int32_t write_nothing(void *data, tallyport_store_call *call, tallyport_str key,
@@ -670,7 +672,7 @@ static void taking_out(tallyport_engine *engine) {
     tallyport_snapshot_handle *own;
     OK(tallyport_sync(engine, &err));
     OK(tallyport_sync_start(engine, &err));
-    OK(tallyport_sync_stop(engine, &err));
+    OK(tallyport_sync_stop(engine, 60000, &err));
     OK(tallyport_sync_leave(engine, &err));
     FAILS(TALLYPORT_NOT_FOUND, "target", tallyport_target_export(engine, str("x"), 0, &buf, &err));
     FAILS(TALLYPORT_NOT_FOUND, "target", tallyport_target_export_z(engine, "x", 0, &buf, &err));

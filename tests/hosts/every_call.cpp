@@ -174,7 +174,7 @@ void exporting(const tallyport::engine &engine, const std::string &folder) {
 
     engine.sync();
     engine.start_sync();
-    engine.stop_sync();
+    engine.stop_sync(std::chrono::minutes(1));
     engine.leave();
     engine.start_serving("127.0.0.1:0");
     CHECK(engine.serve_address().rfind("127.0.0.1:", 0) == 0);

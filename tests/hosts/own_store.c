@@ -86,7 +86,7 @@ static int32_t get(void *data, tallyport_store_call *call, tallyport_str key) {
     const int wrong = entered(t, call, key);
     if (wrong) return wrong;
     const item *found = find(t, key);
-    if (found->value == NULL) return TALLYPORT_STORE_NOT;
+    if (found->value == NULL) return TALLYPORT_STORE_NOT_DONE;
     tallyport_str value;
     value.ptr = found->value;
     value.len = found->len;
@@ -111,7 +111,7 @@ static int32_t add(void *data, tallyport_store_call *call, tallyport_str key, ta
     if (wrong) return wrong;
     item *found = find(t, key);
     CHECK(ttl_ms >= 1000);
-    if (found->value != NULL) return TALLYPORT_STORE_NOT;
+    if (found->value != NULL) return TALLYPORT_STORE_NOT_DONE;
     put(t, found, value);
     return TALLYPORT_STORE_DONE;
 }
@@ -124,7 +124,7 @@ static int32_t cas(void *data, tallyport_store_call *call, tallyport_str key, ta
     item *found = find(t, key);
     CHECK(ttl_ms >= 1000);
     if (!t->swaps_anything && (found->value == NULL || found->token != token))
-        return TALLYPORT_STORE_NOT;
+        return TALLYPORT_STORE_NOT_DONE;
     put(t, found, value);
     return TALLYPORT_STORE_DONE;
 }
@@ -139,7 +139,7 @@ static int32_t take_out(void *data, tallyport_store_call *call, tallyport_str ke
     const int wrong = entered(t, call, key);
     if (wrong) return wrong;
     item *found = find(t, key);
-    if (found->value == NULL) return TALLYPORT_STORE_NOT;
+    if (found->value == NULL) return TALLYPORT_STORE_NOT_DONE;
     drop(found);
     return TALLYPORT_STORE_DONE;
 }

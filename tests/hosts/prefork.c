@@ -104,7 +104,7 @@ static void work(tallyport_engine *engine, struct told *told, int by_hand) {
             told->syncs++;
         }
     }
-    if (!by_hand) OK(tallyport_sync_stop(engine, &err));
+    if (!by_hand) OK(tallyport_sync_stop(engine, 60000, &err));
     sync_surely(engine);
     told->acknowledged = told->added;
     _exit(0);

@@ -244,7 +244,7 @@ static void mode(tallyport_engine *engine, const char *name, uint32_t mode, doub
     if (child == 0) {
         alarm(60);
         char go;
-        OK(tallyport_describe(engine, &about, &err));
+        OK(tallyport_family_describe(engine, &about, &err));
         tallyport_gauge_set(gauge, 4);
         CHECK(write(up[1], "x", 1) == 1);
         CHECK(read(down[0], &go, 1) == 1);
@@ -255,10 +255,10 @@ static void mode(tallyport_engine *engine, const char *name, uint32_t mode, doub
     snprintf(text, sizeof text, "%s ", name);
     CHECK(line(engine, text) == expected);
     about.gauge_mode = mode % TALLYPORT_GAUGE_MODE_LAST + 1;
-    FAILS(TALLYPORT_CONFLICT, "name", tallyport_describe(engine, &about, &err));
+    FAILS(TALLYPORT_CONFLICT, "name", tallyport_family_describe(engine, &about, &err));
     about.gauge_mode = TALLYPORT_GAUGE_MODE_LAST + 1;
     FAILS(TALLYPORT_INVALID_ARGUMENT, "options.gauge_mode",
-          tallyport_describe(engine, &about, &err));
+          tallyport_family_describe(engine, &about, &err));
     CHECK(write(down[1], "x", 1) == 1);
     wait_well(child);
     CHECK(line(engine, text) == 2);

@@ -101,8 +101,8 @@ int main(int count, char **arguments) {
     OK(tallyport_sync_start(a, &err));
     FAILS(TALLYPORT_ALREADY_EXISTS, "", tallyport_sync_start(a, &err));
     while (!shared_has(b, "requests{path=\"/\"} 17\n")) usleep(1000);
-    OK(tallyport_sync_stop(a, &err));
-    OK(tallyport_sync_stop(a, &err));
+    OK(tallyport_sync_stop(a, 60000, &err));
+    OK(tallyport_sync_stop(a, 60000, &err));
     CHECK(heard == 1);
 
     if (count == 2) {
@@ -114,7 +114,7 @@ int main(int count, char **arguments) {
             OK(tallyport_sync(a, &err));
             CHECK(status_has(a, "\"syncs\":1"));
             OK(tallyport_sync_start(a, &err));
-            OK(tallyport_sync_stop(a, &err));
+            OK(tallyport_sync_stop(a, 60000, &err));
             /* The parent goes on: nothing is retired. */
             OK(tallyport_sync_leave(a, &err));
             CHECK(status_has(a, "\"retired\":0"));

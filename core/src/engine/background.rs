@@ -277,12 +277,20 @@ impl Engine {
         })
     }
 
-    /// Ends the thread of [`Engine::start_sync`], after the sync that it is in. Without one it does
-    /// nothing.
+    /// Ends the thread of [`Engine::start_sync`]: it ends the sync that it is in, and is waited for, at
+    /// most `timeout`. Without one it does nothing.
     ///
     /// It does not sync for the last time: [`Engine::leave`] does.
-    pub fn stop_sync(&self) {
-        self.0.background.end(None);
+    ///
+    /// # Errors
+    /// Timeout when it had not ended by then: it does so after what it is in.
+    pub fn stop_sync(&self, timeout: Duration) -> Result<(), Error> {
+        if self.0.background.end(Some(timeout)) {
+            return Ok(());
+        }
+        let message =
+            format!("the sync that runs in the background did not end within {timeout:?}");
+        Err(Error::new(ErrorKind::Timeout, message))
     }
 }
 

@@ -70,15 +70,15 @@ impl Engine {
     }
 
     /// Ends the thread of [`Engine::start_schedule`]: it ends the run that it is in, exports every
-    /// target for the last time, and is waited for, at most `deadline`. Without one it does nothing.
+    /// target for the last time, and is waited for, at most `timeout`. Without one it does nothing.
     ///
     /// # Errors
     /// Timeout when it had not ended by then: it does so after what it is in.
-    pub fn stop_schedule(&self, deadline: Duration) -> Result<(), Error> {
-        if self.0.schedule.end(Some(deadline)) {
+    pub fn stop_schedule(&self, timeout: Duration) -> Result<(), Error> {
+        if self.0.schedule.end(Some(timeout)) {
             return Ok(());
         }
-        let message = format!("the schedule's last exports were not done within {deadline:?}");
+        let message = format!("the schedule's last exports were not done within {timeout:?}");
         Err(Error::new(ErrorKind::Timeout, message))
     }
 

@@ -147,10 +147,10 @@ fn a_background_sync_runs_until_it_is_stopped() {
         assert!(start.elapsed() < Duration::from_secs(30), "{:?}", one.sync_status());
         std::thread::yield_now();
     }
-    one.stop_sync();
+    one.stop_sync(Duration::from_secs(60)).unwrap();
     let done = one.sync_status().syncs;
     assert_eq!(one.read_shared().unwrap().instances, 1);
-    one.stop_sync();
+    one.stop_sync(Duration::from_secs(60)).unwrap();
     assert_eq!(one.sync_status().syncs, done);
     // An engine that goes away ends its thread.
     one.start_sync().unwrap();

@@ -42,7 +42,7 @@ extern "C" {
 #ifndef TALLYPORT_COMMON_
 #define TALLYPORT_COMMON_
 
-/** Whether the struct at `p`, of type `T`, is long enough to have the field `f`. */
+/** Whether the struct at `p`, of a type `T` of tallyport_plugin.h, is so long that it has field `f`. */
 #define TALLYPORT_HAS(p, T, f) ((p)->struct_size >= offsetof(T, f) + sizeof((p)->f))
 
 /**
@@ -165,7 +165,9 @@ extern "C" {
 /** Number type of a family: `value_bits` holds a two's complement integer. */
 #define TALLYPORT_NUMBER_I64 3u
 
-/** An error that a host lends to a plugin for one call. HOST-owned, opaque. */
+/**
+ * An error. Opaque. A plugin is lent one for a call; one that tallyport.h hands out is the caller's.
+ */
 typedef struct tallyport_error tallyport_error;
 
 /** Outcome of a call: `TALLYPORT_OK`, or one of the failures, whose numbers are never reused. */
@@ -538,7 +540,7 @@ typedef struct tallyport_engine_options {
     const tallyport_log_ring *log_ring;
 } tallyport_engine_options;
 
-/** What a family is, for tallyport_describe. */
+/** What a family is, for tallyport_family_describe. */
 typedef struct tallyport_family_options {
     /** sizeof(tallyport_family_options). */
     uint32_t size;
@@ -783,9 +785,14 @@ tallyport_status tallyport_engine_open_with(const tallyport_engine_options *opti
 void tallyport_engine_close(struct tallyport_engine *engine);
 
 /**
- * The engine's state as a JSON object: families, series, what was dropped, exporters with their
- * statistics, how sharing stands (it waits for a sync that runs), what is served, plugins that were
- * not loaded.
+ * The engine's state as a JSON object; it waits for a sync that runs.
+ *
+ * Keys: `schema` (1), `version`, `service_name`, `series`, `cells`, `families` (each with name, kind,
+ * number, help, unit, bounds, gauge_mode, series), `dropped` (nan, overflow), `plugins` as
+ * tallyport_plugins_list, `events`, `collectors` as tallyport_collectors_list, `sync` (store, strategy,
+ * cannot, interval_ms, identity, syncs, skipped, failures, last_success_ns, last_error, …), `export`
+ * (scheduled; targets with name, enabled, next_run_ns, …; history, as tallyport_target_export
+ * reports), `serve`, `load_failures`, `process`, `fork`.
  *
  * Threads: any thread. Ownership: returns owned `buf` (free with tallyport_buf_free) and `err`.
  * Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
@@ -805,9 +812,9 @@ tallyport_status tallyport_engine_status(const struct tallyport_engine *engine,
  * what the family is already, INVALID_ARGUMENT with the field, INVALID_UTF8, NULL_ARGUMENT,
  * BAD_HANDLE, POISONED. Since: 0.1.
  */
-tallyport_status tallyport_describe(const tallyport_engine *engine,
-                                    const tallyport_family_options *options,
-                                    tallyport_error **err);
+tallyport_status tallyport_family_describe(const tallyport_engine *engine,
+                                           const tallyport_family_options *options,
+                                           tallyport_error **err);
 
 /**
  * Takes one series out of the exports. Handles to it stay valid and record where nobody looks.
@@ -1648,6 +1655,15 @@ tallyport_status tallyport_snapshot_load(tallyport_str path,
                                          tallyport_error **err);
 
 /**
+ * As tallyport_snapshot_load, with a path that a NUL ends.
+ *
+ * Threads: any thread. Ownership: as tallyport_snapshot_load. Errors: the same. Since: 0.1.
+ */
+tallyport_status tallyport_snapshot_load_z(const char *path,
+                                           struct tallyport_snapshot_handle **snapshot,
+                                           tallyport_error **err);
+
+/**
  * Number of series in a snapshot; 0 when `snapshot` is no live handle.
  *
  * Threads: any thread. Ownership: borrows. Errors: none. Since: 0.1.
@@ -2150,12 +2166,15 @@ tallyport_status tallyport_sync_start(const tallyport_engine *engine,
 /**
  * Ends the thread of tallyport_sync_start, after the sync that it is in; without one, a no-op.
  *
- * It does not sync for the last time: tallyport_sync_leave does.
+ * It waits for that for `timeout_ms` at most, and does not sync for the last time:
+ * tallyport_sync_leave does.
  *
- * Threads: any thread. Ownership: returns owned `err`. Errors: NULL_ARGUMENT, BAD_HANDLE, POISONED.
- * Since: 0.1.
+ * Threads: any thread. Ownership: returns owned `err`. Errors: TIMEOUT when the thread had not ended by
+ * then (it does so by itself), NULL_ARGUMENT, BAD_HANDLE, POISONED. Since: 0.1.
  */
-tallyport_status tallyport_sync_stop(const tallyport_engine *engine, tallyport_error **err);
+tallyport_status tallyport_sync_stop(const tallyport_engine *engine,
+                                     uint64_t timeout_ms,
+                                     tallyport_error **err);
 
 /**
  * Syncs for the last time, and retires this instance at once: its counts stay, its gauges go.
@@ -2187,7 +2206,7 @@ tallyport_status tallyport_snapshot_take_shared(const tallyport_engine *engine,
  * It was not done, and that is no failure: there is no such item (`get`, `remove`), there is one
  * already (`add`), it was written or removed since it was read (`cas`). Anything else is a failure.
  */
-#define TALLYPORT_STORE_NOT 1
+#define TALLYPORT_STORE_NOT_DONE 1
 
 /** A call of a function of a store, which lasts until that function returns. Opaque. */
 typedef struct tallyport_store_call tallyport_store_call;
@@ -2209,7 +2228,7 @@ typedef struct tallyport_store_call tallyport_store_call;
  * and come back as they were written, in one step: never a part of one. They take no terminating NUL.
  *
  * Failures: a function that cannot reach what it keeps items in must fail, by any answer but
- * TALLYPORT_STORE_DONE and TALLYPORT_STORE_NOT, and may say why (tallyport_store_call_fail): an item
+ * TALLYPORT_STORE_DONE and TALLYPORT_STORE_NOT_DONE, and may say why (tallyport_store_call_fail): an item
  * that is "not there" only because nobody could look is a loss for good. What failed may have been
  * done or not, now or later. The call that it was made in answers IO, and the next one goes on.
  *
@@ -2239,7 +2258,7 @@ typedef struct tallyport_store {
     void (*free_data)(void *data);
     /**
      * Reads an item: hands its value over with tallyport_store_call_value, once, and answers DONE; or
-     * NOT when there is none, or its time has passed.
+     * NOT_DONE when there is none, or its time has passed.
      */
     int32_t (*get)(void *data, struct tallyport_store_call *call, tallyport_str key);
     /**
@@ -2251,7 +2270,7 @@ typedef struct tallyport_store {
                    tallyport_str value,
                    uint64_t ttl_ms);
     /**
-     * Writes an item as `set`, if there is none; NOT if there is. In one step: of two that add the
+     * Writes an item as `set`, if there is none; NOT_DONE if there is. In one step: of two that add the
      * same key at once, one is DONE.
      */
     int32_t (*add)(void *data,
@@ -2260,7 +2279,7 @@ typedef struct tallyport_store {
                    tallyport_str value,
                    uint64_t ttl_ms);
     /**
-     * Writes an item as `set`, if it is as it was when `get` handed it over with `token`; NOT if it
+     * Writes an item as `set`, if it is as it was when `get` handed it over with `token`; NOT_DONE if it
      * was written since, with whatever value, or is gone. In one step: of two that swap the same item
      * at once, one is DONE. NULL where that cannot be done.
      */
@@ -2270,7 +2289,7 @@ typedef struct tallyport_store {
                    tallyport_str value,
                    uint64_t ttl_ms,
                    uint64_t token);
-    /** Removes an item; NOT when there is none. */
+    /** Removes an item; NOT_DONE when there is none. */
     int32_t (*remove)(void *data, struct tallyport_store_call *call, tallyport_str key);
     /** Most bytes of a value that it keeps, at least 16384; 0: 1048576. Values stay below it. */
     uint64_t max_item_bytes;
@@ -2326,8 +2345,9 @@ tallyport_status tallyport_store_call_fail(struct tallyport_store_call *call,
  *
  * OK: it was delivered, or another process's lease made it needless. `report` is filled in either
  * way, also when the attempt failed: a JSON object with `ending` ("delivered", "skipped", "failed"),
- * `attempt`, `retry_after_ms` (when to try again; null: not), `data`, `fencing`, `token`, `series`,
- * `bytes`, `duration_ms`, `error`, … `attempt` is for callers who count (a job queue): the first is 1;
+ * `attempt`, `retry_after_ms` (when to try again; null: not), `retryable` (whether a later attempt may
+ * do), `data` (`of`: "all" or "own"; null: none was read), `fencing`, `token`, `series`, `bytes`,
+ * `duration_ms`, `error`, … `attempt` is for callers who count (a job queue): the first is 1;
  * 0: the engine counts. It may block for some times `store.deadline_ms` and for the target's
  * `timeout_ms`.
  *
@@ -2371,14 +2391,14 @@ tallyport_status tallyport_schedule_start(const tallyport_engine *engine,
  * Ends the thread of tallyport_schedule_start, after it exported every target for the last time;
  * without one, a no-op.
  *
- * It waits for `deadline_ms` at most. What is not done by then (TIMEOUT) ends by itself, after the step
+ * It waits for `timeout_ms` at most. What is not done by then (TIMEOUT) ends by itself, after the step
  * that it is in; that may be after tallyport_engine_close.
  *
  * Threads: any thread. Ownership: returns owned `err`. Errors: TIMEOUT, NULL_ARGUMENT, BAD_HANDLE,
  * POISONED. Since: 0.1.
  */
 tallyport_status tallyport_schedule_stop(const tallyport_engine *engine,
-                                         uint64_t deadline_ms,
+                                         uint64_t timeout_ms,
                                          tallyport_error **err);
 
 /* -------------------------------------------------------------------------------------------- */
