@@ -7,6 +7,7 @@ mod common;
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use common::{Place, Run};
+use tallyport_plugin_api::abi;
 
 const VERBS: [&str; 9] = [
     "export",
@@ -72,7 +73,8 @@ fn the_version_names_the_plugin_abi() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(place.run("-V").exits(0).silent().stdout, format!("tallyport {version}\n"));
     let long = place.run("--version").exits(0).silent().stdout;
-    assert_eq!(long, format!("tallyport {version}\nplugin ABI 0.1\n"));
+    let (major, minor) = (abi::TALLYPORT_PLUGIN_ABI_MAJOR, abi::TALLYPORT_PLUGIN_ABI_MINOR);
+    assert_eq!(long, format!("tallyport {version}\nplugin ABI {major}.{minor}\n"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::fs;
 
 use common::{Place, plugin};
 use serde_json::Value;
+use tallyport_plugin_api::abi;
 
 #[test]
 fn without_a_configuration_the_built_in_exporters_are_there() {
@@ -80,7 +81,9 @@ fn a_file_is_inspected_without_running_its_code() {
     let place = Place::new();
     fs::copy(plugin(), place.path("mine.so")).unwrap();
     let run = place.run("plugins inspect ./mine.so").exits(0).says(&["--load"]);
-    for text in ["com.example.obedient", "plugin ABI  0.1", "Rust SDK"] {
+    let abi = (abi::TALLYPORT_PLUGIN_ABI_MAJOR, abi::TALLYPORT_PLUGIN_ABI_MINOR);
+    let abi = format!("plugin ABI  {}.{}", abi.0, abi.1);
+    for text in ["com.example.obedient", &abi, "Rust SDK"] {
         assert!(run.stdout.contains(text), "{run:#?}");
     }
     let json = place.run("plugins inspect mine.so --report json").exits(0).silent().json();
