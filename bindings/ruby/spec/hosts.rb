@@ -106,5 +106,8 @@ module Hosts
       @url = "redis://127.0.0.1:#{port}/0"
       super(folder, "redis-server", "--port", port.to_s, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder)
     end
+
+    # The answer to a command, as redis-cli prints it.
+    def ask(*words) = IO.popen(["redis-cli", "-u", @url, *words], err: File::NULL, &:read).chomp
   end
 end

@@ -24,6 +24,25 @@ RSpec.describe "Real hosts" do
     end
   end
 
+  # A configuration file with a store.
+  def shared_through(store)
+    path = File.join(@folder, "tallyport.toml")
+    File.write(path, "schema = 1\n[store]\n#{store}\n[sync]\ninterval_ms = 100\n")
+    path
+  end
+
+  # What another instance finds in the store.
+  def everyone(toml)
+    configuration = Tallyport::Configuration.new
+    configuration.config = toml
+    engine = Tallyport::Engine.new(configuration)
+    yield engine if block_given?
+    engine.export(:prometheus, shared: true)
+  ensure
+    engine&.leave
+    engine&.close
+  end
+
   def shop(server)
     server.wait("/metrics")
     expect(server.ask("/", 50)).to eq(200)
@@ -57,9 +76,16 @@ RSpec.describe "Real hosts" do
                                    'http_requests_total{method="GET",route="/",status="200"}' => 240))
   end
 
-  it "counts exactly on a Puma cluster without preload, with its plugin, over a phased restart" do
+  it "counts exactly on a Puma cluster without preload, with its plugin, over a phased restart, and syncs" do
+    redis = start(Hosts::Redis)
+    toml = shared_through("kind = 'redis'\nurl = '#{redis.url}'")
     config = File.join(@folder, "puma.rb")
-    File.write(config, "workers 2\nthreads 2, 4\nplugin :tallyport\n")
+    File.write(config, <<~RUBY)
+      workers 2
+      threads 2, 4
+      plugin :tallyport
+      Tallyport.configure { |c| c.config = #{toml.inspect} }
+    RUBY
     server = start(Hosts::Web, "puma", "-C", config, "-b", "unix://SOCKET", "-e", "production",
                    File.join(Hosts::EXAMPLES, "sinatra/config.ru"))
     expected = shop(server)
@@ -69,7 +95,15 @@ RSpec.describe "Real hosts" do
     server.signal(:USR1)
     eventually(120) { (children.call & old).empty? && children.call.size == 2 && server.said.scan("phase: 1").size >= 2 }
     exactly(server, expected)
+    # Every worker would sync, should the master end.
+    threads = ->(pid) { Dir["/proc/#{pid}/task/*/comm"].map { |file| File.read(file).chomp } }
+    expect([server.pid, *children.call].map { |pid| threads.call(pid) }).to all(include("tallyport-sync"))
     expect(eventually { sum("puma_workers", server.get("/metrics").body) == 2 }).to be(true)
+    eventually { sum("http_requests_total", everyone(toml)) == 321 }
+    server.ask("/", 10)
+    # What came after the last sync: at its end it syncs once more.
+    server.stop
+    expect(sum("http_requests_total", everyone(toml))).to eq(361)
   end
 
   it "counts exactly on Unicorn with preload" do
@@ -80,11 +114,13 @@ RSpec.describe "Real hosts" do
     exactly(server, shop(server))
   end
 
-  it "counts exactly in Sidekiq, failures and tries again too" do
+  it "counts exactly in Sidekiq, failures and tries again too, and syncs" do
     redis = start(Hosts::Redis)
+    toml = shared_through("kind = 'redis'\nurl = '#{redis.url}'")
     jobs = File.join(@folder, "jobs.rb")
     File.write(jobs, <<~RUBY)
       require "tallyport/sidekiq"
+      Tallyport.configure { |c| c.config = #{toml.inspect} }
       class Work
         include Sidekiq::Worker
         sidekiq_options retry: false
@@ -114,7 +150,7 @@ RSpec.describe "Real hosts" do
     RUBY
     expect(status).to be_success, pushed
     expect(lines("sidekiq_jobs_enqueued_total", pushed)).to eq(['sidekiq_jobs_enqueued_total{class="Work",queue="default"} 300'])
-    start(Hosts::Server, "sidekiq", "-r", jobs, "-c", "5", "-e", "production", env: env)
+    server = start(Hosts::Server, "sidekiq", "-r", jobs, "-c", "5", "-e", "production", env: env)
     report = File.join(@folder, "report.prom")
     text = eventually(60) do
       ruby("Report.perform_async(#{report.inspect})", env: env, options: ["-r", jobs])
@@ -127,6 +163,11 @@ RSpec.describe "Real hosts" do
     expect(sum('sidekiq_jobs_total{class="Work",queue="default",status="failed"}', text)).to eq(30)
     expect(sum('sidekiq_job_duration_seconds_count{class="Work"', text)).to eq(300)
     expect(sum("work_done_total", text)).to eq((0...300).reject { |n| (n % 10).zero? }.sum)
+    server.stop
+    text = everyone(toml)
+    expect(sum('sidekiq_jobs_total{class="Work"', text)).to eq(300)
+    # It is not there any more: what was in flight in it is not, either.
+    expect(lines("sidekiq_jobs_in_flight", text)).to be_empty
   end
 
   describe "a Rails application" do
@@ -138,9 +179,14 @@ RSpec.describe "Real hosts" do
                 { chdir: rails, err: %i[child out] }], &:read)
     end
 
-    it "counts requests by route, and queries, exactly" do
+    it "counts requests by route, and queries, exactly, and syncs through Rails.cache" do
       rake("db:schema:load")
-      server = start(Hosts::Web, "puma", "-C", "config/puma.rb", "-b", "unix://SOCKET", "config.ru", env: env, chdir: rails)
+      cache = File.join(@folder, "cache")
+      toml = shared_through("kind = 'host'")
+      config = File.join(@folder, "puma.rb")
+      File.write(config, "#{File.read(File.join(rails, "config/puma.rb"))}plugin :tallyport\n")
+      server = start(Hosts::Web, "puma", "-C", config, "-b", "unix://SOCKET", "config.ru", chdir: rails,
+                                 env: env.merge("CACHE" => cache, "TALLYPORT_CONFIG" => toml))
       server.wait("/metrics")
       30.times do |n|
         answer = server.request("POST", "/items", { "Content-Type" => "application/json" }, %({"name":"item #{n}"}))
@@ -163,12 +209,20 @@ RSpec.describe "Real hosts" do
       metrics = server.get("/metrics", "Accept" => "application/openmetrics-text;version=1.0.0")
       expect(metrics.headers["content-type"]).to start_with("application/openmetrics-text; version=1.0.0")
       expect(metrics.body).to end_with("# EOF\n")
+      server.stop
+      expect(server.said).not_to include("tallyport:")
+      require "active_support"
+      require "active_support/cache"
+      store = ActiveSupport::Cache::FileStore.new(cache)
+      text = everyone(toml) { |engine| Tallyport::RailsCacheStore.attach(store, engine: engine) }
+      expect([sum("http_requests_total", text), sum("items_created_total", text)]).to eq([132, 30])
     end
 
-    it "has rake tasks that export, sync and show, and a job that exports" do
+    it "has rake tasks that export, sync and show, and jobs that export" do
       store = File.join(@folder, "store.sqlite3")
       config = File.join(@folder, "tallyport.toml")
-      File.write(config, "schema = 1\n[store]\nkind = \"sqlite\"\npath = #{store.to_json}\n")
+      File.write(config, "schema = 1\n[store]\nkind = \"sqlite\"\npath = #{store.to_json}\n" \
+                         "[targets.node]\nexporter = \"prometheus\"\npath = \"node.prom\"\n")
       rake("db:schema:load")
       # Another instance, whose counts the tasks see through the store.
       output, status = ruby("require 'tallyport'; Tallyport.configure { |c| c.config = #{config.inspect} }; " \
@@ -176,25 +230,19 @@ RSpec.describe "Real hosts" do
       expect(status).to be_success, output
       named = { "TALLYPORT_CONFIG" => config }
       expect(lines("hits_total", rake("tallyport:export_metrics_now", env: named))).to eq(["hits_total 7"])
-      out = File.join(@folder, "metrics.json")
-      said = rake("tallyport:export_metrics_now[json]", env: named.merge("OUTPUT" => out, "VERBOSE" => "1"))
-      expect(said).to match(/json of all instances: \d+ bytes/)
-      names = JSON.parse(File.read(out))["metrics"].map { |metric| metric["name"] }
-      expect(names).to include("hits_total")
-      expect(rake("tallyport:export_metrics_now", env: named.merge("METRICS_FORMAT" => "openmetrics"))).to end_with("# EOF\n")
-      expect(rake("tallyport:export_metrics_now[none]", env: named)).to match(/\Atallyport: .*none/)
-      expect($?).not_to be_success
-      expect(rake("tallyport:sync_metrics", env: named.merge("VERBOSE" => "1"))).to include('"syncs":1')
-      expect(rake("tallyport:metrics_status", env: named)).to include("store: sqlite").and include("exporter prometheus: ready")
-      expect(JSON.parse(rake("tallyport:metrics_status", env: named.merge("VERBOSE" => "1")))["sync"]["store"]).to eq("sqlite")
       # The job, through a real queue and a real worker.
       redis = start(Hosts::Redis)
       queue = named.merge("REDIS_URL" => redis.url, "METRICS_FILE" => File.join(@folder, "job.prom"))
-      said = eventually { (text = rake("tallyport:export_metrics", env: queue.merge("VERBOSE" => "1"))).include?("enqueued") && text }
-      expect(said).to match(/enqueued Tallyport::ExportJob .* \(prometheus\) on default/)
+      eventually { redis.ask("PING") == "PONG" }
+      expect(rake("tallyport:export_metrics", env: queue.merge("VERBOSE" => "1"))).to match(/enqueued Tallyport::ExportJob .* \(prometheus\) on default/)
       start(Hosts::Server, "sidekiq", "-c", "1", "-e", "production", env: env.merge(queue), chdir: rails)
       eventually(60) { File.exist?(queue["METRICS_FILE"]) }
       expect(lines("hits_total", File.read(queue["METRICS_FILE"]))).to eq(["hits_total 7"])
+      # A target, the same way.
+      node = File.join(@folder, "node.prom")
+      expect(rake("tallyport:export_targets[node]", env: queue.merge("VERBOSE" => "1"))).to match(/enqueued Tallyport::TargetJob .* \(node\) on default/)
+      eventually(60) { File.exist?(node) }
+      expect(lines("hits_total", File.read(node))).to eq(["hits_total 7"])
     end
   end
 end

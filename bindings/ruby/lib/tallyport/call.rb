@@ -34,7 +34,22 @@ module Tallyport
       def bytes
         buf = Native::Buf.new
         check { |error| yield buf, error }
-        buf[:ptr].null? ? +"" : buf[:ptr].read_bytes(buf[:len]).force_encoding(Encoding::UTF_8)
+        content(buf)
+      ensure
+        Native.buf_free(buf) if buf
+      end
+
+      # What a call reports of itself, also when it failed.
+      # @return [Array(Hash, (Error, nil))] the report, and the failure
+      # @raise [Error] one that comes without a report
+      def report
+        buf = Native::Buf.new
+        begin
+          check { |error| yield buf, error }
+        rescue Error => e
+          raise if buf[:ptr].null?
+        end
+        [JSON.parse(content(buf)), e]
       ensure
         Native.buf_free(buf) if buf
       end
@@ -93,6 +108,10 @@ module Tallyport
       end
 
       private
+
+      def content(buf)
+        buf[:ptr].null? ? +"" : buf[:ptr].read_bytes(buf[:len]).force_encoding(Encoding::UTF_8)
+      end
 
       # Bytes of unknown encoding (Rack's) count as UTF-8; the library says where they are not.
       def utf8(text)

@@ -5,6 +5,7 @@ require_relative "configuration"
 require_relative "events"
 require_relative "family"
 require_relative "log"
+require_relative "run"
 require_relative "snapshot"
 
 module Tallyport
@@ -101,7 +102,7 @@ module Tallyport
       Call.doubles(bounds) do |memory, count|
         options[:bounds] = memory
         options[:bound_count] = count
-        Call.check { |error| Native.describe(@handle, options, error) }
+        Call.check { |error| Native.family_describe(@handle, options, error) }
       end
       kept.clear
       @described[name.to_s] = [kind, { help: help, unit: unit, number: number, bounds: bounds, cells: cells,
@@ -168,6 +169,47 @@ module Tallyport
     def reload_plugin(name) = told { |error| Native.plugin_reload(@handle, Call.str(name), error) }
 
     # @!endgroup
+    # @!group Targets
+
+    # Exports a target of the configuration, once, here and now. What became of the attempt is returned,
+    # also when it failed: with whether and when to try again.
+    # @param name [Symbol, String]
+    # @param attempt [Integer] which one this is, where the caller counts them; 0: the engine does
+    # @return [Run]
+    # @raise [NotFound] when the configuration has no such target
+    def export_target(name, attempt: 0)
+      report, failure = undisturbed do
+        Call.report { |buf, error| Native.target_export(@handle, Call.str(name), attempt, buf, error) }
+      end
+      Run.new(report, failure)
+    ensure
+      deliver_log
+    end
+
+    # Exports every enabled target of the configuration, one after the other, each once.
+    # @return [Array<Run>]
+    def export_all
+      targets.select { |target| target["enabled"] }.map { |target| export_target(target["name"]) }
+    end
+
+    # @return [Array<Hash>] the targets of the configuration, and how they stand
+    def targets = status["export"]["targets"]
+
+    # Starts a thread of the library's that exports every enabled target when it is due; it calls no
+    # Ruby. A forked child has none, and may start its own.
+    # @return [nil]
+    # @raise [NotFound] when no target is enabled
+    def start_schedule = told { |error| Native.schedule_start(@handle, error) }
+
+    # Ends that thread, after it exported every target for the last time.
+    # @param timeout [Numeric] seconds that this waits for it
+    # @return [nil]
+    # @raise [Timeout] when it had not ended by then; it does so by itself
+    def stop_schedule(timeout: 10)
+      told { |error| Native.schedule_stop(@handle, (timeout * 1000).ceil, error) }
+    end
+
+    # @!endgroup
     # @!group Sharing
 
     # Has instances share through a store of the program's own, for as long as the engine is open.
@@ -189,8 +231,10 @@ module Tallyport
     def start_sync = told { |error| Native.sync_start(@handle, error) }
 
     # Ends that thread, after the sync that it is in.
+    # @param timeout [Numeric] seconds that this waits for it
     # @return [nil]
-    def stop_sync = told { |error| Native.sync_stop(@handle, error) }
+    # @raise [Timeout] when it had not ended by then; it does so by itself
+    def stop_sync(timeout: 10) = told { |error| Native.sync_stop(@handle, (timeout * 1000).ceil, error) }
 
     # Syncs for the last time and retires this instance: its counts stay, its gauges go.
     # @return [nil]

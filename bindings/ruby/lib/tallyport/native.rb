@@ -126,7 +126,7 @@ module Tallyport
       native :engine_open_with, [EngineOptions.by_ref, :pointer, :pointer], blocking: true
       native :engine_close, [:uint64], :void, blocking: true
       native :engine_status, [:uint64, buf, :pointer], blocking: true
-      native :describe, [:uint64, FamilyOptions.by_ref, :pointer]
+      native :family_describe, [:uint64, FamilyOptions.by_ref, :pointer]
       native :series_remove, [:uint64, str, :pointer, :size_t, :pointer]
       native :family_clear, [:uint64, str, :pointer]
 
@@ -186,8 +186,12 @@ module Tallyport
 
       native :sync, %i[uint64 pointer], blocking: true
       native :sync_start, %i[uint64 pointer]
-      native :sync_stop, %i[uint64 pointer], blocking: true
+      native :sync_stop, %i[uint64 uint64 pointer], blocking: true
       native :sync_leave, %i[uint64 pointer], blocking: true
+
+      native :target_export, [:uint64, str, :uint32, buf, :pointer], blocking: true
+      native :schedule_start, %i[uint64 pointer]
+      native :schedule_stop, %i[uint64 uint64 pointer], blocking: true
     rescue FFI::NotFoundError => e
       raise LoadError, "tallyport: this libtallyport is older than tallyport #{VERSION} for Ruby: #{e.message}"
     end

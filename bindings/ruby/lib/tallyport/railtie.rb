@@ -5,7 +5,7 @@ require "rails/railtie"
 
 module Tallyport
   # What a Rails application gets by having the gem: the endpoint, request and SQL metrics, rake tasks
-  # and the export job. `config.tallyport` changes it:
+  # and the export jobs. `config.tallyport` changes it:
   #
   # - `enabled`: false installs nothing (true)
   # - `config`: the configuration file (config/tallyport.toml, where there is one)
@@ -48,8 +48,11 @@ module Tallyport
       ActiveSupport.on_load(:active_record) { SqlSubscriber.subscribe } if options.enabled && options.sql
     end
 
-    initializer "tallyport.export_job" do
-      ActiveSupport.on_load(:active_job) { require_relative "export_job" }
+    initializer "tallyport.jobs" do
+      ActiveSupport.on_load(:active_job) do
+        require_relative "export_job"
+        require_relative "target_job"
+      end
     end
 
     # Before a server forks: what a preloaded application opened is its workers'.

@@ -6,7 +6,8 @@ require "sidekiq"
 require_relative "../tallyport"
 
 module Tallyport
-  # Counts and times Sidekiq's jobs: `require "tallyport/sidekiq"`, and nothing else.
+  # Counts and times Sidekiq's jobs, and syncs where there is a store: `require "tallyport/sidekiq"`, and
+  # nothing else.
   #
   # - `sidekiq_jobs_enqueued_total{queue, class}`, where a job is pushed
   # - `sidekiq_jobs_total{queue, class, status}` and `sidekiq_job_duration_seconds{queue, class}`,
@@ -56,6 +57,7 @@ module Tallyport
         ::Sidekiq.configure_server do |config|
           client(config)
           config.server_middleware { |chain| chain.add(Server) }
+          config.on(:startup) { Tallyport.start_sync }
           config.on(:shutdown) { Tallyport.engine.flush if Tallyport.open? }
         end
       end

@@ -38,6 +38,36 @@ namespace :tallyport do
     abort "tallyport: #{e.message}"
   end
 
+  # The named targets, or every enabled one.
+  targets_of = lambda do |arguments|
+    named = arguments.to_a.reject(&:empty?)
+    named = Tallyport.engine.targets.select { |target| target["enabled"] }.map { |target| target["name"] } if named.empty?
+    abort "tallyport: the configuration has no enabled target" if named.empty?
+    named
+  end
+
+  desc "Exports targets of the configuration with the background job: all, or those that are named (VERBOSE)"
+  task :export_targets, [:target] => setup do |_, arguments|
+    require "tallyport/target_job"
+    targets_of.call(arguments).each do |target|
+      job = Tallyport::TargetJob.perform_later(target)
+      abort "tallyport: the job of #{target} was not enqueued" unless job
+      warn "tallyport: enqueued #{job.class} #{job.job_id} (#{target}) on #{job.queue_name}" if verbose.call
+    end
+  rescue Tallyport::Error => e
+    abort "tallyport: #{e.message}"
+  end
+
+  desc "Exports targets of the configuration here and now: all, or those that are named (VERBOSE)"
+  task :export_targets_now, [:target] => setup do |_, arguments|
+    require "tallyport"
+    runs = targets_of.call(arguments).map { |target| Tallyport.export_target(target) }
+    runs.each { |run| warn "tallyport: #{run}" if run.failed? || verbose.call }
+    abort "tallyport: #{runs.count(&:failed?)} of #{runs.size} targets failed" if runs.any?(&:failed?)
+  rescue Tallyport::Error => e
+    abort "tallyport: #{e.message}"
+  end
+
   desc "Writes what changed to the store of the configuration (VERBOSE)"
   task sync_metrics: setup do
     require "tallyport"

@@ -25,6 +25,12 @@ module Shop
     # The rest of an application's hosts are checked by what stands before it.
     config.hosts.clear
 
+    # CACHE=folder: instances share their totals through Rails.cache.
+    if ENV["CACHE"]
+      config.cache_store = :file_store, ENV["CACHE"]
+      config.after_initialize { Tallyport::RailsCacheStore.attach(Rails.cache) }
+    end
+
     config.tallyport.config = ENV.fetch("TALLYPORT_CONFIG", nil)
     config.tallyport.export_path = ENV.fetch("METRICS_FILE", nil)
   end

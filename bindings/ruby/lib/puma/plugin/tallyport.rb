@@ -3,17 +3,26 @@
 
 require "puma/plugin"
 
-require_relative "../../tallyport"
+require_relative "../../tallyport/base"
 
 # `plugin :tallyport` in config/puma.rb: the engine is opened before the workers are forked, so that
-# all record into the same values, whether the application is preloaded or not; and Puma's own figures
-# are gauges.
+# all record into the same values, whether the application is preloaded or not; where there is a store,
+# master and workers sync (one of them does, and another one when that ends); and Puma's own figures are
+# gauges.
 #
-# A program that calls Tallyport.configure does so in config/puma.rb, before this.
+# Without `preload_app!`, a program that calls Tallyport.configure (a Rails application that has
+# config/tallyport.toml does) says the same in config/puma.rb, after this line.
 Puma::Plugin.create do
+  def config(puma)
+    # With preload the application is there, and has configured what is opened.
+    puma.before_fork { Tallyport.engine }
+    puma.on_worker_boot { Tallyport.start_sync }
+  end
+
   def start(launcher)
-    Tallyport.engine
     @launcher = launcher
+    # A single process has its application, and with it perhaps a store of its own, from then on.
+    launcher.events.on_booted { guarded { Tallyport.start_sync } }
     in_background { watch }
   end
 
@@ -23,10 +32,15 @@ Puma::Plugin.create do
   def watch
     loop do
       sleep 5
-      record(@launcher.stats)
-    rescue StandardError => e
-      @launcher.events.error("tallyport: #{e.class}: #{e.message}")
+      guarded { record(@launcher.stats) }
     end
+  end
+
+  # `error` of Puma's events would end the server.
+  def guarded
+    yield
+  rescue StandardError => e
+    @launcher.events.log("! tallyport: #{e.class}: #{e.message}")
   end
 
   def record(stats)
