@@ -180,10 +180,6 @@ impl Plan {
 /// Manual pages and completions, as the command itself writes them; below `share`.
 fn papers(command: &Path, layout: &Layout) -> Result<Vec<(String, Content)>, String> {
     let mut found = Vec::new();
-    // A command of before it wrote them has none.
-    if !tell(command, &["help"])?.contains("completions") {
-        return Ok(found);
-    }
     let folder = std::env::temp_dir().join(format!("tallyport-man-{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let told = tell(command, &["man", &folder.to_string_lossy()]);
