@@ -56,9 +56,9 @@ fn the_cpp_block_compiles() {
 
 #[test]
 fn the_ruby_blocks_run_and_export() {
-    for document in [README, "docs/RUBY.md"] {
-        let programs = blocks(document, "ruby");
-        let first = format!("require 'logger'\n{}", programs[0]);
+    let block = |document| format!("require 'logger'\n{}", blocks(document, "ruby")[0]);
+    let example = fs::read_to_string(repo_root().join("examples/hello.rb")).unwrap();
+    for first in [block(README), block("docs/RUBY.md"), example] {
         let mut command = Command::new("ruby");
         command.arg("-I").arg(repo_root().join("bindings/ruby/lib")).args(["-e", &first]);
         let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
@@ -111,7 +111,10 @@ fn the_commands_run() {
     let _config = stage(folder.path());
     let command = cargo_artifact("tallyport-cli", "tallyport");
     let text = blocks(README, "sh").join("\n");
-    let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("tallyport ")).collect();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("tallyport "));
+    let lines = lines.map(|line| line.split('#').next().unwrap().trim());
+    // It serves until it is told to end: tests/serve_life.rs.
+    let lines: Vec<_> = lines.filter(|line| !line.starts_with("serve ")).collect();
     assert!(lines.len() >= 5, "{lines:?}");
     for line in lines {
         let said = run(Command::new(&command)
@@ -120,7 +123,7 @@ fn the_commands_run() {
             .env_remove("TALLYPORT_CONFIG"));
         assert_eq!(said.code, Some(0), "tallyport {line}\n{}{}", said.stdout, said.stderr);
     }
-    assert!(folder.path().join("app.csv").exists());
+    assert!(folder.path().join("app.csv").exists() && folder.path().join("shop.prom").exists());
 }
 
 #[test]
