@@ -56,7 +56,7 @@ impl Base {
     }
 
     /// Calls `f` with the cell of the series with these values, made if there is none.
-    #[inline]
+    #[inline(always)]
     fn with<R>(&self, values: &[&str], f: impl Fn(Spot<'_>) -> R) -> Result<R, Error> {
         // An empty value is no label: no series of this table has one, so it is not found. Nor is
         // one with another number of values.

@@ -214,7 +214,7 @@ impl Shape {
 
     /// Calls `f` with the series with these values, if there is one. No lock, no reference count:
     /// nothing is reused while `f` runs, which must not wait.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, values: &[&str], f: impl Fn(Spot<'_>) -> R) -> Option<R> {
         match grace::enter_alone() {
             Some(_section) if values.len() == self.names.len() => {
