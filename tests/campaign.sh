@@ -85,7 +85,7 @@ forks() {
 arena() {
   TALLYPORT_SHARED_SECONDS=60 TALLYPORT_STARTS=10000 \
     cargo test --release --quiet -p tallyport-tests --test shared_arena -- --test-threads 1 --nocapture
-  TALLYPORT_FLIPS=2000 cargo test --release --quiet -p tallyport-cli --test arena
+  TALLYPORT_FLIPS=2000 TALLYPORT_DISKS="ext4 xfs btrfs" cargo test --release --quiet -p tallyport-cli --test arena
 }
 
 exporting() {
@@ -113,7 +113,7 @@ step kit "conformance kit over our own exporters: 1,000,000 series, 1,000 rounds
 step damage "2,000 random corruptions of a plugin, each loaded through the probe: the host lives" damage
 step swaps "a pinned file swapped 10,000 times while it is loaded: only checked code runs" swaps
 step isolation "2,000 helpers killed at any time, 100,000 exports through one, 10,000 rounds of nonsense from either side: the host lives, nothing is left behind" isolation
-step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files" arena
+step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files; full disks of ext4 and XFS, btrfs refused" arena
 step exporting "5 processes export one file every 200 ms over Redis and over SQLite, 300 s each, stopped for up to three lease times and killed: no token twice, nothing older over something newer, no gap past the formula" exporting
 step forks "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
 step packages "the Debian packages, checked by lintian: no error, no warning" packages

@@ -45,6 +45,19 @@ impl Mapping {
         Ok(Self { base, len, file: Some(file) })
     }
 
+    /// Has the system read pages of a file one by one.
+    ///
+    /// A file system that reads ahead takes pages together (since Linux 6.16 on ext4, longer on
+    /// XFS), and the first write to one of them then needs room for all: also where the file has
+    /// none yet, so that a full disk would end a process that writes to memory it was given.
+    pub(crate) fn use_single_pages(&self) -> io::Result<()> {
+        // SAFETY: advice on our own mapping; its contents do not change.
+        // Test: what_is_full_is_no_reason_to_crash, on ext4.
+        let status =
+            unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_RANDOM) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// The file that is mapped; `None`: private memory.
     pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(AsFd::as_fd)

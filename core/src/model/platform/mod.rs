@@ -4,6 +4,7 @@
 
 pub(crate) mod barrier;
 mod cpus;
+mod file_system;
 mod flags;
 pub(crate) mod fork;
 pub(crate) mod futex;
@@ -16,11 +17,12 @@ mod thread;
 mod uptime;
 
 pub(crate) use cpus::{MAX_CPUS, possible_cpus};
+pub(crate) use file_system::FileSystem;
 pub(crate) use flags::{fill_new_memory, reset_direction};
 pub(crate) use mapping::Mapping;
 pub(crate) use process::{
     boot_id, close_inherited, effective_user, is_alive, is_alive_since, is_secure_execution,
-    network_file_system, process_id, process_numbering, start_time,
+    process_id, process_numbering, start_time,
 };
 pub(crate) use signals::SignalsBlocked;
 pub(crate) use thread::this_thread;

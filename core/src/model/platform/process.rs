@@ -108,32 +108,6 @@ pub(crate) fn process_numbering() -> u64 {
     }
 }
 
-/// The name of the network file system that a file lies on; `None`: it lies on none.
-pub(crate) fn network_file_system(file: &std::fs::File) -> Option<&'static str> {
-    #[cfg(target_os = "linux")]
-    {
-        // Magic numbers of linux/magic.h.
-        const NETWORKED: [(i64, &str); 9] = [
-            (0x6969, "nfs"),
-            (0xff53_4d42, "cifs"),
-            (0xfe53_4d42, "smb"),
-            (0x517b, "smb"),
-            (0x5346_414f, "afs"),
-            (0x00c3_6400, "ceph"),
-            (0x0102_1997, "9p"),
-            (0x0bd0_0bd0, "lustre"),
-            (0x0116_1970, "gfs2"),
-        ];
-        let kind = rustix::fs::fstatfs(file).ok()?.f_type;
-        NETWORKED.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = file;
-        None
-    }
-}
-
 #[cfg(target_os = "linux")]
 mod linux {
     use rustix::fs::{CWD, Mode, OFlags, openat};

@@ -3,43 +3,25 @@
 use std::{fs, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
-use rustix::fs::statfs;
 
-use crate::model::{Error, ErrorKind};
+use crate::model::{Error, ErrorKind, platform::FileSystem};
 
 /// `PRAGMA application_id`: "TLYP".
 const APPLICATION: i32 = 0x544c_5950;
 /// `PRAGMA user_version`.
 const VERSION: i32 = 3;
 
-/// File systems of networks, whose locks hold between processes of one host at most.
-const NETWORKS: &[(u32, &str)] = &[
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xff53_4d42, "CIFS"),
-    (0xfe53_4d42, "SMB2"),
-    (0x0102_1997, "9P"),
-    (0x00c3_6400, "Ceph"),
-    (0x5346_414f, "AFS"),
-    (0x0bd0_0bd0, "Lustre"),
-    (0x0116_1970, "GFS2"),
-    (0x7461_636f, "OCFS2"),
-    (0x6573_5546, "FUSE"),
-    (0x7375_7245, "Coda"),
-];
-
 /// Refuses a file on a network file system.
 pub(super) fn check_place(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let place = statfs(folder).map_err(|error| {
+    let place = FileSystem::of_folder(folder).map_err(|error| {
         let what = format!("the folder `{}` of the SQLite store", folder.display());
-        Error::io(what, &error.into()).with_field("path")
+        Error::io(what, &error).with_field("path")
     })?;
-    let number = place.f_type as u32;
-    match NETWORKS.iter().find(|(known, _)| *known == number) {
-        None => Ok(()),
-        Some((_, name)) => {
+    match place {
+        FileSystem::Local | FileSystem::CopyOnWrite(_) => Ok(()),
+        FileSystem::Network(name) => {
             let message = format!(
                 "`{}` lies on a {name} file system, where SQLite's locks do not protect it: name a \
                  local file, or use Redis to share between hosts",

@@ -33,6 +33,11 @@ pub(super) fn read(path: &Path) -> Result<Ground, Error> {
         let message = format!("arena {}: is no regular file", path.display());
         return Err(Error::invalid("recording.arena", message));
     }
+    // Read page by page: pages that are read ahead together would need room together when a process
+    // that has the file writes to one of them (Mapping::use_single_pages).
+    if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random) {
+        return Err(fails("read", &error.into()));
+    }
     let header = Header::read(path, &file, about.len())?;
     let extent = header.extent()?;
     let mapping =

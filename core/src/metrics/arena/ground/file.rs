@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use super::{Extent, HEADER_USED, LAYOUT_VERSION, MAGIC, MEMBERS, Word, place, platform};
-use crate::model::{Error, ErrorKind};
+use crate::model::{Error, ErrorKind, platform::FileSystem};
 
 /// Opens the file, made with mode 0600 where there is none.
 pub(super) fn open(path: &Path) -> Result<File, Error> {
@@ -35,11 +35,23 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     if about.uid() != platform::effective_user() {
         return refuse(ErrorKind::InvalidArgument, "belongs to another user");
     }
-    if let Some(name) = platform::network_file_system(&file) {
-        let why = format!("lies on a network file system ({name}); processes of one host share it");
-        return refuse(ErrorKind::Unsupported, &why);
+    let kind = FileSystem::of(&file)
+        .map_err(|e| Error::io(format_args!("look at arena {}", path.display()), &e))?;
+    match kind {
+        FileSystem::Local => Ok(file),
+        FileSystem::Network(name) => {
+            let why =
+                format!("lies on a network file system ({name}); processes of one host share it");
+            refuse(ErrorKind::Unsupported, &why)
+        }
+        FileSystem::CopyOnWrite(name) => {
+            let why = format!(
+                "lies on {name}, where an add to memory that is there may end the process when the \
+                 disk is full; put it on a tmpfs such as /run or /dev/shm, or on ext4 or XFS"
+            );
+            refuse(ErrorKind::Unsupported, &why)
+        }
     }
-    Ok(file)
 }
 
 /// The header of a file, read.

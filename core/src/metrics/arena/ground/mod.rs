@@ -296,7 +296,7 @@ impl Ground {
             let header = file::Header::read(path, &file, length)?;
             let extent = header.extent()?;
             header.check_joinable()?;
-            let mapping = handle().and_then(|file| platform::Mapping::shared(file, extent.len()));
+            let mapping = handle().and_then(|file| on_disk(file, extent.len()));
             let mapping = mapping.map_err(|error| fails("map", &error))?;
             Self { mapping, extent, backed: true, anew: false, path: None }
         };
@@ -309,7 +309,7 @@ impl Ground {
         check_file_size(extent.len())?;
         file.set_len(extent.len() as u64)?;
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, HEADER_USED as u64)?;
-        let mapping = platform::Mapping::shared(handle()?, extent.len())?;
+        let mapping = on_disk(handle()?, extent.len())?;
         let ground = Self { mapping, extent, backed: true, anew: false, path: None };
         // What is always read.
         ground.back_heap(1)?;
@@ -526,6 +526,13 @@ fn check_file_size(len: usize) -> io::Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Memory of a file that has a name.
+fn on_disk(file: OwnedFd, len: usize) -> io::Result<platform::Mapping> {
+    let mapping = platform::Mapping::shared(file, len)?;
+    mapping.use_single_pages()?;
+    Ok(mapping)
 }
 
 /// Memory that children of a fork share: it can be neither shrunk nor sealed against writing.
