@@ -47,21 +47,37 @@ macro_rules! fallible {
     }};
 }
 
+/// Recording in a section inside another, a thread's first one, or with a wrong handle.
+#[cold]
+#[inline(never)]
+pub(crate) fn record_with_care<T, R: Copy>(
+    otherwise: R,
+    handle: *const T,
+    body: impl FnOnce(&Object) -> Option<R>,
+) -> R {
+    contained(otherwise, || {
+        handles::with(handle, body).unwrap_or_else(|| {
+            handles::count_misuse();
+            otherwise
+        })
+    })
+}
+
 /// An entry through a recording handle: `record!(otherwise, handle, Counter(counter) => …)`.
 macro_rules! record {
-    ($otherwise:expr, $handle:expr, $kind:ident($object:ident) => $body:expr) => {
-        $crate::boundary::contained($otherwise, || {
-            // `move`, because a captured reference would send the amount through memory.
-            let done = $crate::handles::with($handle, move |object| match object {
-                $crate::handles::Object::$kind($object) => Some($body),
-                _ => None,
-            });
-            done.unwrap_or_else(|| {
-                $crate::handles::count_misuse();
-                $otherwise
-            })
-        })
-    };
+    ($otherwise:expr, $handle:expr, $kind:ident($object:ident) => $body:expr) => {{
+        // `move`, because a captured reference would send the amount through memory.
+        let body = move |object: &$crate::handles::Object| match object {
+            $crate::handles::Object::$kind($object) => Some($body),
+            _ => None,
+        };
+        let alone = || $crate::handles::with_alone($handle, body);
+        match $crate::boundary::contained(None, alone) {
+            Some(done) => done,
+            // The last call of the function, so that the frequent way has no stack frame.
+            None => $crate::boundary::record_with_care($otherwise, $handle, body),
+        }
+    }};
 }
 
 /// An entry that cannot fail: `plain!(otherwise, …)`, or with a call as in `fallible!`.

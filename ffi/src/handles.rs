@@ -191,6 +191,16 @@ pub(crate) fn with<T, R>(handle: *const T, f: impl FnOnce(&Object) -> Option<R>)
     grace::within(|| found(number, f))
 }
 
+/// [`with`] in the frequent case; `None` also means, ask [`with`].
+#[inline(always)]
+pub(crate) fn with_alone<T, R>(
+    handle: *const T,
+    f: impl FnOnce(&Object) -> Option<R>,
+) -> Option<R> {
+    let _section = grace::enter_alone()?;
+    found(handle.addr() as u64, f)
+}
+
 /// Calls `f` with the object of a live number; in a section.
 #[inline(always)]
 fn found<R>(number: u64, f: impl FnOnce(&Object) -> Option<R>) -> Option<R> {

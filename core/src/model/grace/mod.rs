@@ -20,12 +20,18 @@ const THREADS: usize = 1024;
 
 static ANNOUNCEMENTS: [Announcement; THREADS] = [const { Announcement::nobody() }; THREADS];
 static CROWD: Announcement = Announcement::nobody();
-static READERS: Readers<'_> = Readers { threads: &ANNOUNCEMENTS, crowd: &CROWD };
 /// Whether readers may leave the fence to the freeing thread.
 static ORDER: AtomicU32 = AtomicU32::new(UNDECIDED);
 const UNDECIDED: u32 = 0;
 const WITH_BARRIER: u32 = 1;
 const WITH_FENCE: u32 = 2;
+
+/// Those of the process. A function, not a static: addresses and number are then known to the
+/// compiler wherever a section begins.
+#[inline(always)]
+fn readers() -> Readers<'static> {
+    Readers { threads: &ANNOUNCEMENTS, crowd: &CROWD }
+}
 
 impl Announcement {
     /// A place that no thread has yet.
@@ -53,7 +59,7 @@ pub(super) fn order() -> Order {
 pub(super) fn reset() {
     let own = this_thread();
     // A section of this thread's own may be going on.
-    READERS.forget_but(|owner| owner | 1 == own | 1);
+    readers().forget_but(|owner| owner | 1 == own | 1);
 }
 
 /// Begins a section in the frequent case; `None` means, use [`enter_with_care`].
@@ -62,7 +68,7 @@ pub(super) fn reset() {
 #[inline]
 #[must_use]
 pub fn enter_alone() -> Option<Alone<'static>> {
-    READERS.enter_alone(this_thread())
+    readers().enter_alone(this_thread())
 }
 
 /// Begins a section whatever else runs: a thread's first one, one inside another, a thread past
@@ -72,9 +78,9 @@ pub fn enter_alone() -> Option<Alone<'static>> {
 #[must_use]
 pub fn enter_with_care() -> Section<'static> {
     match order() {
-        Order::Barrier => READERS.enter(this_thread(), Order::Barrier),
+        Order::Barrier => readers().enter(this_thread(), Order::Barrier),
         // Thread pointers are even: under this identity `enter_alone` does not find the thread.
-        Order::Fence => READERS.enter(this_thread() | 1, Order::Fence),
+        Order::Fence => readers().enter(this_thread() | 1, Order::Fence),
     }
 }
 
@@ -96,5 +102,5 @@ pub fn within<R>(f: impl FnOnce() -> R) -> R {
 #[must_use]
 pub fn all_passed() -> bool {
     let fenced = ORDER.load(Relaxed) != WITH_BARRIER;
-    READERS.all_passed(|| fenced || barrier::pass())
+    readers().all_passed(|| fenced || barrier::pass())
 }
