@@ -108,8 +108,11 @@ impl Heap {
         let bytes = rounded(bytes);
         let again = self.free().pieces.get_mut(&bytes).and_then(Vec::pop);
         if let Some(at) = again {
+            // Only what is not zero: to write to what was given back would take memory for it.
             for word in self.words(at, 0, bytes / 4) {
-                word.store(0, Relaxed);
+                if word.load(Relaxed) != 0 {
+                    word.store(0, Relaxed);
+                }
             }
             return Some(at);
         }

@@ -29,6 +29,8 @@ const FIRST_SLOTS: usize = 8;
 const SPARSE_ROWS: usize = 1 << 14;
 /// Rows that are gone before somebody asks whether their memory can be used again.
 const BATCH: usize = 64;
+/// Bytes of slots that were outgrown before somebody does.
+const OUTGROWN: usize = 64 << 10;
 
 fn full(what: &str) -> Error {
     Error::new(ErrorKind::Limit, what).with_field("labels")
@@ -334,7 +336,8 @@ impl Shape {
     }
 
     fn reclaim_if_many(&self, writing: &mut Writing) {
-        if writing.gone.len() >= BATCH.max(writing.patience) || writing.outgrown.len() >= 2 {
+        let outgrown: usize = writing.outgrown.iter().map(|(_, bytes)| bytes).sum();
+        if writing.gone.len() >= BATCH.max(writing.patience) || outgrown >= OUTGROWN {
             self.reclaim(writing);
         }
     }
