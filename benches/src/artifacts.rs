@@ -16,6 +16,15 @@ fn target() -> Result<PathBuf, String> {
 }
 
 fn cargo(manifest: &str, target: &Path, packages: &[&str]) -> Result<PathBuf, String> {
+    cargo_with(manifest, target, packages, &[])
+}
+
+fn cargo_with(
+    manifest: &str,
+    target: &Path,
+    packages: &[&str],
+    features: &[&str],
+) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--release", "--manifest-path"]);
@@ -23,6 +32,7 @@ fn cargo(manifest: &str, target: &Path, packages: &[&str]) -> Result<PathBuf, St
     for package in packages {
         command.args(["--package", package]);
     }
+    command.args(features);
     let status = command.status().map_err(|e| format!("cargo: {e}"))?;
     if !status.success() {
         return Err(format!("cargo build of {} failed", packages.join(", ")));
@@ -36,6 +46,17 @@ fn cargo(manifest: &str, target: &Path, packages: &[&str]) -> Result<PathBuf, St
 /// That it does not build.
 pub fn libtallyport() -> Result<PathBuf, String> {
     let folder = cargo("../Cargo.toml", &target()?.join("shipped"), &["tallyport-ffi"])?;
+    Ok(folder.join("libtallyport.so"))
+}
+
+/// libtallyport.so without the stores that are optional.
+///
+/// # Errors
+/// That it does not build.
+pub fn libtallyport_without_stores() -> Result<PathBuf, String> {
+    let features = ["--no-default-features", "--features", "serve,export-http"];
+    let folder = target()?.join("without-stores");
+    let folder = cargo_with("../Cargo.toml", &folder, &["tallyport-ffi"], &features)?;
     Ok(folder.join("libtallyport.so"))
 }
 

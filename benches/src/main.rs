@@ -84,6 +84,10 @@ fn bench(arguments: &Arguments) -> Result<(), String> {
     let chosen = |group: &&Group| {
         arguments.groups.is_empty() || arguments.groups.iter().any(|name| name == group.name)
     };
+    if let Some(path) = &arguments.markdown {
+        let names: Vec<&str> = GROUPS.iter().filter(chosen).map(|group| group.name).collect();
+        markdown::check(path, &names)?;
+    }
     let (mut all, mut failures) = (Vec::new(), Vec::new());
     for group in GROUPS.iter().filter(chosen) {
         match (group.run)(task) {

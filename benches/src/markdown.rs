@@ -4,6 +4,18 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use crate::{machine::Machine, report::Section};
 
+/// Checks that there is a place for each of these groups, before they are measured.
+///
+/// # Errors
+/// That the file cannot be read, or which group has none.
+pub fn check(path: &Path, groups: &[&str]) -> Result<(), String> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    match groups.iter().find(|group| replaced(&text, group, "").is_none()) {
+        None => Ok(()),
+        Some(group) => Err(format!("{} has no place for `{group}`", path.display())),
+    }
+}
+
 /// Puts the tables of each measured group in the place of its last ones.
 ///
 /// # Errors

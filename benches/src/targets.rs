@@ -97,7 +97,7 @@ pub const TARGETS: &[Target] = &[
     at_most("load", "exporter loaded ÷ linked in", OURS, 1.05, None),
     at_most("load", "engine ready without plugins", OURS, 5.0, None),
     at_most("load", "engine ready without plugins", "Tallyport, dlopen + engine, C ABI", 5.0, None),
-    at_most("load", "libtallyport.so", "Tallyport, stripped", 4.0, None),
+    at_most("load", "libtallyport.so", "Tallyport, stripped, no stores", 4.0, None),
     at_most("isolation", "prometheus: in a helper process ÷ in this one", OURS, 2.0, None),
     at_most("isolation", "json: in a helper process ÷ in this one", OURS, 2.0, None),
     at_most("isolation", "csv: in a helper process ÷ in this one", OURS, 2.0, None),

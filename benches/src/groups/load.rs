@@ -1,6 +1,12 @@
 //! What comes with loading: an engine without plugins, the plugin boundary, the library's size.
 
-use std::{env, fs, hint::black_box, path::Path, process::Command, time::Instant};
+use std::{
+    env, fs,
+    hint::black_box,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use tallyport_builtin_exporters::EXPORTERS;
 use tallyport_core::engine::{
@@ -146,19 +152,27 @@ fn loaded_or_linked(task: Task) -> Result<Section, String> {
     Ok(Section::new("load", "exporter loaded ÷ linked in", "ratio", rows))
 }
 
-/// The shared library as a distribution ships it.
+/// The shared library: as small as it can be had, and as a distribution ships it.
 fn size() -> Result<Section, String> {
     let so = artifacts::libtallyport()?;
+    let small = artifacts::libtallyport_without_stores()?;
+    let row = |name, path: &Path| {
+        let bytes = fs::metadata(path).map_err(|e| e.to_string())?.len();
+        Ok::<_, String>(Row::new(Role::Ours, name, vec![bytes as f64 / f64::from(1 << 20)]))
+    };
+    let rows = vec![
+        row("Tallyport, stripped, no stores", &stripped(&small)?)?,
+        row("Tallyport, stripped", &stripped(&so)?)?,
+        row("Tallyport, as built", &so)?,
+    ];
+    Ok(Section::new("load", "libtallyport.so", "MiB", rows))
+}
+
+fn stripped(so: &Path) -> Result<PathBuf, String> {
     let stripped = so.with_extension("stripped");
-    let status = Command::new("strip").arg("-o").arg(&stripped).arg(&so).status();
+    let status = Command::new("strip").arg("-o").arg(&stripped).arg(so).status();
     if !status.map_err(|e| format!("strip: {e}"))?.success() {
         return Err("strip failed".to_owned());
     }
-    let mib = |path: &Path| fs::metadata(path).map(|m| m.len() as f64 / f64::from(1 << 20));
-    let row = |name, path| {
-        let size = mib(path).map_err(|e| e.to_string())?;
-        Ok::<_, String>(Row::new(Role::Ours, name, vec![size]))
-    };
-    let rows = vec![row("Tallyport, stripped", &stripped)?, row("Tallyport, as built", &so)?];
-    Ok(Section::new("load", "libtallyport.so", "MiB", rows))
+    Ok(stripped)
 }
