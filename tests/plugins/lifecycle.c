@@ -64,8 +64,11 @@ static void on_export_complete(tallyport_exporter *exporter, const tallyport_cal
 }
 
 static const void *get_extension(tallyport_str id) {
-    static const tallyport_lifecycle_v1 lifecycle = {sizeof(tallyport_lifecycle_v1), 0,
-                                                     on_export_request, on_export_complete};
+    static const tallyport_lifecycle_v1 lifecycle = {
+        .struct_size = sizeof(tallyport_lifecycle_v1),
+        .on_export_request = on_export_request,
+        .on_export_complete = on_export_complete,
+    };
     const tallyport_str known = good_text("tallyport.lifecycle/1");
     return id.len == known.len && memcmp(id.ptr, known.ptr, id.len) == 0 ? &lifecycle : NULL;
 }
