@@ -245,7 +245,8 @@ impl Background {
 
 impl Engine {
     /// Starts a thread that syncs every `sync.interval_ms`, give or take a tenth, at once for the
-    /// first time. Failures are counted, and shown by [`Engine::sync_status`].
+    /// first time; after a failure sooner, after a quarter of a second, half a one and so on, each half
+    /// more or less. Failures are counted, and shown by [`Engine::sync_status`].
     ///
     /// The thread calls no code of the host: `cache.synced` is not published, and what it logs goes
     /// to a process-wide subscriber only.
@@ -258,7 +259,7 @@ impl Engine {
     /// AlreadyExists when there is one, Unsupported with a store of the host's own, Io when no thread
     /// can be started.
     pub fn start_sync(&self) -> Result<(), Error> {
-        let interval = Duration::from_millis(self.0.config.sync.interval_ms);
+        let interval = self.0.config.sync_interval();
         let engine = Arc::downgrade(&self.0);
         // When the thread is noted already, or a store that comes now would not see it.
         let allowed = |_: &Arc<Bell>| {
@@ -271,8 +272,12 @@ impl Engine {
         };
         self.0.background.start(allowed, move |bell| {
             let mut wait = Duration::ZERO;
-            while bell.wait(Some(wait)) != Woken::Stop && sync(&engine) {
-                wait = interval.mul_f64(0.9 + 0.2 * jitter());
+            while bell.wait(Some(wait)) != Woken::Stop {
+                match sync(&engine) {
+                    Some(Next::Interval) => wait = interval.mul_f64(0.9 + 0.2 * jitter()),
+                    Some(Next::In(sooner)) => wait = sooner,
+                    None => break,
+                }
             }
         })
     }
@@ -294,15 +299,21 @@ impl Engine {
     }
 }
 
-/// Syncs once; false when the engine is gone.
-fn sync(engine: &Weak<Inner>) -> bool {
-    let Some(inner) = engine.upgrade() else { return false };
-    let engine = Engine(inner);
-    match engine.sync_as(Tell::Nobody) {
-        Ok(_) => {}
-        // That was logged when the store began to be left alone.
-        Err(error) if error.kind() == ErrorKind::Unavailable => tracing::debug!("sync: {error}"),
-        Err(error) => tracing::warn!("sync failed, the next one sends its changes: {error}"),
+/// When the next sync is.
+enum Next {
+    Interval,
+    In(Duration),
+}
+
+/// Syncs once; `None` when the engine is gone.
+fn sync(engine: &Weak<Inner>) -> Option<Next> {
+    let engine = Engine(engine.upgrade()?);
+    let Err(error) = engine.sync_as(Tell::Nobody) else { return Some(Next::Interval) };
+    // That was logged when the store began to be left alone.
+    if error.kind() == ErrorKind::Unavailable {
+        tracing::debug!("sync: {error}");
+    } else {
+        tracing::warn!("sync failed, the next one sends its changes: {error}");
     }
-    true
+    Some(Next::In(engine.sync_retry_in()))
 }

@@ -22,6 +22,7 @@ use super::{
     connect::{HostStore, Plan, connect, expected, kind, kind_name, place, plan},
 };
 use crate::{
+    export::timing::Backoff,
     model::{Error, ErrorKind, LongMutex, LongMutexGuard, Mutex, fork, own_thread},
     plugin::Syncs,
     snapshot::{self, Snapshot},
@@ -29,9 +30,12 @@ use crate::{
     sync::{GaugeModes, Mishaps, Overview, Session, Settings, Synced},
 };
 
-/// The first time that a failing store is left alone; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a store that failed again and again is left alone. Many instances lose the same store at
+/// once: they do not come back all together.
+const PAUSE: Backoff =
+    Backoff { retries: u32::MAX, first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+/// The first time after which a failed background sync is tried again; it doubles up to the interval.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
 
 /// Who is told of a sync: the host's listeners, on a thread of the host only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,11 +212,9 @@ fn settings(config: &Config, kind: StoreKind) -> Settings {
     let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
     Settings {
         name: instance(config),
-        lease: Lease {
-            alive: Duration::from_millis(sync.lease_ms),
-            data: hours(sync.metrics_retention_hours),
-        },
+        lease: Lease { alive: config.sync_lease(), data: hours(sync.metrics_retention_hours) },
         retired_retention: hours(sync.retired_retention_hours),
+        patience: Duration::from_millis(config.store.deadline_ms),
         // They are with the families.
         gauge_modes: GaugeModes::default(),
         include_instances: sync.include_instances,
@@ -245,10 +247,17 @@ impl State {
         if breaker == 0 || self.in_a_row < breaker {
             return;
         }
-        let doubled = FIRST_PAUSE.saturating_mul(1 << (self.in_a_row - breaker).min(16));
-        let pause = doubled.min(LONGEST_PAUSE);
-        // Many instances lose the same store at once: they do not come back all together.
-        self.pause_until = Some(now + pause.mul_f64(0.5 + jitter()));
+        let pause = PAUSE.delay(self.in_a_row - breaker + 1, None, jitter());
+        self.pause_until = pause.map(|pause| now + pause);
+    }
+
+    /// How long a background sync waits after a failure: until the store is asked again, or else less
+    /// than until the next one would come.
+    fn retry_in(&self, now: Duration, interval: Duration) -> Duration {
+        let retry = Backoff { retries: u32::MAX, first: FIRST_RETRY, longest: interval };
+        let paused = self.pause_until.and_then(|until| until.checked_sub(now));
+        let paused = paused.filter(|left| !left.is_zero());
+        paused.or_else(|| retry.delay(self.in_a_row, None, jitter())).unwrap_or(interval)
     }
 
     /// What a configuration comes down to, with what is known of the store.
@@ -456,7 +465,7 @@ impl Engine {
     /// The process whose turn to publish the arena it is, if it is not this one's: it is then.
     fn whose_turn(&self, tell: Tell, session: &mut Session) -> Result<Option<u32>, Error> {
         // Background syncs leave it to the process that published last, while it is there.
-        let patience = Duration::from_millis(self.0.config.sync.interval_ms).mul_f64(1.5);
+        let patience = self.0.config.sync_interval().mul_f64(1.5);
         match session.other_publisher() {
             Some((other, ago)) if tell == Tell::Nobody && ago < patience => Ok(Some(other)),
             _ => session.begin(),
@@ -513,8 +522,9 @@ impl Engine {
             let message = format!("a store of kind `{kind}` has no totals of all instances");
             return Err(Error::new(ErrorKind::Unsupported, message).with_field("store.kind"));
         };
-        let (overview, _) = session.aggregate(&own)?;
+        let (overview, retirement) = session.aggregate(&own)?;
         drop(state);
+        self.0.sync_meter.retired(&retirement);
         let Overview { snapshot, instances, conflicts, undeclared, clamped, damaged } = overview;
         for conflict in &conflicts {
             let (metric, shown_as) = (&conflict.family, conflict.shown_as.join(", "));
@@ -562,6 +572,15 @@ impl Engine {
     pub(super) fn expected_strategy(&self) -> Strategy {
         let config = &self.0.config;
         expected(plan(config, self.0.share.has_host.load(Relaxed)), config)
+    }
+
+    /// How long a background sync waits after one that failed.
+    pub(super) fn sync_retry_in(&self) -> Duration {
+        let interval = self.0.config.sync_interval();
+        match self.0.share.lock() {
+            Ok(state) => state.retry_in(self.0.metrics.clock().monotonic(), interval),
+            Err(_) => interval,
+        }
     }
 
     /// How sharing stands. Waits for a sync that runs.

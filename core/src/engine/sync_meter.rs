@@ -7,7 +7,7 @@ use tallyport_plugin_api::{Kind, Number};
 use crate::{
     metrics::{Description, Metrics},
     model::{Error, GaugeMode},
-    sync::{Mishaps, Synced},
+    sync::{Mishaps, Synced, retire::Retirement},
 };
 
 const SYNCS: &str = "tallyport_sync_total";
@@ -16,7 +16,12 @@ const DURATION: &str = "tallyport_sync_duration_seconds";
 const SERIES: &str = "tallyport_sync_series_total";
 const BYTES: &str = "tallyport_sync_bytes_total";
 const FOLDED: &str = "tallyport_sync_retired_instances_total";
+const CONFLICTS: &str = "tallyport_sync_conflicts_total";
+const DAMAGED: &str = "tallyport_sync_damaged_series_total";
+const DROPPED: &str = "tallyport_sync_dropped_total";
 const MISHAPS: &str = "tallyport_sync_mishaps_total";
+
+const FOLDED_HELP: &str = "Ended instances that this one folded into the retired total.";
 
 /// Counts syncs; `None`: nothing is recorded.
 #[derive(Debug)]
@@ -29,11 +34,60 @@ impl SyncMeter {
         took: Duration,
         (before, after): (Mishaps, Mishaps),
     ) {
-        let Some(metrics) = &self.0 else { return };
-        if let Err(error) = record(metrics, result, took, (before, after)) {
-            tracing::warn!("the engine's own metrics of syncs: {error}");
+        if let Some(metrics) = &self.0 {
+            noted(record(metrics, result, took, (before, after)));
         }
     }
+
+    /// What an aggregate retired and dropped.
+    pub(super) fn retired(&self, done: &Retirement) {
+        if done.dropped_tombstones > 0 {
+            tracing::warn!(
+                tombstones = done.dropped_tombstones,
+                "more instances ended than a shard remembers: who is away for long may be taken for lost"
+            );
+        }
+        if let Some(metrics) = &self.0 {
+            noted(retired(metrics, done));
+        }
+    }
+}
+
+fn noted(result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::warn!("the engine's own metrics of syncs: {error}");
+    }
+}
+
+fn counter(metrics: &Metrics, name: &str, help: &str) -> Result<(), Error> {
+    metrics.describe(&Description {
+        name,
+        kind: Kind::Counter,
+        number: Number::U64,
+        help,
+        unit: "",
+        bounds: &[],
+        cells: None,
+        mode: GaugeMode::Undeclared,
+    })
+}
+
+fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
+    let dropped = "Retired series that nothing touched, and tombstones beyond the limit, that were \
+                   dropped from the store.";
+    for (name, help, labels, amount) in [
+        (FOLDED, FOLDED_HELP, [].as_slice(), done.folded),
+        (CONFLICTS, "Folds and prunes that another instance came before.", &[], done.conflicts),
+        (DAMAGED, "Series of the store that could not be read or added.", &[], done.damaged),
+        (DROPPED, dropped, &[("what", "series")], done.dropped_series),
+        (DROPPED, dropped, &[("what", "tombstones")], done.dropped_tombstones),
+    ] {
+        if amount > 0 {
+            counter(metrics, name, help)?;
+            metrics.counter(name, labels)?.add(amount);
+        }
+    }
+    Ok(())
 }
 
 fn record(
@@ -47,20 +101,10 @@ fn record(
         (FAILURES, "Syncs that failed, by reason."),
         (SERIES, "Series whose values were written to the store."),
         (BYTES, "Bytes of texts and values that were sent to the store."),
-        (FOLDED, "Ended instances that this one folded into the retired total."),
+        (FOLDED, FOLDED_HELP),
         (MISHAPS, "What happened to this instance's records in the store, by kind."),
     ] {
-        let (kind, number) = (Kind::Counter, Number::U64);
-        metrics.describe(&Description {
-            name,
-            kind,
-            number,
-            help,
-            unit: "",
-            bounds: &[],
-            cells: None,
-            mode: GaugeMode::Undeclared,
-        })?;
+        counter(metrics, name, help)?;
     }
     metrics.counter(SYNCS, &[])?.inc();
     metrics.histogram(DURATION, &[], &[])?.observe(took.as_secs_f64());
@@ -68,7 +112,9 @@ fn record(
         Ok(done) => {
             metrics.counter(SERIES, &[])?.add(done.series);
             metrics.counter(BYTES, &[])?.add(done.bytes);
-            metrics.counter(FOLDED, &[])?.add(done.retirement.folded);
+            // There from the first sync on.
+            metrics.counter(FOLDED, &[])?;
+            retired(metrics, &done.retirement)?;
         }
         Err(error) => metrics.counter(FAILURES, &[("reason", error.kind().name())])?.inc(),
     }

@@ -63,6 +63,47 @@ impl Key {
     /// # Errors
     /// Damaged, when an engine cannot have written them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let (family, rest) = Self::family_of(bytes)?;
+        let mut last = "";
+        let mut labels = Vec::new();
+        for pair in labels_of(rest) {
+            let (label, value) = pair?;
+            in_order(&mut last, label)?;
+            labels.push((label.to_owned(), value.to_owned()));
+        }
+        Ok(Self { labels, ..family })
+    }
+
+    /// The family of a key, without labels, and the bytes of these, which are checked.
+    ///
+    /// # Errors
+    /// As [`Key::from_bytes`].
+    pub(crate) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let (family, rest) = Self::family_of(bytes)?;
+        let mut last = "";
+        for pair in labels_of(rest) {
+            in_order(&mut last, pair?.0)?;
+        }
+        Ok((family, rest))
+    }
+
+    /// The same where the family is known already: `family` are its bytes.
+    ///
+    /// # Errors
+    /// As [`Key::from_bytes`], of the labels.
+    pub(crate) fn split_after<'a>(
+        family: &[u8],
+        bytes: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, Error> {
+        let Some(rest) = bytes.strip_prefix(family) else { return Ok(None) };
+        let mut last = "";
+        for pair in labels_of(rest) {
+            in_order(&mut last, pair?.0)?;
+        }
+        Ok(Some(rest))
+    }
+
+    fn family_of(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
         let mut read = Reader::new(bytes);
         if read.byte()? != VERSION {
             return Err(damaged("a series of another format"));
@@ -80,16 +121,32 @@ impl Key {
         if name.is_empty() || !increasing || !bounds.iter().all(|bound| bound.is_finite()) {
             return Err(damaged("a series without a name, or with disordered bounds"));
         }
-        let mut labels: Vec<(String, String)> = Vec::new();
-        while read.end().is_err() {
-            let (label, value) = (read.text()?.to_owned(), read.text()?.to_owned());
-            if label.is_empty() || labels.last().is_some_and(|(last, _)| *last >= label) {
-                return Err(damaged("labels that are not sorted, or twice"));
-            }
-            labels.push((label, value));
-        }
-        Ok(Self { name, kind, number, mode, bounds, labels })
+        Ok((Self { name, kind, number, mode, bounds, labels: Vec::new() }, read.rest()))
     }
+}
+
+/// Names and values of labels, as they follow a family's bytes.
+pub(crate) fn labels_of(bytes: &[u8]) -> impl Iterator<Item = Result<(&str, &str), Error>> {
+    let mut rest = Some(Reader::new(bytes));
+    std::iter::from_fn(move || {
+        let mut read = rest.take()?;
+        if read.end().is_ok() {
+            return None;
+        }
+        let pair = read.text().and_then(|name| Ok((name, read.text()?)));
+        // After an error there is no more.
+        rest = pair.is_ok().then_some(read);
+        Some(pair)
+    })
+}
+
+fn in_order<'a>(last: &mut &'a str, label: &'a str) -> Result<(), Error> {
+    // The last one of none is "", and a name is not.
+    if label <= *last {
+        return Err(damaged("labels that are not sorted, or twice"));
+    }
+    *last = label;
+    Ok(())
 }
 
 impl fmt::Display for Key {
@@ -128,24 +185,36 @@ impl Text {
         out
     }
 
-    fn read(read: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            key: read.block()?.to_vec(),
-            created_ns: read.u64()?,
-            help: read.text()?.to_owned(),
-            unit: read.text()?.to_owned(),
-        })
-    }
-
     /// Reads bytes that a store gave, which may be anything.
     ///
     /// # Errors
     /// Damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let TextView { key, created_ns, help, unit } = TextView::of(bytes)?;
+        Ok(Self { key: key.to_vec(), created_ns, help: help.to_owned(), unit: unit.to_owned() })
+    }
+}
+
+/// A [`Text`] that lies in bytes of a store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextView<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) created_ns: u64,
+    pub(crate) help: &'a str,
+    pub(crate) unit: &'a str,
+}
+
+impl<'a> TextView<'a> {
+    /// Reads bytes that a store gave, which may be anything.
+    ///
+    /// # Errors
+    /// Damaged.
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut read = Reader::new(bytes);
-        let text = Self::read(&mut read)?;
+        let (key, created_ns) = (read.block()?, read.u64()?);
+        let view = Self { key, created_ns, help: read.text()?, unit: read.text()? };
         read.end()?;
-        Ok(text)
+        Ok(view)
     }
 }
 

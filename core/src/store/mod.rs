@@ -27,7 +27,7 @@ use std::fmt;
 
 pub use book::Book;
 pub use key::{Key, Text};
-pub(crate) use key::{family_bytes, label_bytes};
+pub(crate) use key::{TextView, family_bytes, label_bytes, labels_of};
 pub use keyed::{Item, KeyValue};
 pub use lease::{Claim, FencingToken, Held, LeaseStanding, Leases, Locking, Owner, Wish};
 #[cfg(feature = "store-memcached")]

@@ -12,6 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
+
 use crate::model::{Error, ErrorKind};
 
 /// Most bytes of replies in one exchange.
@@ -50,10 +55,34 @@ impl Socket {
         }
     }
 
+    /// Whether a connection on which no reply is awaited can be used. A server that closed it
+    /// meanwhile, or said something that nobody asked for, is to be connected to anew.
+    ///
+    /// Nothing has been sent then, so that is safe for every step.
+    pub(super) fn is_idle(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let mut byte = [0_u8; 1];
+        let seen = match self {
+            Self::Tcp(stream) => recv(stream, &mut byte, flags),
+            Self::Unix(stream) => recv(stream, &mut byte, flags),
+        };
+        matches!(seen, Err(Errno::AGAIN))
+    }
+
     /// The socket for one exchange.
     pub(super) fn timed(&mut self, deadline: Instant) -> Timed<'_> {
         Timed { socket: self, deadline, room: MAX_REPLY_BYTES }
     }
+}
+
+/// Whether an exchange may be done a second time, on a fresh connection, where the first one was gone
+/// without a word: what it asked for may have taken place, or may still do so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Reads, and what changes nothing when it comes twice.
+    Safe,
+    /// The caller has to learn that it does not know.
+    Never,
 }
 
 /// An error of a socket, as one of a store: the deadline's end or what the system said.
@@ -112,6 +141,12 @@ impl Read for Timed<'_> {
 }
 
 impl Timed<'_> {
+    /// Whether anything was read.
+    #[cfg(feature = "store-redis")]
+    pub(super) fn has_heard(&self) -> bool {
+        self.room < MAX_REPLY_BYTES
+    }
+
     /// Calls until it was not interrupted: a stopped process that goes on is, with a timeout set.
     fn uninterrupted(
         &mut self,

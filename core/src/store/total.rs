@@ -124,6 +124,16 @@ impl Total {
         }
     }
 
+    /// Whether it is of a kind and number type; `bounds` is the number of a histogram's bounds.
+    #[must_use]
+    pub fn is_of(&self, kind: Kind, number: Number, bounds: usize) -> bool {
+        match self {
+            Self::Histogram(all) => kind == Kind::Histogram && all.buckets.len() == bounds + 1,
+            // Of no other kind does this make anything.
+            other => kind != Kind::Histogram && other.is_like(&Self::zero(kind, number, 0)),
+        }
+    }
+
     /// Whether something that only grows is less than it was.
     #[must_use]
     pub fn fell_from(&self, before: &Self) -> bool {

@@ -3,13 +3,16 @@
 //! In that order no lock is needed: an instance that is folded in between is in the total, which
 //! names whom it contains, and its live record is left out. So no counter is seen to fall or double.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, hash_map::EntryRef};
 
 #[cfg(test)]
 use super::planted::{Bug, planted};
 use crate::{
     model::{Error, ErrorKind},
-    store::{Identity, Key, Retired, Roll, State, Store, Text, Total, Totals, Wanted},
+    store::{Identity, Key, Retired, Roll, State, Store, TextView, Total, Totals, Wanted},
 };
 
 /// The live records of a shard, as they were read before its retired total.
@@ -69,8 +72,10 @@ pub struct Shard {
 /// One series of all instances.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// What it is.
-    pub key: Key,
+    /// Its family, by number.
+    pub family: usize,
+    /// How many bytes of its key are the family's; the labels follow.
+    pub labels_at: usize,
     /// When the first of it was created, Unix ns.
     pub created_ns: u64,
     /// The family's help, if any instance told it.
@@ -83,11 +88,60 @@ pub struct Merged {
     pub live: Vec<(usize, Total)>,
 }
 
+/// Families of the series, none twice.
+#[derive(Debug, Default)]
+pub struct Families {
+    /// Without labels; with their bytes.
+    list: Vec<(Key, Vec<u8>)>,
+    by_bytes: HashMap<Vec<u8>, usize, RandomState>,
+    /// The one that a series was last found in: the next one is of it too, as a rule.
+    last: usize,
+}
+
+impl Families {
+    /// A family by its number: its key has no labels.
+    #[must_use]
+    pub fn get(&self, number: usize) -> Option<&Key> {
+        self.list.get(number).map(|(family, _)| family)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The number of a key's family, and how many bytes of the key that has.
+    fn of(&mut self, key: &[u8]) -> Result<(usize, usize), Error> {
+        if let Some((_, bytes)) = self.list.get(self.last)
+            && Key::split_after(bytes, key)?.is_some()
+        {
+            return Ok((self.last, bytes.len()));
+        }
+        let (family, labels) = Key::split(key)?;
+        let labels_at = key.len() - labels.len();
+        let bytes = key.get(..labels_at).unwrap_or_default();
+        self.last = *self.by_bytes.entry_ref(bytes).or_insert(self.list.len());
+        if self.last == self.list.len() {
+            self.list.push((family, bytes.to_vec()));
+        }
+        Ok((self.last, labels_at))
+    }
+}
+
 /// What all instances of a namespace have.
 #[derive(Debug, Default)]
 pub struct Everyone {
     /// By bytes of the key.
-    pub series: HashMap<Vec<u8>, Merged>,
+    pub series: HashMap<Vec<u8>, Merged, RandomState>,
+    /// Of the series.
+    pub families: Families,
     /// Live instances: identity and name.
     pub instances: Vec<(Identity, String)>,
     /// Series that could not be read.
@@ -99,12 +153,14 @@ impl Everyone {
     pub fn add(&mut self, shard: &Shard) {
         for (key, bytes) in &shard.totals.series {
             match Retired::from_bytes(key, bytes) {
-                Ok(retired) => {
-                    let Some(merged) = self.merged(retired.text, &retired.total) else { continue };
+                Ok(Retired { text, total, .. }) => {
+                    let (created_ns, help, unit) = (text.created_ns, &*text.help, &*text.unit);
+                    let view = TextView { key, created_ns, help, unit };
+                    let Some(merged) = self.merged(view, &total) else { continue };
                     let added = match &mut merged.retired {
-                        Some(total) => total.add(&retired.total),
+                        Some(known) => known.add(&total),
                         none => {
-                            *none = Some(retired.total);
+                            *none = Some(total);
                             Ok(())
                         }
                     };
@@ -117,8 +173,7 @@ impl Everyone {
             let instance = self.instances.len();
             self.instances.push((*id, state.name.clone()));
             for (text, value) in &state.series {
-                let (Ok(text), Ok(total)) = (Text::from_bytes(text), Total::from_bytes(value))
-                else {
+                let (Ok(text), Ok(total)) = (TextView::of(text), Total::from_bytes(value)) else {
                     self.damaged += 1;
                     continue;
                 };
@@ -134,30 +189,36 @@ impl Everyone {
     }
 
     /// The series of a text, if the value can be one of it.
-    fn merged(&mut self, text: Text, total: &Total) -> Option<&mut Merged> {
-        let Text { key: bytes, created_ns, help, unit } = text;
-        if !self.series.contains_key(&bytes) {
-            let Ok(key) = Key::from_bytes(&bytes) else {
-                self.damaged += 1;
-                return None;
-            };
-            let (retired, live) = (None, Vec::new());
-            let new =
-                Merged { key, created_ns, help: String::new(), unit: String::new(), retired, live };
-            self.series.insert(bytes.clone(), new);
-        }
-        let merged = self.series.get_mut(&bytes)?;
-        let Key { kind, number, bounds, .. } = &merged.key;
-        if !total.is_like(&Total::zero(*kind, *number, bounds.len())) {
+    fn merged(&mut self, text: TextView<'_>, total: &Total) -> Option<&mut Merged> {
+        let merged = match self.series.entry_ref(text.key) {
+            EntryRef::Occupied(known) => known.into_mut(),
+            EntryRef::Vacant(new) => {
+                let Ok((family, labels_at)) = self.families.of(text.key) else {
+                    self.damaged += 1;
+                    return None;
+                };
+                new.insert(Merged {
+                    family,
+                    labels_at,
+                    created_ns: text.created_ns,
+                    help: String::new(),
+                    unit: String::new(),
+                    retired: None,
+                    live: Vec::new(),
+                })
+            }
+        };
+        let family = self.families.get(merged.family)?;
+        if !total.is_of(family.kind, family.number, family.bounds.len()) {
             self.damaged += 1;
             return None;
         }
-        merged.created_ns = merged.created_ns.min(created_ns);
+        merged.created_ns = merged.created_ns.min(text.created_ns);
         if merged.help.is_empty() {
-            merged.help = help;
+            text.help.clone_into(&mut merged.help);
         }
         if merged.unit.is_empty() {
-            merged.unit = unit;
+            text.unit.clone_into(&mut merged.unit);
         }
         Some(merged)
     }

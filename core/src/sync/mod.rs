@@ -11,6 +11,7 @@ mod members;
 #[cfg(test)]
 mod model;
 mod output;
+mod pace;
 #[cfg(test)]
 pub(crate) mod planted;
 mod publisher;

@@ -8,7 +8,7 @@ use super::aggregate::{Everyone, Merged};
 use crate::{
     model::{Error, GaugeMode, Kind},
     snapshot::{Builder, Snapshot},
-    store::{Distribution, Identity, Key, Total, family_bytes},
+    store::{Distribution, Identity, Key, Total, family_bytes, labels_of},
 };
 
 /// Label that tells instances apart.
@@ -53,12 +53,22 @@ pub struct Overview {
     pub damaged: u64,
 }
 
-/// One line of the result.
-struct Line<'a> {
-    labels: Vec<(&'a str, &'a str)>,
-    created_ns: u64,
-    value: Total,
+/// A series with the bytes of its labels.
+#[derive(Debug, Clone, Copy)]
+struct Series<'a> {
+    labels: &'a [u8],
+    merged: &'a Merged,
 }
+
+impl<'a> Series<'a> {
+    /// Its labels. They were checked when they were read.
+    fn labels(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        labels_of(self.labels).map_while(Result::ok)
+    }
+}
+
+/// Families of one name by their bytes, each with its series.
+type Variants<'a> = BTreeMap<Vec<u8>, (&'a Key, Vec<Series<'a>>)>;
 
 /// Shows everyone's state at `time_unix_ns`.
 ///
@@ -66,24 +76,33 @@ struct Line<'a> {
 /// Limit, when there are more series than a snapshot can number.
 pub fn overview(everyone: &Everyone, view: &View, time_unix_ns: u64) -> Result<Overview, Error> {
     let names = instance_names(everyone);
-    let mut families: BTreeMap<&str, BTreeMap<Vec<u8>, Vec<&Merged>>> = BTreeMap::new();
-    for merged in everyone.series.values() {
-        let Key { name, kind, number, mode, bounds, .. } = &merged.key;
+    let mut by_family = vec![Vec::new(); everyone.families.len()];
+    for (key, merged) in &everyone.series {
+        if let Some(series) = by_family.get_mut(merged.family) {
+            let labels = key.get(merged.labels_at..).unwrap_or_default();
+            series.push(Series { labels, merged });
+        }
+    }
+    let mut families: BTreeMap<&str, Variants<'_>> = BTreeMap::new();
+    for (number, series) in by_family.into_iter().enumerate() {
+        let Some(family) = everyone.families.get(number) else { continue };
+        let Key { name, kind, number, mode, bounds, .. } = family;
         let variant = family_bytes(name, (*kind, *number, *mode), bounds);
-        families.entry(name).or_default().entry(variant).or_default().push(merged);
+        families.entry(name).or_default().insert(variant, (family, series));
     }
     let mut shown = Shown::default();
     for (name, variants) in families {
         let own = view.own.get(name).filter(|own| variants.contains_key(*own));
         let keeps = own.or_else(|| variants.keys().next()).cloned().unwrap_or_default();
         let mut conflict = Conflict { family: name.to_owned(), shown_as: Vec::new() };
-        for (variant, mut series) in variants {
-            series.sort_by(|a, b| a.key.labels.cmp(&b.key.labels));
+        for (variant, (family, mut series)) in variants {
+            // In one order every time, whichever that is.
+            series.sort_unstable_by_key(|series| series.labels);
             if variant == keeps {
-                shown.family(name, &series, &names, view.include_instances)?;
+                shown.family(name, family, &series, (&names, view.include_instances))?;
             } else {
                 let other = format!("{name}_conflict_{:08x}", xxh3_64(&variant) as u32);
-                shown.family(&other, &series, &names, view.include_instances)?;
+                shown.family(&other, family, &series, (&names, view.include_instances))?;
                 conflict.shown_as.push(other);
             }
         }
@@ -127,58 +146,70 @@ impl Shown {
     fn family(
         &mut self,
         name: &str,
-        series: &[&Merged],
-        names: &[String],
-        include_instances: bool,
+        family: &Key,
+        series: &[Series<'_>],
+        (names, include_instances): (&[String], bool),
     ) -> Result<(), Error> {
-        let Some(first) = series.first() else { return Ok(()) };
-        let Key { kind, number, bounds, mode, .. } = &first.key;
-        let several = series.iter().any(|merged| merged.live.len() > 1);
+        if series.is_empty() {
+            return Ok(());
+        }
+        let Key { kind, number, bounds, mode, .. } = family;
+        let several = series.iter().any(|series| series.merged.live.len() > 1);
         let undeclared = *kind == Kind::Gauge && *mode == GaugeMode::Undeclared && several;
         if undeclared && !include_instances {
             self.undeclared.push(name.to_owned());
         }
         let text = |of: fn(&Merged) -> &str| {
-            series.iter().map(|merged| of(merged)).find(|text| !text.is_empty()).unwrap_or("")
+            series
+                .iter()
+                .map(|series| of(series.merged))
+                .find(|text| !text.is_empty())
+                .unwrap_or("")
         };
         let texts = (text(|merged| &merged.help), text(|merged| &merged.unit));
         self.builder.family(name, (*kind, *number), texts, bounds)?;
-        for merged in series {
+        for one in series {
+            let Merged { created_ns, retired, live, .. } = one.merged;
             if undeclared || include_instances {
-                if let Some(total) = &merged.retired {
-                    self.line(&line(merged, Some(RETIRED), total.clone()))?;
+                let live = live.iter().map(|(instance, value)| {
+                    (names.get(*instance).map_or("", String::as_str), value)
+                });
+                let retired = retired.iter().map(|total| (RETIRED, total));
+                for (instance, value) in retired.chain(live) {
+                    let labels = with_instance(*one, instance);
+                    self.line(labels.into_iter(), *created_ns, value)?;
                 }
-                for (instance, value) in &merged.live {
-                    let instance = names.get(*instance).map_or("", String::as_str);
-                    self.line(&line(merged, Some(instance), value.clone()))?;
-                }
-            } else if let Some(value) = together(merged) {
-                self.line(&line(merged, None, value))?;
+            } else if let Some(value) = together(family, one.merged) {
+                self.line(one.labels(), *created_ns, &value)?;
             }
         }
         Ok(())
     }
 
-    fn line(&mut self, line: &Line<'_>) -> Result<(), Error> {
-        let labels = line.labels.iter().copied();
+    fn line<'a>(
+        &mut self,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        created_ns: u64,
+        value: &Total,
+    ) -> Result<(), Error> {
         let clamped = &mut self.clamped;
-        match &line.value {
+        match value {
             Total::Count(count) => {
                 let count = clamp(*count, u64::MAX, clamped);
-                self.builder.series(labels, line.created_ns, count)
+                self.builder.series(labels, created_ns, count)
             }
             Total::Level(level) => {
                 let fits = i64::try_from(*level);
                 *clamped += u64::from(fits.is_err());
                 let level = fits.unwrap_or(if *level < 0 { i64::MIN } else { i64::MAX });
-                self.builder.series(labels, line.created_ns, level.cast_unsigned())
+                self.builder.series(labels, created_ns, level.cast_unsigned())
             }
             Total::Sum(value) | Total::LevelF64(value) | Total::Gauge { value, .. } => {
-                self.builder.series(labels, line.created_ns, value.to_bits())
+                self.builder.series(labels, created_ns, value.to_bits())
             }
             Total::Histogram(all) => {
                 let Distribution { sum, buckets } = &**all;
-                self.builder.series(labels, line.created_ns, sum.to_bits())?;
+                self.builder.series(labels, created_ns, sum.to_bits())?;
                 // The count is the sum of the buckets, and has to be a u64 too.
                 let mut room = u64::MAX;
                 self.builder.buckets(buckets.iter().map(|count| {
@@ -202,32 +233,28 @@ fn clamp(count: u128, most: u64, clamped: &mut u64) -> u64 {
     }
 }
 
-fn line<'a>(merged: &'a Merged, instance: Option<&'a str>, value: Total) -> Line<'a> {
-    let labels = merged.key.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut labels: Vec<(&str, &str)> = labels.collect();
-    if let Some(instance) = instance {
-        for (name, _) in &mut labels {
-            if *name == INSTANCE {
-                *name = EXPORTED_INSTANCE;
-            }
-        }
-        labels.push((INSTANCE, instance));
-        labels.sort_unstable();
-        labels.dedup_by_key(|(name, _)| *name);
-    }
-    Line { labels, created_ns: merged.created_ns, value }
+/// The labels of a series of one instance.
+fn with_instance<'a>(series: Series<'a>, instance: &'a str) -> Vec<(&'a str, &'a str)> {
+    let own = |(name, value): (&'a str, &'a str)| {
+        (if name == INSTANCE { EXPORTED_INSTANCE } else { name }, value)
+    };
+    let mut labels: Vec<(&str, &str)> = series.labels().map(own).collect();
+    labels.push((INSTANCE, instance));
+    labels.sort_unstable();
+    labels.dedup_by_key(|(name, _)| *name);
+    labels
 }
 
 /// The one value of a series of all instances; `None` for a gauge that nobody has.
-fn together(merged: &Merged) -> Option<Total> {
+fn together(family: &Key, merged: &Merged) -> Option<Total> {
     let values = merged.live.iter().map(|(_, value)| value);
-    if merged.key.kind != Kind::Gauge {
+    if family.kind != Kind::Gauge {
         let mut parts = merged.retired.iter().chain(values);
         let mut sum = parts.next()?.clone();
         for part in parts {
             if let Err(error) = sum.add(part) {
                 // Kinds were checked when the parts were read.
-                tracing::error!(series = %merged.key, "not added: {error}");
+                tracing::error!(family = family.name, "not added: {error}");
             }
         }
         return Some(sum);
@@ -236,6 +263,6 @@ fn together(merged: &Merged) -> Option<Total> {
         Total::Gauge { value, at_ns } => Some((*value, *at_ns)),
         _ => None,
     };
-    let (value, at_ns) = merged.key.mode.together(values.filter_map(gauge))?;
+    let (value, at_ns) = family.mode.together(values.filter_map(gauge))?;
     Some(Total::Gauge { value, at_ns })
 }

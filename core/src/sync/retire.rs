@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// How often one instance is tried in one pass; then it waits for the next one.
-const TRIES: usize = 3;
+/// Conflicts of one pass, before it gives way.
+const CONFLICTS: u64 = 3;
 /// Most tombstones of a shard.
 const MAX_TOMBSTONES: usize = 10_000;
 /// How long tombstones stay.
@@ -46,27 +46,39 @@ impl Retirement {
     }
 }
 
-/// Folds the expired instances of a shard.
+/// Folds these instances of a shard, whose leases have ended, as long as `goes_on`.
+///
+/// After a deployment many instances end at once, and all others find them. Who comes second gives way:
+/// after some conflicts the rest is left to who is at it, and met again by the next sync.
 ///
 /// # Errors
 /// What the store answers.
-pub fn fold_expired(
+pub fn fold_each(
     store: &mut dyn Store,
     shard: u32,
-    roll: &Roll,
+    expired: &[Identity],
+    goes_on: &dyn Fn() -> bool,
     done: &mut Retirement,
 ) -> Result<(), Error> {
-    for listed in roll.instances.iter().filter(|listed| listed.expired) {
-        for _ in 0..TRIES {
-            let Some(fold) = prepare(store, shard, listed.id, done)? else { break };
-            if store.fold(&fold)? == Swap::Done {
-                done.folded += 1;
-                break;
-            }
-            done.conflicts += 1;
+    let mut conflicts = 0;
+    for id in expired {
+        if conflicts >= CONFLICTS || !goes_on() {
+            break;
+        }
+        let Some(fold) = prepare(store, shard, *id, done)? else { continue };
+        match store.fold(&fold)? {
+            Swap::Done => done.folded += 1,
+            Swap::Conflict => conflicts += 1,
         }
     }
+    done.conflicts += conflicts;
     Ok(())
+}
+
+/// The expired instances of a list.
+#[must_use]
+pub fn expired(roll: &Roll) -> Vec<Identity> {
+    roll.instances.iter().filter(|listed| listed.expired).map(|listed| listed.id).collect()
 }
 
 /// The fold of one instance as all stands now; `None` when there is nothing to fold.

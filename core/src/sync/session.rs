@@ -1,6 +1,6 @@
 //! One arena and one store: publish, retire, aggregate.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Mishaps, Publisher,
@@ -8,17 +8,23 @@ use super::{
     columns::{Columns, Modes, own_family},
     journal::Entry,
     output::{Overview, View, overview},
-    retire::{Retirement, fold_expired, prunable},
+    pace::Pace,
+    retire::{Retirement, expired, fold_each, prunable},
 };
 use crate::{
     metrics::{Ledger, Metrics, Turn, ledger_damaged},
-    model::{Error, ErrorKind, random},
+    model::{Clock, Error, ErrorKind, SystemClock, random},
     snapshot::{GaugeModes, Snapshot},
-    store::{Epoch, Lease, Store, Strategy, Swap},
+    store::{Epoch, Identity, Lease, Roll, Store, Strategy, Swap},
 };
 
 /// Messages of one sync, before it is left to the next one.
 const ROUNDS: usize = 8;
+/// How many of a shard's instances look for those that ended, on average, in the time that each syncs
+/// once: if all did, what they read would grow with their square.
+const LOOKS: usize = 8;
+/// How often an instance that ends tries to fold itself, before it leaves it to others.
+const TRIES: usize = 3;
 /// Gone series that a publisher keeps at the least, before its record is retired for their sake.
 const GONE: usize = 4096;
 
@@ -31,6 +37,8 @@ pub struct Settings {
     pub lease: Lease,
     /// How long retired series stay that nothing touches.
     pub retired_retention: Duration,
+    /// How long a sync or an aggregate folds what others left; the rest is for the next one.
+    pub patience: Duration,
     /// How gauges of several instances become one, where their families do not say.
     pub gauge_modes: GaugeModes,
     /// One series per instance in aggregates, always.
@@ -45,6 +53,7 @@ impl Default for Settings {
             name: String::new(),
             lease: Lease { alive: Duration::from_secs(90), data: Duration::from_secs(86_400) },
             retired_retention: Duration::from_secs(86_400),
+            patience: Duration::from_secs(5),
             gauge_modes: GaugeModes::default(),
             include_instances: false,
             place: String::new(),
@@ -74,6 +83,12 @@ pub struct Session {
     columns: Columns,
     settings: Settings,
     journal: Option<Journal>,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    /// When the sync that runs began.
+    began: Duration,
+    /// Instances of its shard, when it last looked; 0: it is to look.
+    neighbours: usize,
 }
 
 /// Where the publisher's state outlives this process.
@@ -100,7 +115,10 @@ impl Session {
     #[must_use]
     pub fn new(store: Box<dyn Store>, settings: Settings) -> Self {
         let publisher = Publisher::new(store.shards(), &mut random);
-        Self { store, publisher, columns: Columns::default(), settings, journal: None }
+        let clock = Arc::new(SystemClock::default());
+        let (columns, pace) = Default::default();
+        let (journal, began, neighbours) = (None, Duration::ZERO, 0);
+        Self { store, publisher, columns, settings, journal, clock, pace, began, neighbours }
     }
 
     /// A session of an arena that other processes may publish as well, one after the other: what each
@@ -108,7 +126,8 @@ impl Session {
     #[must_use]
     pub fn of(metrics: &Metrics, store: Box<dyn Store>, settings: Settings) -> Self {
         let journal = metrics.ledger().map(|ledger| Journal { ledger, turn: None, writes: None });
-        Self { journal, ..Self::new(store, settings) }
+        let clock = Arc::clone(metrics.clock());
+        Self { journal, clock, ..Self::new(store, settings) }
     }
 
     /// Takes this process's turn to publish the arena, until [`Session::end`], and goes on where the
@@ -214,7 +233,7 @@ impl Session {
 
     /// Who publishes now.
     #[must_use]
-    pub fn identity(&self) -> crate::store::Identity {
+    pub fn identity(&self) -> Identity {
         self.publisher.identity()
     }
 
@@ -235,14 +254,28 @@ impl Session {
     ///
     /// After Ok the store has every value of `snapshot`. What fails is sent by the next sync.
     ///
+    /// The lease is as long as the settings say and three times what syncs take: one that is shorter
+    /// than a sync would have it folded again and again.
+    ///
     /// # Errors
     /// What the store answers; Unavailable when it kept changing under every message.
     pub fn sync(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
-        let mut done = Synced::default();
+        self.began = self.clock.monotonic();
+        let (mut done, before) = (Synced::default(), self.publisher.mishaps());
         self.publish(snapshot, self.settings.lease, &mut done)?;
-        self.fold_own_shard(&mut done)?;
+        if self.publisher.mishaps() != before {
+            // The store may not be what it was.
+            self.neighbours = 0;
+        }
+        self.fold_others(&mut done)?;
         self.renew(snapshot, &mut done)?;
+        self.pace.took(self.so_far());
         Ok(done)
+    }
+
+    /// How long the sync that runs has taken.
+    fn so_far(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.began)
     }
 
     /// Goes on under another identity when more series are gone than there are: those that are gone are
@@ -261,18 +294,58 @@ impl Session {
         self.publisher.is_renewed();
         let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
         self.publish(snapshot, lease, done)?;
-        self.fold_own_shard(done)?;
+        self.fold_own(done)?;
         self.publish(snapshot, self.settings.lease, done)
     }
 
-    /// Folds the expired instances of this one's shard, where the store can.
-    fn fold_own_shard(&mut self, done: &mut Synced) -> Result<(), Error> {
+    /// Folds the expired instances of this one's shard, where the store can. This one is alive.
+    fn fold_others(&mut self, done: &mut Synced) -> Result<(), Error> {
+        let looks = self.neighbours <= LOOKS || random() as usize % self.neighbours < LOOKS;
+        if !looks || !self.store.strategy().folds() {
+            return Ok(());
+        }
+        let own = self.publisher.identity();
+        let shard = own.shard(self.store.shards());
+        let roll = self.store.roll(shard)?;
+        self.neighbours = roll.instances.len();
+        self.fold(shard, &roll, Some(own), &mut done.retirement)
+    }
+
+    /// Folds the expired instances of a shard but one, beginning with any: others are at it too.
+    fn fold(
+        &mut self,
+        shard: u32,
+        roll: &Roll,
+        but: Option<Identity>,
+        done: &mut Retirement,
+    ) -> Result<(), Error> {
+        let mut ids = expired(roll);
+        ids.retain(|id| Some(*id) != but);
+        if ids.len() > 1 {
+            let first = random() as usize % ids.len();
+            ids.rotate_left(first);
+        }
+        let (clock, patience) = (&self.clock, self.settings.patience);
+        let began = clock.monotonic();
+        let goes_on = || clock.monotonic().saturating_sub(began) < patience;
+        fold_each(&mut *self.store, shard, &ids, &goes_on, done)
+    }
+
+    /// Folds this instance, which has ended, where the store can.
+    fn fold_own(&mut self, done: &mut Synced) -> Result<(), Error> {
         if !self.store.strategy().folds() {
             return Ok(());
         }
-        let shard = self.publisher.identity().shard(self.store.shards());
-        let roll = self.store.roll(shard)?;
-        fold_expired(&mut *self.store, shard, &roll, &mut done.retirement)
+        let own = self.publisher.identity();
+        let shard = own.shard(self.store.shards());
+        let before = done.retirement.folded;
+        for _ in 0..TRIES {
+            fold_each(&mut *self.store, shard, &[own], &|| true, &mut done.retirement)?;
+            if done.retirement.folded > before {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn publish(
@@ -284,7 +357,10 @@ impl Session {
         for _ in 0..ROUNDS {
             let fresh = Epoch(random() as u64);
             let id = self.publisher.identity();
+            let so_far = self.so_far();
             if !self.publisher.is_registered() {
+                // Also of one that is to end: it has not published yet.
+                let lease = self.pace.stretched(self.settings.lease, so_far);
                 let answer = self.store.register(id, &self.settings.name, fresh, lease);
                 let answer = answer.inspect_err(|_| self.publisher.abandon(&mut random))?;
                 self.publisher.registered(&answer, &mut random);
@@ -304,6 +380,7 @@ impl Session {
             }
             done.bytes += bytes;
             done.messages += batches.len().max(1) as u64;
+            let lease = self.pace.stretched(lease, so_far);
             let answer = self.store.publish(id, (epoch, fresh), lease, batches)?;
             let settled = self.publisher.answered(&answer, &mut random);
             self.note()?;
@@ -332,10 +409,11 @@ impl Session {
     /// # Errors
     /// As [`Session::sync`]; the instance then ends with its lease.
     pub fn withdraw(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
+        self.began = self.clock.monotonic();
         let mut done = Synced::default();
         let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
         self.publish(snapshot, lease, &mut done)?;
-        self.fold_own_shard(&mut done)?;
+        self.fold_own(&mut done)?;
         // Where that fails, the next sync learns of it.
         if self.store.strategy().folds()
             && let Err(error) = self.learn_of_the_end(lease)
@@ -370,7 +448,7 @@ impl Session {
         for shard in 0..self.store.shards() {
             if self.store.strategy().folds() {
                 let roll = self.store.roll(shard)?;
-                fold_expired(&mut *self.store, shard, &roll, &mut done)?;
+                self.fold(shard, &roll, None, &mut done)?;
             }
             let read = read_shard(&mut *self.store, shard)?;
             everyone.add(&read);

@@ -94,8 +94,15 @@ fn a_file_store_keeps_a_snapshot_per_instance() {
     assert!(!path.exists());
 }
 
+/// A clock that is moved by hand.
 #[derive(Debug, Default)]
-struct Hand(AtomicU64);
+pub(crate) struct Hand(AtomicU64);
+
+impl Hand {
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_nanos() as u64, SeqCst);
+    }
+}
 
 impl Clock for Hand {
     fn unix_ns(&self) -> u64 {
@@ -126,7 +133,7 @@ fn a_store_that_is_away_is_left_alone_and_then_tried_again() {
 
     let server = RedisServer::start_at(port, &[]);
     assert_eq!(one.sync().unwrap_err().kind(), Unavailable);
-    clock.0.fetch_add(1_600_000_000, SeqCst);
+    clock.pass(Duration::from_millis(1600));
     one.sync().unwrap();
     assert_eq!(values(&one.shared().unwrap().snapshot)["requests{path=/}"], "5");
     let status = one.sync_status();
@@ -155,6 +162,46 @@ fn a_background_sync_runs_until_it_is_stopped() {
     // An engine that goes away ends its thread.
     one.start_sync().unwrap();
     drop(one);
+}
+
+#[test]
+fn a_background_sync_that_failed_is_tried_again_before_its_interval_ends() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let toml = format!(
+        "schema = 1\n[store]\nkind = 'redis'\nurl = 'redis://127.0.0.1:{port}/'\n\
+         [sync]\ninterval_ms = 600_000\n"
+    );
+    let one = engine(&toml, Path::new(""));
+    add(&one, 5);
+    one.start_sync().unwrap();
+    let start = Instant::now();
+    let wait_for = |holds: fn(u64, u64) -> bool| loop {
+        let status = one.sync_status();
+        if holds(status.failures, status.syncs) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{status:?}");
+        std::thread::yield_now();
+    };
+    wait_for(|failures, _| failures >= 2);
+    let _server = RedisServer::start_at(port, &[]);
+    // Also when it was left alone meanwhile, for a second or so.
+    wait_for(|_, syncs| syncs == 1);
+    assert_eq!(values(&one.read_shared().unwrap().snapshot)["requests{path=/}"], "5");
+}
+
+#[test]
+fn intervals_and_leases_follow_the_exports_unless_they_are_given() {
+    let seconds = |toml: &str| {
+        let config = Config::parse(&format!("schema = 1\n{toml}"), "test", Path::new("")).unwrap();
+        (config.sync_interval().as_secs_f64(), config.sync_lease().as_secs_f64())
+    };
+    assert_eq!(seconds(""), (30.0, 90.0));
+    let export = "[export]\nretention_window_ms = 100_000\nsafety_margin_ms = 20_000\n";
+    assert_eq!(seconds(export), (10.0, 30.0));
+    assert_eq!(seconds(&format!("{export}[sync]\nlease_ms = 20_000")), (10.0, 20.0));
+    assert_eq!(seconds("[sync]\ninterval_ms = 60_000"), (60.0, 180.0));
+    assert_eq!(seconds("[export]\nretention_window_ms = 61_000"), (0.125, 0.375));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod agree;
 mod arenas;
 mod cluster;
 mod engine;
+mod idle;
 mod instances;
 mod items;
 mod leases;
@@ -24,6 +25,7 @@ mod on_disk;
 mod processes;
 mod proxy;
 mod redis_faults;
+mod slow;
 #[path = "../../src/store/testing.rs"]
 mod testing;
 

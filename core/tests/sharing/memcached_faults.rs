@@ -65,8 +65,7 @@ fn what_a_memcached_lost_is_sent_again_and_counted() {
     assert_eq!(a.session.sync(&snapshot).unwrap_err().kind(), ErrorKind::Io);
     let _server = MemcachedServer::start_at(port, &[]);
     a.sync();
-    let snapshot = b.snapshot();
-    assert_eq!(b.session.sync(&snapshot).unwrap_err().kind(), ErrorKind::Io, "its connection went");
+    // Its connection went, which costs nothing.
     b.sync();
     assert_eq!(b.total("requests", "/"), 13);
     assert_eq!((a.session.mishaps().resets, b.session.mishaps().resets), (2, 2));
@@ -228,8 +227,6 @@ fn a_full_memcached_that_does_not_evict_is_an_error_and_loses_nothing() {
     let port = server.port();
     drop(server);
     let _server = MemcachedServer::start_at(port, &[]);
-    let snapshot = a.snapshot();
-    assert_eq!(a.session.sync(&snapshot).unwrap_err().kind(), ErrorKind::Io, "its connection went");
     a.sync();
     assert_eq!(values(&a.everyone().snapshot).len(), 5001);
 }

@@ -19,6 +19,8 @@ struct Way {
     delay_ms: AtomicU64,
     /// At the end of its room only this way ends; the other one stays.
     half: AtomicBool,
+    /// The end of its room ends one connection; the next ones have all the room.
+    once: AtomicBool,
 }
 
 /// Passes bytes on until a way's room is used up, and then closes both sides.
@@ -79,6 +81,13 @@ impl Proxy {
         self.down.room.store(down, SeqCst);
     }
 
+    /// Cuts the connection that is there when its next bytes come, before they pass. Others are let alone.
+    pub(crate) fn cut_once(&self, to_server: bool) {
+        let way = if to_server { &self.up } else { &self.down };
+        way.once.store(true, SeqCst);
+        way.room.store(0, SeqCst);
+    }
+
     pub(crate) fn passed(&self, to_server: bool) -> u64 {
         if to_server { self.up.passed.load(SeqCst) } else { self.down.passed.load(SeqCst) }
     }
@@ -96,6 +105,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, way: &Way) {
         if delay_ms > 0 {
             // The pause is what is tested.
             thread::sleep(Duration::from_millis(delay_ms));
+        }
+        if passing < read && way.once.swap(false, SeqCst) {
+            way.room.store(u64::MAX, SeqCst);
         }
         let written = to.write_all(&buffer[..passing]);
         if read == 0 || passing < read || written.is_err() {

@@ -122,6 +122,27 @@ fn a_redis_without_memory_refuses_whole_steps() {
 }
 
 #[test]
+fn a_redis_without_its_replicas_refuses_whole_steps() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    a.add("requests", "/", 2);
+    let snapshot = a.snapshot();
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("NOREPLICAS"), "{error}");
+    let refused = RedisStore::connect(&settings(server.url(), Duration::from_secs(5)));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable, "the probe writes");
+    assert_eq!(a.total("requests", "/"), 5, "reading goes on");
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 7);
+    assert_eq!(a.session.mishaps(), Default::default());
+}
+
+#[test]
 fn a_user_who_may_not_write_is_refused_at_connect() {
     let server = RedisServer::start(&[]);
     server.command(&["ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-hset"]);

@@ -1,6 +1,6 @@
 //! The keys of `[store]` and `[sync]`.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ use crate::model::{
 const MAX_MS: u64 = 7 * 86_400_000;
 const MAX_HOURS: u64 = 24 * 366;
 const MAX_SHARDS: u32 = 1024;
+const LEAST_INTERVAL_MS: u64 = 10;
+/// The longest time between two syncs, unless one is given.
+const INTERVAL_MS: u64 = 30_000;
 
 /// Where instances share their totals (docs/STORES.md).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,11 +112,14 @@ pub struct SyncConfig {
     /// What the store must be able to do; one that cannot is an error.
     pub strategy: StrategyConfig,
     /// The time between two syncs of a background sync; each is up to a tenth earlier or later.
+    /// Absent: an eighth of the time between two exports (`export.retention_window_ms` less
+    /// `export.safety_margin_ms`), and 30,000 at the most.
     #[schemars(range(min = 10, max = MAX_MS))]
-    pub interval_ms: u64,
-    /// How long an instance counts as alive after a sync. At least two intervals.
+    pub interval_ms: Option<u64>,
+    /// How long an instance counts as alive after a sync, beside three times what its syncs take. At
+    /// least two intervals. Absent: three.
     #[schemars(range(min = 20, max = MAX_MS))]
-    pub lease_ms: u64,
+    pub lease_ms: Option<u64>,
     /// How long a store keeps the data of an instance that nobody retired. At least ten leases.
     #[schemars(range(min = 1, max = MAX_HOURS))]
     pub metrics_retention_hours: u64,
@@ -137,8 +143,8 @@ impl Default for SyncConfig {
         Self {
             coordination: CoordinationConfig::default(),
             strategy: StrategyConfig::default(),
-            interval_ms: 30_000,
-            lease_ms: 90_000,
+            interval_ms: None,
+            lease_ms: None,
             metrics_retention_hours: 24,
             retired_retention_hours: 24,
             include_instances: false,
@@ -207,6 +213,31 @@ impl From<GaugeModeConfig> for GaugeMode {
     }
 }
 
+impl Config {
+    /// The time between two syncs of a background sync.
+    #[must_use]
+    pub fn sync_interval(&self) -> Duration {
+        Duration::from_millis(self.sync_interval_ms())
+    }
+
+    fn sync_interval_ms(&self) -> u64 {
+        let export = &self.export;
+        let exports = export.retention_window_ms.saturating_sub(export.safety_margin_ms);
+        self.sync.interval_ms.unwrap_or((exports / 8).clamp(LEAST_INTERVAL_MS, INTERVAL_MS))
+    }
+
+    /// How long an instance counts as alive after a sync, beside what its syncs take.
+    #[must_use]
+    pub fn sync_lease(&self) -> Duration {
+        Duration::from_millis(self.sync_lease_ms())
+    }
+
+    fn sync_lease_ms(&self) -> u64 {
+        let three = self.sync_interval_ms().saturating_mul(3).min(MAX_MS);
+        self.sync.lease_ms.unwrap_or(three)
+    }
+}
+
 /// The rules that the schema does not say.
 pub(super) fn check(config: &Config, violations: &mut Vec<Violation>) {
     let Config { store, sync, .. } = config;
@@ -260,16 +291,17 @@ pub(super) fn check(config: &Config, violations: &mut Vec<Violation>) {
         wrong("sync", "coordination", not_allowed, message.into());
     }
     let hour = 3_600_000;
+    let (interval, lease) = (config.sync_interval_ms(), config.sync_lease_ms());
     for (table, key, value, least, most) in [
         ("store", "shards", store.shards.into(), 1, MAX_SHARDS.into()),
         ("store", "deadline_ms", store.deadline_ms, 1, MAX_MS),
-        ("sync", "interval_ms", sync.interval_ms, 10, MAX_MS),
-        ("sync", "lease_ms", sync.lease_ms, sync.interval_ms.saturating_mul(2), MAX_MS),
+        ("sync", "interval_ms", interval, LEAST_INTERVAL_MS, MAX_MS),
+        ("sync", "lease_ms", lease, interval.saturating_mul(2), MAX_MS),
         (
             "sync",
             "metrics_retention_hours",
             sync.metrics_retention_hours,
-            (sync.lease_ms.saturating_mul(10)).div_ceil(hour).max(1),
+            lease.saturating_mul(10).div_ceil(hour).max(1),
             MAX_HOURS,
         ),
         ("sync", "retired_retention_hours", sync.retired_retention_hours, 1, MAX_HOURS),

@@ -15,7 +15,7 @@ use std::{
 use self::wire::{Reply, read_reply, read_stats, read_values};
 use super::{
     keyed::{Item, KeyValue, LEAST_ITEM_BYTES},
-    socket::{Address, Socket, failed},
+    socket::{Address, Repeat, Socket, failed},
 };
 use crate::model::{Error, ErrorKind};
 
@@ -39,7 +39,27 @@ pub struct Memcached {
     /// Of the step that runs.
     until: Instant,
     most: usize,
-    open: Option<(u32, BufReader<SocketIn>)>,
+    open: Option<Open>,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Open {
+    /// The process that made it.
+    owner: u32,
+    incoming: BufReader<SocketIn>,
+    /// Whether it has answered before.
+    proven: bool,
+}
+
+impl Open {
+    /// Whether it is this process's own, and still its server's.
+    fn is_usable(&self) -> bool {
+        // Closing our descriptor of a parent's tells the server nothing.
+        self.owner == std::process::id()
+            && self.incoming.buffer().is_empty()
+            && self.incoming.get_ref().socket.is_idle()
+    }
 }
 
 /// The reading side of a connection, whose calls end before a deadline.
@@ -47,11 +67,15 @@ pub struct Memcached {
 struct SocketIn {
     socket: Socket,
     until: Instant,
+    /// Whether anything came in this exchange.
+    heard: bool,
 }
 
 impl io::Read for SocketIn {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.timed(self.until).read(buffer)
+        let read = self.socket.timed(self.until).read(buffer)?;
+        self.heard |= read > 0;
+        Ok(read)
     }
 }
 
@@ -105,7 +129,7 @@ impl Memcached {
         let until = Instant::now() + deadline;
         let mut server = Self { address, deadline, until, most: MOST, open: None };
         server.begin();
-        let stats = server.exchange(&[b"stats settings\r\n".to_vec()], read_stats)?;
+        let stats = server.exchange(&[b"stats settings\r\n".to_vec()], Repeat::Safe, read_stats)?;
         let stats = stats.into_iter().next().unwrap_or_default();
         let most = stats.iter().find(|(name, _)| name == "item_size_max");
         let most = most.and_then(|(_, value)| value.parse::<usize>().ok());
@@ -123,35 +147,40 @@ impl Memcached {
     /// Io, Timeout.
     pub fn statistics(&mut self) -> Result<Vec<(String, String)>, Error> {
         self.begin();
-        let stats = self.exchange(&[b"stats\r\n".to_vec()], read_stats)?;
+        let stats = self.exchange(&[b"stats\r\n".to_vec()], Repeat::Safe, read_stats)?;
         Ok(stats.into_iter().next().unwrap_or_default())
     }
 
-    /// The connection, made when it is needed and after a fork anew.
-    fn connection(&mut self) -> io::Result<&mut BufReader<SocketIn>> {
-        let own = std::process::id();
-        let until = self.until;
-        match &mut self.open {
-            // Closing our descriptor of a parent's tells the server nothing.
-            Some((owner, open)) if *owner == own => open.get_mut().until = until,
-            open => {
-                let socket = Socket::connect(&self.address, until)?;
-                *open = Some((own, BufReader::new(SocketIn { socket, until })));
-            }
+    /// The connection, made when it is needed, and anew after a fork or when the server closed it.
+    fn connection(&mut self) -> io::Result<&mut Open> {
+        let (owner, until) = (std::process::id(), self.until);
+        if !self.open.as_ref().is_some_and(Open::is_usable) {
+            let socket = Socket::connect(&self.address, until)?;
+            let incoming = BufReader::new(SocketIn { socket, until, heard: false });
+            self.open = Some(Open { owner, incoming, proven: false });
         }
-        match &mut self.open {
-            Some((_, open)) => Ok(open),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }
+        let open = self.open.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let incoming = open.incoming.get_mut();
+        (incoming.until, incoming.heard) = (until, false);
+        Ok(open)
     }
 
-    /// Sends requests, some at a time, and reads a reply to each.
+    /// Sends requests, some at a time, and reads a reply to each. A connection that turns out to be
+    /// gone is made anew once, where the requests may be sent twice.
     fn exchange<R>(
         &mut self,
         requests: &[Vec<u8>],
+        repeat: Repeat,
         read: impl Fn(&mut BufReader<SocketIn>) -> io::Result<R>,
     ) -> Result<Vec<R>, Error> {
-        let result = self.try_exchange(requests, read);
+        let mut result = self.try_exchange(requests, &read);
+        if result.is_err() {
+            let gone = |open: Open| open.proven && !open.incoming.get_ref().heard;
+            let gone = self.open.take().is_some_and(gone) && Instant::now() < self.until;
+            if gone && repeat == Repeat::Safe {
+                result = self.try_exchange(requests, &read);
+            }
+        }
         result.map_err(|error| {
             self.open = None;
             let what = format!("memcached store: talk to {}", self.address);
@@ -167,7 +196,7 @@ impl Memcached {
         requests: &[Vec<u8>],
         read: impl Fn(&mut BufReader<SocketIn>) -> io::Result<R>,
     ) -> io::Result<Vec<R>> {
-        let connection = self.connection()?;
+        let open = self.connection()?;
         let mut replies = Vec::with_capacity(requests.len());
         let mut rest = requests;
         while !rest.is_empty() {
@@ -179,19 +208,22 @@ impl Memcached {
                 bytes.extend_from_slice(request);
                 count += 1;
             }
-            let incoming = connection.get_mut();
+            let incoming = open.incoming.get_mut();
             incoming.socket.timed(incoming.until).write_all(&bytes)?;
             for _ in 0..count {
-                replies.push(read(connection)?);
+                replies.push(read(&mut open.incoming)?);
             }
             rest = rest.get(count..).unwrap_or_default();
         }
+        open.proven = true;
         Ok(replies)
     }
 
     /// Commands each of which is answered by a word.
+    ///
+    /// Never twice: of a swap that took place the second one would say that it did not.
     fn words(&mut self, requests: &[Vec<u8>]) -> Result<Vec<Reply>, Error> {
-        self.exchange(requests, read_reply)
+        self.exchange(requests, Repeat::Never, read_reply)
     }
 
     fn word(&mut self, request: Vec<u8>) -> Result<Reply, Error> {
@@ -243,7 +275,8 @@ impl KeyValue for Memcached {
         let mut items = Vec::with_capacity(keys.len());
         for group in groups {
             let request = format!("gets {}\r\n", group.join(" ")).into_bytes();
-            let values = self.exchange(&[request], |incoming| read_values(incoming, group))?;
+            let values =
+                self.exchange(&[request], Repeat::Safe, |incoming| read_values(incoming, group))?;
             items.extend(values.into_iter().flatten());
         }
         Ok(items)

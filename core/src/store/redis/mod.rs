@@ -6,6 +6,7 @@
 
 mod lease;
 mod node;
+mod reply;
 mod scripts;
 mod value;
 
@@ -23,7 +24,8 @@ use self::{
 };
 use super::{
     Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store, Swap,
-    Tombstone, Totals, Wanted, socket::Address,
+    Tombstone, Totals, Wanted,
+    socket::{Address, Repeat},
 };
 use crate::model::{Error, ErrorKind};
 
@@ -133,7 +135,7 @@ impl RedisStore {
         set.arg(&key).arg(self.shards).arg("NX");
         let mut read = redis::cmd("GET");
         read.arg(&key);
-        let replies = self.commands(u32::MAX, &[set, read])?;
+        let replies = self.commands(u32::MAX, &[set, read], Repeat::Safe)?;
         let shards = replies.get(1).and_then(number).and_then(|n| u32::try_from(n).ok());
         shards.filter(|shards| (1..=MAX_SHARDS).contains(shards)).ok_or_else(|| {
             let message =
@@ -145,7 +147,7 @@ impl RedisStore {
     fn warn_of_eviction(&mut self) {
         let mut info = redis::cmd("INFO");
         info.arg("memory");
-        let Ok(replies) = self.commands(0, &[info]) else { return };
+        let Ok(replies) = self.commands(0, &[info], Repeat::Safe) else { return };
         let text = replies.first().and_then(text_of).unwrap_or_default().to_owned();
         let value = |name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("")
@@ -160,34 +162,39 @@ impl RedisStore {
         }
     }
 
-    /// Sends commands of one shard and follows it to the node that has it.
-    fn commands(&mut self, shard: u32, commands: &[Cmd]) -> Result<Vec<Value>, Error> {
+    /// Sends commands of one shard and follows it to the node that has it. A connection that turns out
+    /// to be gone is made anew once, where the commands may be sent twice.
+    fn commands(
+        &mut self,
+        shard: u32,
+        commands: &[Cmd],
+        repeat: Repeat,
+    ) -> Result<Vec<Value>, Error> {
         let deadline = Instant::now() + self.deadline;
-        let mut asking = None;
+        let (mut asking, mut repeat) = (None, repeat);
         for _ in 0..REDIRECTS {
             let known = self.routes.get(&shard).copied().unwrap_or(0);
             let index = asking.unwrap_or(known);
             let Some(node) = self.nodes.get_mut(index) else { break };
-            if !node.is_open() && !self.login.is_empty() {
-                let replies = node.exchange(&self.login, deadline)?;
-                if let Some(error) = replies.iter().find_map(refused) {
-                    node.close();
-                    return Err(error.context("log in"));
-                }
-            }
-            let replies = if asking.is_some() {
+            enter(node, &self.login, deadline)?;
+            let sent = if asking.is_some() {
                 // Each command of a slot that is on its way has to ask.
                 let asked = commands.iter().flat_map(|cmd| [redis::cmd("ASKING"), cmd.clone()]);
-                let replies = node.exchange(&asked.collect::<Vec<_>>(), deadline)?;
-                replies.into_iter().skip(1).step_by(2).collect()
+                let replies = node.exchange(&asked.collect::<Vec<_>>(), deadline);
+                replies.map(|replies| replies.into_iter().skip(1).step_by(2).collect())
             } else {
-                match node.exchange(commands, deadline) {
-                    // The node may be gone, and the slot be elsewhere: ask the first one next time.
-                    Err(error) => {
-                        self.routes.remove(&shard);
-                        return Err(error);
-                    }
-                    Ok(replies) => replies,
+                node.exchange(commands, deadline)
+            };
+            let replies: Vec<Value> = match sent {
+                Ok(replies) => replies,
+                Err(fault) if fault.gone && repeat == Repeat::Safe => {
+                    repeat = Repeat::Never;
+                    continue;
+                }
+                // The node may be gone, and the slot be elsewhere: ask the first one next time.
+                Err(fault) => {
+                    self.routes.remove(&shard);
+                    return Err(fault.error);
                 }
             };
             match replies.iter().find_map(value::redirected) {
@@ -243,19 +250,19 @@ impl RedisStore {
             cmd
         };
         let calls: Vec<Cmd> = arguments.iter().map(call).collect();
-        let mut replies = self.commands(shard, &calls)?;
+        let mut replies = self.commands(shard, &calls, step.repeat())?;
         if replies.iter().any(value::is_unknown_script) {
             let mut load = redis::cmd("SCRIPT");
             load.arg("LOAD").arg(&source);
             // To the node of this shard: the reply of any key's command says which that is.
             let mut type_of = redis::cmd("EXISTS");
             type_of.arg(keys.first());
-            let loaded = self.commands(shard, &[type_of, load])?;
+            let loaded = self.commands(shard, &[type_of, load], Repeat::Safe)?;
             if let Some(error) = loaded.iter().find_map(refused) {
                 return Err(error);
             }
             // Those that ran stand where they led to, and do nothing again.
-            replies = self.commands(shard, &calls)?;
+            replies = self.commands(shard, &calls, step.repeat())?;
         }
         match replies.iter().find_map(refused) {
             Some(error) => Err(error),
@@ -286,6 +293,25 @@ impl RedisStore {
             Some(0) => Ok(Swap::Conflict),
             _ => Err(value::damaged("the answer of a swap")),
         }
+    }
+}
+
+/// Connects and logs in, unless the connection is there.
+fn enter(node: &mut Node, login: &[Cmd], deadline: Instant) -> Result<(), Error> {
+    if node.is_open() {
+        return Ok(());
+    }
+    node.connect(deadline)?;
+    if login.is_empty() {
+        return Ok(());
+    }
+    let replies = node.exchange(login, deadline).map_err(|fault| fault.error)?;
+    match replies.iter().find_map(refused) {
+        Some(error) => {
+            node.close();
+            Err(error.context("log in"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -520,9 +546,9 @@ impl Store for RedisStore {
 }
 
 impl RedisStore {
-    /// Commands none of whose replies is an error.
+    /// Commands that read, none of whose replies is an error.
     fn checked(&mut self, shard: u32, commands: &[Cmd]) -> Result<Vec<Value>, Error> {
-        let replies = self.commands(shard, commands)?;
+        let replies = self.commands(shard, commands, Repeat::Safe)?;
         match replies.iter().find_map(refused) {
             Some(error) => Err(error),
             None => Ok(replies),

@@ -6,6 +6,8 @@
 //! Reading every key first finds keys of someone else (WRONGTYPE) before anything is written. Integers
 //! travel as text: Lua's numbers are doubles.
 
+use super::super::socket::Repeat;
+
 /// What the scripts of a shard begin with. KEYS: total, record, ids.
 const HEAD: &str = r"
 local total, record, ids = KEYS[1], KEYS[2], KEYS[3]
@@ -180,6 +182,21 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// Whether it may be sent a second time where nothing tells what became of the first. Versions
+    /// make a publish the same twice; a register might make a record that was folded meanwhile, and
+    /// of the others the second one would say that it came too late.
+    pub(super) fn repeat(self) -> Repeat {
+        match self {
+            Self::Publish | Self::Sweep | Self::Extend | Self::Probe => Repeat::Safe,
+            Self::Register
+            | Self::Fold
+            | Self::Prune
+            | Self::Acquire
+            | Self::Renew
+            | Self::Release => Repeat::Never,
+        }
+    }
+
     /// The whole script.
     pub(super) fn source(self) -> String {
         let (head, body) = match self {

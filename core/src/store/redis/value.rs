@@ -163,17 +163,19 @@ pub(super) fn state(reply: Value) -> Result<Option<State>, Error> {
             }
             b"n" => state.name = String::from_utf8_lossy(&bytes).into_owned(),
             b"l" => {}
-            [b't', rest @ ..] => texts.push((rest.to_vec(), bytes)),
-            [b'c', rest @ ..] => values.push((rest.to_vec(), bytes)),
+            [b't', a, b, c, d] => texts.push((u32::from_be_bytes([*a, *b, *c, *d]), bytes)),
+            [b'c', a, b, c, d] => values.push((u32::from_be_bytes([*a, *b, *c, *d]), bytes)),
             _ => return Err(damaged("a field of a record")),
         }
     }
-    texts.sort_unstable();
+    // In the order of their numbers, as they were made.
+    texts.sort_unstable_by_key(|(number, _)| *number);
+    values.sort_unstable_by_key(|(number, _)| *number);
+    let mut texts = texts.into_iter().peekable();
     for (number, value) in values {
-        if let Ok(at) = texts.binary_search_by(|(known, _)| known.cmp(&number))
-            && let Some((_, text)) = texts.get_mut(at)
-        {
-            state.series.push((std::mem::take(text), value));
+        while texts.next_if(|(known, _)| *known < number).is_some() {}
+        if let Some((_, text)) = texts.next_if(|(known, _)| *known == number) {
+            state.series.push((text, value));
         }
     }
     Ok(Some(state))

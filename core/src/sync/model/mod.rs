@@ -356,7 +356,8 @@ impl World {
     fn fold_all(&mut self) {
         let roll = self.store.roll(0).unwrap();
         let mut done = Retirement::default();
-        retire::fold_expired(&mut *self.store, 0, &roll, &mut done).unwrap();
+        let expired = retire::expired(&roll);
+        retire::fold_each(&mut *self.store, 0, &expired, &|| true, &mut done).unwrap();
         assert_eq!(done.damaged, 0);
     }
 

@@ -1,0 +1,144 @@
+//! Syncs that take longer than the lease, and many at once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tallyport_core::{
+    metrics::{Cells, Limits, Metrics, Share},
+    model::Error,
+    snapshot::Snapshots,
+    store::{
+        Answer, Batch, Epoch, Fold, Identity, Lease, Leases, MemoryStore, Prune, Roll, State,
+        Store, Swap, Totals, Wanted,
+    },
+    sync::{Session, Settings},
+};
+
+use crate::{
+    engine::Hand,
+    instances::{Instance, named},
+};
+
+/// A store each of whose steps takes time, half of it before it takes place.
+#[derive(Debug, Clone)]
+struct Slow {
+    store: MemoryStore,
+    clock: Arc<Hand>,
+    step: Duration,
+    /// How often its instances were listed.
+    rolls: Arc<AtomicUsize>,
+}
+
+impl Slow {
+    fn new(step: Duration) -> Self {
+        let clock = Arc::new(Hand::default());
+        let store = MemoryStore::new(Arc::clone(&clock) as _);
+        Self { store, clock, step, rolls: Arc::default() }
+    }
+
+    fn step<R>(&mut self, act: impl FnOnce(&mut MemoryStore) -> R) -> R {
+        self.clock.pass(self.step / 2);
+        let done = act(&mut self.store);
+        self.clock.pass(self.step / 2);
+        done
+    }
+}
+
+impl Leases for Slow {}
+
+impl Store for Slow {
+    fn register(
+        &mut self,
+        id: Identity,
+        name: &str,
+        fresh: Epoch,
+        lease: Lease,
+    ) -> Result<Answer, Error> {
+        self.step(|store| store.register(id, name, fresh, lease))
+    }
+
+    fn publish(
+        &mut self,
+        id: Identity,
+        epochs: (Epoch, Epoch),
+        lease: Lease,
+        batches: &[Batch],
+    ) -> Result<Answer, Error> {
+        self.step(|store| store.publish(id, epochs, lease, batches))
+    }
+
+    fn roll(&mut self, shard: u32) -> Result<Roll, Error> {
+        self.rolls.fetch_add(1, SeqCst);
+        self.step(|store| store.roll(shard))
+    }
+
+    fn states(&mut self, shard: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
+        self.step(|store| store.states(shard, ids))
+    }
+
+    fn totals(&mut self, shard: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
+        self.step(|store| store.totals(shard, wanted))
+    }
+
+    fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
+        self.step(|store| store.fold(fold))
+    }
+
+    fn prune(&mut self, prune: &Prune) -> Result<Swap, Error> {
+        self.step(|store| store.prune(prune))
+    }
+}
+
+#[test]
+fn an_instance_whose_syncs_outlast_its_lease_is_not_folded_again_and_again() {
+    let slow = Slow::new(Duration::from_secs(4));
+    let clock = Arc::clone(&slow.clock);
+    let mut observer = Instance::new(Box::new(slow.store.clone()), named("observer"));
+    let metrics =
+        Metrics::new(Limits::default(), Cells::Shared, &Share::Auto, &[], Arc::clone(&clock) as _);
+    let (metrics, snapshots) = (metrics.unwrap(), Snapshots::default());
+    let lease = Lease { alive: Duration::from_secs(5), data: Duration::from_secs(3600) };
+    let mut one = Session::of(&metrics, Box::new(slow), Settings { lease, ..named("slow") });
+    for round in 1..=20 {
+        metrics.counter("requests", &[("path", "/")]).unwrap().add(1);
+        assert_eq!(one.begin().unwrap(), None);
+        let done = one.sync(&snapshots.take(&metrics).unwrap()).unwrap();
+        one.end();
+        assert_eq!(done.retirement.folded, 0, "it folded itself");
+        clock.pass(Duration::from_secs(2));
+        // Whoever looks folds what has expired.
+        assert_eq!(observer.total("requests", "/"), round);
+    }
+    assert!(one.mishaps().retired <= 1, "{:?}", one.mishaps());
+    // It is gone: its lease ends all the same.
+    clock.pass(Duration::from_secs(60));
+    assert_eq!(observer.total("requests", "/"), 20);
+    assert_eq!(observer.everyone().instances, 0);
+}
+
+#[test]
+fn of_many_instances_a_few_look_for_those_that_ended() {
+    let store = Slow::new(Duration::ZERO);
+    let one = |n| Instance::new(Box::new(store.clone()), named(&format!("i{n}")));
+    let mut all: Vec<_> = (0..64).map(one).collect();
+    for _ in 0..10 {
+        all.iter_mut().for_each(|one| _ = one.sync());
+    }
+    let rolls = store.rolls.load(SeqCst);
+    assert!((64..320).contains(&rolls), "{rolls} lists in 640 syncs");
+    drop(all.pop());
+    let mut folded = 0;
+    for _ in 0..100 {
+        store.clock.pass(Duration::from_secs(30));
+        folded += all.iter_mut().map(|one| one.sync().retirement.folded).sum::<u64>();
+        if folded > 0 {
+            break;
+        }
+    }
+    assert_eq!(folded, 1);
+}
