@@ -1,8 +1,8 @@
-//! Processes that share one arena file and publish it, one after the other, killed and stopped at any
-//! time.
+//! Processes with arena files, one for each or one for all, killed and stopped at any time.
 //!
-//! What was acknowledged is in the store, the store has no more than the arena, and when all ended in
-//! peace it has the same. The arena is opened again later, and counts on.
+//! Who is killed goes on with the arena that it left. What was acknowledged is in the store, the store
+//! has no more than the arenas, and when all ended in peace it has the same. An arena is opened again
+//! later, and counts on.
 
 use std::{
     env,
@@ -18,24 +18,29 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tallyport_core::{
     engine::{Engine, config::Config},
-    model::{ErrorKind, SystemClock},
+    model::{ErrorKind, SystemClock, Value},
     snapshot::{self, Snapshot},
 };
 
-use crate::{instances::values, processes::setting, testing::RedisServer};
+use crate::{
+    instances::values,
+    processes::{least_syncs, setting},
+    testing::RedisServer,
+};
 
-const PROCESSES: usize = 4;
-const SERIES: usize = 500;
 const CHANGES: usize = 100;
-/// A publisher that stops for longer is retired.
-const ALIVE_MS: u64 = 400;
+
+/// A publisher that stops for longer is retired, if its syncs take no time.
+fn alive() -> Duration {
+    Duration::from_millis(setting("TALLYPORT_CROWD_LEASE_MS", 400) as u64)
+}
 
 /// A configuration: a store, and the arena of a folder.
 fn write_config(folder: &Path, store: &str, lease_ms: u64) {
     let arena = folder.join("metrics.arena");
     let text = format!(
         "schema = 1\n[recording]\nshare = 'file'\narena = {arena:?}\n[store]\n{store}\n\
-         deadline_ms = 30000\n[sync]\ninterval_ms = 20\nlease_ms = {lease_ms}\n"
+         deadline_ms = 30000\n[limits]\nmax_series = 1000000\nmax_series_per_family = 1000000\n[sync]\ninterval_ms = 20\nlease_ms = {lease_ms}\n"
     );
     fs::write(folder.join("tallyport.toml"), text).unwrap();
 }
@@ -53,17 +58,24 @@ fn observer(folder: &Path) -> Engine {
 }
 
 fn requests(snapshot: &Snapshot) -> u64 {
-    let all = values(snapshot);
-    let of = |(key, value): (&String, &String)| {
-        key.starts_with("requests{").then(|| value.parse::<u64>().unwrap())
+    let sum = |view: &tallyport_plugin_api::Snapshot<'_>| {
+        let families = view.families().filter(|family| family.name() == "requests");
+        let value = |series: tallyport_plugin_api::Series<'_>| match series.value() {
+            Value::U64(value) => value,
+            _ => 0,
+        };
+        Ok::<_, tallyport_plugin_api::Error>(families.flat_map(|f| f.series().map(value)).sum())
     };
-    all.iter().filter_map(of).sum()
+    snapshot.read(sum).unwrap()
 }
 
-/// What the arena holds, read from outside.
-fn in_the_arena(folder: &Path) -> u64 {
-    let path = folder.join("metrics.arena");
-    requests(&snapshot::of_arena(path, Arc::new(SystemClock::default())).unwrap())
+/// What arenas hold, read from outside.
+fn in_arenas(folders: &[PathBuf]) -> u64 {
+    let of = |folder: &PathBuf| {
+        let path = folder.join("metrics.arena");
+        requests(&snapshot::of_arena(path, Arc::new(SystemClock::default())).unwrap())
+    };
+    folders.iter().map(of).sum()
 }
 
 fn in_the_store(observer: &Engine) -> u64 {
@@ -74,14 +86,15 @@ fn in_the_store(observer: &Engine) -> u64 {
 fn live(folder: &Path, log: &Path) {
     let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
     let one = open(folder);
-    let counters: Vec<_> = (0..SERIES)
+    let series = setting("TALLYPORT_TEST_SERIES", 0);
+    let counters: Vec<_> = (0..series)
         .map(|n| one.metrics().counter("requests", &[("path", &format!("/{n}"))]).unwrap())
         .collect();
-    let mut at = std::process::id() as usize;
+    let (mut at, mut retired) = (std::process::id() as usize, 0);
     loop {
         let last = folder.join("stop").exists();
         for _ in 0..CHANGES {
-            at = (at + 17) % SERIES;
+            at = (at + 17) % series;
             counters[at].add(1);
         }
         let all = requests(&one.snapshot().unwrap());
@@ -89,43 +102,74 @@ fn live(folder: &Path, log: &Path) {
         if done.skipped_for.is_none() {
             writeln!(log, "acknowledged {all}").unwrap();
         }
+        let now = one.sync_status().mishaps.retired;
+        if now > retired {
+            writeln!(log, "retired {now}").unwrap();
+            retired = now;
+        }
         if last && done.skipped_for.is_none() {
             return;
         }
     }
 }
 
-/// The most that any life was told is in the store.
-fn acknowledged(folder: &Path) -> u64 {
-    let mut most = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "life") {
+/// What all lives wrote down.
+#[derive(Debug, Default)]
+struct Written {
+    /// The most that any life of an arena was told is in the store, over all arenas.
+    acknowledged: u64,
+    syncs: usize,
+    /// How often a life found its arena's instance retired.
+    retired: u64,
+}
+
+fn written_down(folders: &[PathBuf]) -> Written {
+    let mut all = Written::default();
+    for folder in folders {
+        let mut most = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "life") {
+                continue;
+            }
             let text = fs::read_to_string(path).unwrap();
-            // A line without its end may be half a number.
-            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            let number = |line: &str| line.strip_prefix("acknowledged ")?.trim().parse().ok();
-            most = whole.filter_map(number).fold(most, u64::max);
+            let numbers = |word: &str| -> Vec<u64> {
+                // A line without its end may be half a number.
+                let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+                let number = |line: &str| line.strip_prefix(word)?.trim().parse().ok();
+                whole.filter_map(number).collect()
+            };
+            let told = numbers("acknowledged ");
+            all.syncs += told.len();
+            most = told.into_iter().fold(most, u64::max);
+            all.retired += numbers("retired ").pop().unwrap_or(0);
         }
+        all.acknowledged += most;
     }
-    most
+    all
 }
 
 struct Family {
-    folder: PathBuf,
+    /// Of each arena.
+    folders: Vec<PathBuf>,
+    /// Of each process.
+    series: usize,
     test: &'static str,
     lives: usize,
     children: Vec<Child>,
 }
 
 impl Family {
-    fn start(&mut self) -> Child {
+    /// Process number `index`; it has the arena of the one before it.
+    fn start(&mut self, index: usize) -> Child {
         self.lives += 1;
-        let log = self.folder.join(format!("{}.life", self.lives));
+        let folder = &self.folders[index % self.folders.len()];
+        let log = folder.join(format!("{}.life", self.lives));
         File::create(&log).unwrap();
         Command::new(env::current_exe().unwrap())
             .args([self.test, "--exact", "--nocapture", "--test-threads=1"])
             .env("TALLYPORT_TEST_ARENA", log)
+            .env("TALLYPORT_TEST_SERIES", self.series.to_string())
             .stdout(Stdio::null())
             .spawn()
             .unwrap()
@@ -145,73 +189,97 @@ impl Drop for Family {
     }
 }
 
-fn stands_it(test: &'static str, store: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_config(folder, store, ALIVE_MS);
-    // The file is there before anybody looks.
-    drop(open(folder));
-    let mut family = Family { folder: folder.into(), test, lives: 0, children: Vec::new() };
-    for _ in 0..PROCESSES {
-        let child = family.start();
+/// `processes` that have `arenas` among them.
+fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize)) {
+    let place = tempfile::tempdir().unwrap();
+    let store = store.replace("HERE", place.path().to_str().unwrap());
+    let folders: Vec<_> = (0..arenas).map(|n| place.path().join(n.to_string())).collect();
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        write_config(folder, &store, alive().as_millis() as u64);
+        // The file is there before anybody looks.
+        drop(open(folder));
+    }
+    // Who shares an arena has it to open often, and in turn.
+    let series = setting("TALLYPORT_CROWD_SERIES", if arenas > 1 { 5000 } else { 500 });
+    let (lives, children) = (0, Vec::new());
+    let mut family = Family { folders: folders.clone(), series, test, lives, children };
+    for index in 0..processes {
+        let child = family.start(index);
         family.children.push(child);
     }
-    let observer = observer(folder);
+    let observer = observer(&folders[0]);
     let (mut seen, mut looks, mut kills, mut stops) = (0, 0, 0, 0);
     let mut stopped = None::<JoinHandle<()>>;
     let start = Instant::now();
     let lasting = Duration::from_secs(setting("TALLYPORT_CROWD_SECONDS", 8) as u64);
-    while start.elapsed() < lasting {
-        let least = acknowledged(folder);
+    loop {
+        let Written { acknowledged, syncs, retired } = written_down(&folders);
         let now = in_the_store(&observer);
-        let most = in_the_arena(folder);
-        assert!(now >= least, "lost: {now} of {least} acknowledged");
+        let most = in_arenas(&folders);
+        assert!(now >= acknowledged, "lost: {now} of {acknowledged} acknowledged");
         assert!(now <= most, "doubled: {now} of {most} recorded");
         assert!(now >= seen, "fell: {now} from {seen}");
         (seen, looks) = (now, looks + 1);
+        // As long as it is to last, and on a busy machine until enough has happened.
+        let enough = kills > 3 && stops > 1 && looks > 3;
+        // Of processes that share an arena another one goes on.
+        let enough = enough && (arenas == 1 || retired > 0 && syncs >= least_syncs());
+        if start.elapsed() >= lasting && enough {
+            break;
+        }
+        let limit = lasting * 2 + Duration::from_secs(240);
+        let so_far =
+            format!("{kills} killed, {stops} stops, {looks} looks, {syncs} syncs, {retired}");
+        assert!(start.elapsed() < limit, "{so_far}");
         // The last one is stopped until its lease has long ended, perhaps in its turn.
         if stopped.as_ref().is_none_or(JoinHandle::is_finished) {
-            let process = family.pid(PROCESSES - 1);
+            let process = family.pid(processes - 1);
             kill_process(process, Signal::STOP).unwrap();
+            // Longer and longer: its lease is that of the settings and some of its syncs.
+            let pause = alive() * 2 * (1 + stops % 8);
             stopped = Some(thread::spawn(move || {
                 // The pause is what is tested, not a way to wait for something.
-                thread::sleep(Duration::from_millis(ALIVE_MS * 2));
+                thread::sleep(pause);
                 kill_process(process, Signal::CONT).unwrap();
             }));
             stops += 1;
         }
-        let index = looks % (PROCESSES - 1);
+        let index = looks % (processes - 1);
         kill_process(family.pid(index), Signal::KILL).unwrap();
         family.children[index].wait().unwrap();
-        family.children[index] = family.start();
+        family.children[index] = family.start(index);
         kills += 1;
     }
     if let Some(going_on) = stopped {
         going_on.join().unwrap();
     }
-    File::create(folder.join("stop")).unwrap();
+    for folder in &folders {
+        File::create(folder.join("stop")).unwrap();
+    }
     for child in &mut family.children {
         assert!(child.wait().unwrap().success());
     }
-    let recorded = in_the_arena(folder);
+    let recorded = in_arenas(&folders);
     assert_eq!(in_the_store(&observer), recorded);
-    // Its lease ends, everything is folded; the file is opened again, and counts on.
-    let end = Instant::now() + Duration::from_secs(30);
+    // Their leases end, everything is folded; a file is opened again, and counts on.
+    let end = Instant::now() + alive() * 20 + Duration::from_secs(200);
     while observer.read_shared().unwrap().instances > 0 {
         assert_eq!(in_the_store(&observer), recorded);
-        assert!(Instant::now() < end, "the instance stays");
+        assert!(Instant::now() < end, "instances stay");
     }
-    let later = open(folder);
+    let later = open(&folders[0]);
     later.metrics().counter("requests", &[("path", "/later")]).unwrap().add(7);
     later.sync().unwrap();
     assert_eq!(in_the_store(&observer), recorded + 7);
     later.leave().unwrap();
     assert_eq!(in_the_store(&observer), recorded + 7);
+    let Written { syncs, retired, .. } = written_down(&folders);
     println!(
-        "{test}: {} lives, {kills} killed, {stops} stops, {looks} looks; {recorded} recorded",
+        "{test}: {} lives, {kills} killed, {stops} stops, {retired} times retired, {looks} looks, \
+         {syncs} syncs; {recorded} recorded",
         family.lives
     );
-    assert!(kills > 3 && stops > 1 && looks > 3, "{kills} {stops} {looks}");
 }
 
 /// Lives, if this process is one of the family.
@@ -227,7 +295,8 @@ fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_not
     if !is_one_of_many() {
         stands_it(
             "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite",
-            "kind = 'sqlite'\npath = 'store.db'",
+            "kind = 'sqlite'\npath = 'HERE/store.db'",
+            (4, 1),
         );
     }
 }
@@ -239,6 +308,30 @@ fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_not
         stands_it(
             "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_redis",
             &format!("kind = 'redis'\nurl = '{}'", server.url()),
+            (4, 1),
+        );
+    }
+}
+
+#[test]
+fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_sqlite() {
+    if !is_one_of_many() {
+        stands_it(
+            "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_sqlite",
+            "kind = 'sqlite'\npath = 'HERE/store.db'",
+            (8, 8),
+        );
+    }
+}
+
+#[test]
+fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis() {
+    if !is_one_of_many() {
+        let server = RedisServer::start(&[]);
+        stands_it(
+            "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis",
+            &format!("kind = 'redis'\nurl = '{}'", server.url()),
+            (8, 8),
         );
     }
 }

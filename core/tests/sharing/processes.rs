@@ -2,7 +2,7 @@
 //!
 //! Each life writes down what it recorded before a sync and what was acknowledged after it. The
 //! watcher's totals are at least what was acknowledged before it looked, at most what was sent when it
-//! had looked, and never less than before.
+//! had looked, and never less than before. `arenas` does the same with arena files.
 
 use std::{
     env,
@@ -34,12 +34,15 @@ use crate::{
 const PROCESSES: usize = 8;
 /// Series that change between two syncs.
 const CHANGES: usize = 300;
-/// A process that stops for longer is retired.
-const ALIVE: Duration = Duration::from_millis(1500);
+
+/// A process that stops for longer is retired, if its syncs take no time.
+fn alive() -> Duration {
+    Duration::from_millis(setting("TALLYPORT_CROWD_LEASE_MS", 1500) as u64)
+}
 
 fn settings(name: String) -> Settings {
-    let data = Duration::from_secs(3600);
-    Settings { name, lease: Lease { alive: ALIVE, data }, ..Settings::default() }
+    let lease = Lease { alive: alive(), data: Duration::from_secs(3600) };
+    Settings { name, lease, ..Settings::default() }
 }
 
 fn open(place: &str) -> Box<dyn Store> {
@@ -63,6 +66,11 @@ pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// Syncs of all lives, at the least.
+pub(crate) fn least_syncs() -> usize {
+    setting("TALLYPORT_CROWD_SYNCS", 50)
+}
+
 /// One life: records and syncs until it is killed, or the file `stop` is there.
 fn live(place: &str, log: &Path, stop: &Path) {
     let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
@@ -71,7 +79,7 @@ fn live(place: &str, log: &Path, stop: &Path) {
     let counters: Vec<_> = (0..series)
         .map(|n| one.metrics.counter("requests", &[("path", &format!("/{n}"))]).unwrap())
         .collect();
-    let (mut recorded, mut at) = (0_u64, std::process::id() as usize);
+    let (mut recorded, mut retired, mut at) = (0_u64, 0, std::process::id() as usize);
     loop {
         let last = stop.exists();
         for _ in 0..CHANGES {
@@ -82,35 +90,49 @@ fn live(place: &str, log: &Path, stop: &Path) {
         writeln!(log, "sent {recorded}").unwrap();
         one.sync();
         writeln!(log, "acknowledged {recorded}").unwrap();
+        let now = one.session.mishaps().retired;
+        if now > retired {
+            writeln!(log, "retired {now}").unwrap();
+            retired = now;
+        }
         if last {
             return;
         }
     }
 }
 
-/// Sent and acknowledged, over all lives.
-fn written_down(folder: &Path) -> (u64, u64) {
-    let (mut sent, mut acknowledged) = (0, 0);
+/// What all lives wrote down.
+#[derive(Debug, Default)]
+struct Written {
+    sent: u64,
+    acknowledged: u64,
+    syncs: usize,
+    /// How often a life found itself retired.
+    retired: u64,
+}
+
+fn written_down(folder: &Path) -> Written {
+    let mut all = Written::default();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "life") {
             continue;
         }
         let text = fs::read_to_string(path).unwrap();
+        // A line without its end may be half a number.
+        let whole = || text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let last = |word: &str| {
             let number = |line: &str| line.strip_prefix(word)?.trim().parse::<u64>().ok();
-            // A line without its end may be half a number.
-            text.split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .filter_map(number)
-                .next_back()
+            whole().filter_map(number).next_back().unwrap_or(0)
         };
         // Half a line of what was sent counts as the most that it can have been.
         let cut = !text.is_empty() && !text.ends_with('\n');
-        sent += last("sent ").unwrap_or(0) + if cut { CHANGES as u64 } else { 0 };
-        acknowledged += last("acknowledged ").unwrap_or(0);
+        all.sent += last("sent ") + if cut { CHANGES as u64 } else { 0 };
+        all.acknowledged += last("acknowledged ");
+        all.retired += last("retired ");
+        all.syncs += whole().filter(|line| line.starts_with("acknowledged ")).count();
     }
-    (sent, acknowledged)
+    all
 }
 
 struct Crowd {
@@ -174,52 +196,61 @@ fn stands_it(test: &str, place: String, lasting: Duration) {
     let mut observer = Instance::new(open(&crowd.place), settings("observer".into()));
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut next = move |below: usize| random.next_u32() as usize % below;
-    let (mut seen, mut looks, mut kills) = (0, 0, 0);
-    // The last one is stopped until its lease has long ended, again and again.
-    let (mut stopped, mut stops) = (None::<JoinHandle<()>>, 0);
+    let (mut seen, mut looks, mut kills, mut stops) = (0, 0, 0, 0);
+    // One at a time is stopped until its lease has long ended.
+    let mut stopped = None::<(usize, JoinHandle<()>)>;
     let start = Instant::now();
-    // As long as it is to last, and on a busy machine until enough has happened.
-    while start.elapsed() < lasting || kills <= 2 || stops <= 1 || looks <= 5 {
-        assert!(start.elapsed() < lasting + Duration::from_secs(240), "{kills} {stops} {looks}");
-        let (_, acknowledged) = written_down(&crowd.folder);
+    loop {
+        let before = written_down(&crowd.folder);
         let now = total(&mut observer);
-        let (sent, _) = written_down(&crowd.folder);
-        assert!(now >= acknowledged, "lost: {now} of {acknowledged} acknowledged");
-        assert!(now <= sent, "doubled: {now} of {sent} sent");
+        let after = written_down(&crowd.folder);
+        assert!(now >= before.acknowledged, "lost: {now} of {} acknowledged", before.acknowledged);
+        assert!(now <= after.sent, "doubled: {now} of {} sent", after.sent);
         assert!(now >= seen, "fell: {now} from {seen}");
         (seen, looks) = (now, looks + 1);
-        let last = PROCESSES - 1;
-        if stopped.as_ref().is_none_or(JoinHandle::is_finished) {
-            crowd.signal(last, Signal::STOP);
-            let process = Pid::from_child(&crowd.children[last]);
+        // As long as it is to last, and on a busy machine until enough has happened.
+        let enough = kills > 2 && stops > 1 && looks > 5 && after.retired > 0;
+        if start.elapsed() >= lasting && enough && after.syncs >= least_syncs() {
+            break;
+        }
+        let limit = lasting * 2 + Duration::from_secs(240);
+        assert!(start.elapsed() < limit, "{kills} killed, {stops} stops, {looks} looks: {after:?}");
+        if stopped.as_ref().is_none_or(|(_, ending)| ending.is_finished()) {
+            let index = next(PROCESSES);
+            crowd.signal(index, Signal::STOP);
+            let process = Pid::from_child(&crowd.children[index]);
             // By a thread of its own: it may be stopped in a transaction that the watcher waits for.
-            stopped = Some(thread::spawn(move || {
+            // Longer and longer: its lease is that of the settings and some of its syncs.
+            let pause = alive() * 2 * (1 + stops % 4);
+            let ending = thread::spawn(move || {
                 // The pause is what is tested, not a way to wait for something.
-                thread::sleep(ALIVE * 2);
+                thread::sleep(pause);
                 kill_process(process, Signal::CONT).unwrap();
-            }));
+            });
+            stopped = Some((index, ending));
             stops += 1;
         }
-        if next(2) == 0 {
-            let index = next(last);
+        let index = next(PROCESSES);
+        let is_stopped = stopped.as_ref().is_some_and(|(stopped, _)| *stopped == index);
+        if next(2) == 0 && !is_stopped {
             crowd.signal(index, Signal::KILL);
             crowd.children[index].wait().unwrap();
             crowd.children[index] = crowd.start();
             kills += 1;
         }
     }
-    if let Some(going_on) = stopped {
-        going_on.join().unwrap();
+    if let Some((_, ending)) = stopped {
+        ending.join().unwrap();
     }
     // All end in peace: what they recorded is acknowledged.
     File::create(crowd.folder.join("stop")).unwrap();
     for child in &mut crowd.children {
         assert!(child.wait().unwrap().success());
     }
-    let (sent, acknowledged) = written_down(&crowd.folder);
-    let end = Instant::now() + ALIVE * 20;
+    let Written { sent, acknowledged, syncs, retired } = written_down(&crowd.folder);
+    let end = Instant::now() + alive() * 20 + Duration::from_secs(200);
     // Their leases end, and everything is folded.
-    let retired = loop {
+    let folded = loop {
         let now = total(&mut observer);
         assert!(now >= seen && now >= acknowledged && now <= sent, "{now}: {acknowledged}..{sent}");
         seen = now;
@@ -229,8 +260,8 @@ fn stands_it(test: &str, place: String, lasting: Duration) {
         assert!(Instant::now() < end, "instances stay");
     };
     println!(
-        "{test}: {} lives, {kills} killed, {stops} stops, {looks} looks; \
-         acknowledged {acknowledged} <= {retired} <= sent {sent}",
+        "{test}: {} lives, {kills} killed, {stops} stops, {retired} times retired, {looks} looks, \
+         {syncs} syncs; acknowledged {acknowledged} <= {folded} <= sent {sent}",
         crowd.lives
     );
 }
