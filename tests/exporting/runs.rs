@@ -262,3 +262,78 @@ fn data_of_others_lives_until_the_next_export() {
     // The next export comes in a week less an hour: what waits for it must live as long.
     assert!(left() > week - 600_000, "{}", left());
 }
+
+/// A lease that ends in the middle of a run: asked for right before the send, so nothing is sent.
+#[test]
+fn a_lease_that_ended_before_the_delivery_delivers_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // It would be asked for nothing.
+    let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    let push = format!(
+        "[export]\nlease_ms = 100\n[targets.push]\nexporter = 'prometheus'\n\
+         destination = 'http'\n[targets.push.http]\nurl = 'http://127.0.0.1:{port}/'\n"
+    );
+    let plugin = "[targets.plugin]\nexporter = 'prometheus'\ndestination = 'plugin'\n";
+    let one = engine(&format!("{SQLITE}{FILE}{push}{plugin}"), folder.path());
+    assert!(export(&one, "main").is_success());
+    let before = read(folder.path());
+    let leases = ["main", "push", "plugin"].map(|target| format!("export:{target}"));
+    let path = folder.path().join("store.db");
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&taken);
+    // Asked for its value in the middle of a run, it comes back when the run's lease is another one's.
+    let take = move || {
+        let mut store = SqliteStore::open(&path, Duration::from_secs(20)).unwrap();
+        for lease in &leases {
+            if store.standing(lease).unwrap().holder.is_none() {
+                continue;
+            }
+            let term = Duration::from_secs(600);
+            let wish = Wish { lease, owner: Owner(7), holder: "another:1", term };
+            while !matches!(store.acquire(&wish).unwrap(), Claim::Granted(_)) {
+                thread::yield_now();
+            }
+            seen.lock().unwrap().push(lease.clone());
+        }
+        1.0
+    };
+    let _function = one.metrics().gauge_fn("slow", &[], take).unwrap();
+    for target in ["main", "push", "plugin"] {
+        let run = export(&one, target);
+        let Ending::Failed { error, again, .. } = &run.ending else { panic!("{run:?}") };
+        assert_eq!((error.kind(), *again), (ErrorKind::Unavailable, Again::Later), "{error}");
+        let said = format!("the lease `export:{target}` (token ");
+        assert!(error.to_string().contains(&said), "{error}");
+        assert_eq!(taken.lock().unwrap().last(), Some(&format!("export:{target}")));
+    }
+    assert_eq!(read(folder.path()), before);
+    assert!(receiver.accept().is_err(), "somebody was asked");
+}
+
+#[test]
+fn an_exporter_that_delivers_by_itself_has_a_lease_that_lasts_for_its_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = "[export]\nlease_ms = 100\n[targets.own]\nexporter = 'prometheus'\n\
+                  destination = 'plugin'\ntimeout_ms = 600000\n";
+    let one = engine(&format!("{SQLITE}{plugin}"), folder.path());
+    add(&one, 3);
+    let run = export(&one, "own");
+    assert!(matches!(run.ending, Ending::Delivered), "{run:?}");
+    assert_eq!((run.destination, run.fencing), ("plugin", Fencing::Advisory));
+    assert!(run.token.is_some() && run.series > 0 && run.bytes > 0, "{run:?}");
+    assert_eq!(run.gathered, Some(Gathered::Shared { instances: 1 }));
+}
+
+#[test]
+fn the_history_keeps_the_last_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = engine(&format!("[export]\nhistory = 3\n{FILE}"), folder.path());
+    let ids: Vec<String> = (0..5).map(|_| export(&one, "main").export_id).collect();
+    let kept: Vec<String> = one.export_history().into_iter().map(|run| run.export_id).collect();
+    assert_eq!(kept, ids[2..]);
+    let none = engine(&format!("[export]\nhistory = 0\n{FILE}"), folder.path());
+    assert!(export(&none, "main").is_success());
+    assert!(none.export_history().is_empty());
+}
