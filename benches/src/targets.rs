@@ -110,6 +110,15 @@ pub const TARGETS: &[Target] = &[
     at_most("shared", ADDS, OURS, 1.1, None),
     at_most("shared", ADDS, "Tallyport, histogram", 1.1, None),
     at_most("shared", "scrape of 100000 series: of 8 processes ÷ of one", OURS, 1.5, None),
+    at_most(
+        "sync",
+        "sync of 100000 changed series ÷ the same bytes pipelined raw",
+        OURS,
+        1.5,
+        None,
+    ),
+    at_most("sync", "aggregate of 10 instances × 10000 series, the same", OURS, 100.0, None),
+    at_most("sync", "aggregate of 10 instances × 10000 series, all different", OURS, 100.0, None),
     at_most("overhead", "10 µs of work, 1 counter and 1 histogram", OURS, 1.0, None),
 ];
 

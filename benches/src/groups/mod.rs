@@ -14,6 +14,7 @@ pub mod overhead;
 pub mod ruby;
 pub mod shared;
 pub mod snapshot;
+pub mod sync;
 
 use crate::{measure::Plan, report::Section};
 
@@ -49,6 +50,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "isolation", about: "the cost of a helper process", run: isolation::run },
     Group { name: "events", about: "publishing an event", run: events::run },
     Group { name: "shared", about: "processes that share an arena", run: shared::run },
+    Group { name: "sync", about: "sharing totals through a Redis", run: sync::run },
     Group { name: "overhead", about: "a share of a program's time", run: overhead::run },
     Group { name: "ruby", about: "an add from Ruby, and what it allocates", run: ruby::run },
 ];
