@@ -103,8 +103,10 @@ pub(crate) fn until_signal(
     let started = worker.spawn(move || {
         // The panic's message is printed by std.
         let done = panic::catch_unwind(AssertUnwindSafe(|| work(&own)));
-        // An engine that ends may wait for its exporters: here too a signal ends that.
-        drop(mem::take(&mut *own.left()));
+        // An engine that ends may wait for its exporters: here too a signal ends that, so nothing is
+        // locked meanwhile.
+        let left = mem::take(&mut *own.left());
+        drop(left);
         // Nobody hears it after a signal.
         let _ = sender.send(Word::Done(done.unwrap_or(Err(Failure::quiet(Exit::Unexpected)))));
     });

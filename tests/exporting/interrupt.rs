@@ -151,6 +151,27 @@ fn an_exporter_that_hangs_leaves_the_old_file_and_no_other() {
 }
 
 #[test]
+fn an_exporter_that_hangs_in_its_end_is_left_by_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let hangs = plugin("hangs_in_shutdown.c");
+    let _host = host(
+        folder.path(),
+        &format!(
+            "[store]\nkind = 'sqlite'\npath = 'store.db'\n\
+             [plugins.hangs]\npath = '{}'\nprobe = 'never'\n\
+             [targets.file]\nexporter = 'hangs'\npath = 'out.prom'\n",
+            hangs.display()
+        ),
+    );
+    let command = Command::start(folder.path(), &ALL);
+    until("it is not delivered", || folder.path().join("out.prom").exists());
+    command.signal(Signal::TERM);
+    let (ended, took, said) = command.ends();
+    assert_eq!(ended, Some(143), "{said}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[test]
 fn an_exporter_that_goes_on_and_on_is_stopped_between_two_pieces() {
     let folder = tempfile::tempdir().unwrap();
     let floods = plugin("floods.c");
