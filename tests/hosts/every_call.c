@@ -59,7 +59,7 @@ static void versions(void) {
              TALLYPORT_VERSION_PATCH);
     CHECK(strncmp(text, tallyport_version(), strlen(text)) == 0);
     CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION) == TALLYPORT_OK);
-    CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION + 1) == TALLYPORT_UNSUPPORTED);
+    CHECK(tallyport_abi_check(TALLYPORT_ABI_VERSION + (1u << 16)) == TALLYPORT_UNSUPPORTED);
     tallyport_before_fork();
     tallyport_after_fork_parent();
     tallyport_after_fork_child();
