@@ -154,15 +154,16 @@ fn an_exporter_that_hangs_leaves_the_old_file_and_no_other() {
 fn an_exporter_that_hangs_in_its_end_is_left_by_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let hangs = plugin("hangs_in_shutdown.c");
-    let _host = host(
-        folder.path(),
-        &format!(
-            "[store]\nkind = 'sqlite'\npath = 'store.db'\n\
-             [plugins.hangs]\npath = '{}'\nprobe = 'never'\n\
-             [targets.file]\nexporter = 'hangs'\npath = 'out.prom'\n",
-            hangs.display()
-        ),
+    let store = "[store]\nkind = 'sqlite'\npath = 'store.db'\n";
+    // Without the plugin: this process ends, too.
+    let _host = host(folder.path(), store);
+    let toml = format!(
+        "schema = 1\n{store}\
+         [plugins.hangs]\npath = '{}'\nprobe = 'never'\n\
+         [targets.file]\nexporter = 'hangs'\npath = 'out.prom'\n",
+        hangs.display()
     );
+    fs::write(folder.path().join("tallyport.toml"), toml).unwrap();
     let command = Command::start(folder.path(), &ALL);
     until("it is not delivered", || folder.path().join("out.prom").exists());
     command.signal(Signal::TERM);
