@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -35,7 +36,12 @@ fn exporter() -> &'static Path {
         go.env("GOPROXY", "off").env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
         go.env("GOCACHE", build_folder().join("go-cache"));
         let include = repo_root().join("include");
-        go.env("CGO_CFLAGS", format!("-O2 -I{}", include.display()));
+        // Go knows of no header outside of the package: without their text in the command it would
+        // take what it built from older ones.
+        let mut text = DefaultHasher::new();
+        fs::read(include.join("tallyport_plugin.h")).unwrap().hash(&mut text);
+        let headers = format!("-DTALLYPORT_HEADERS={}u", text.finish() as u32);
+        go.env("CGO_CFLAGS", format!("-O2 -I{} {headers}", include.display()));
         go.env("CGO_LDFLAGS", "-Wl,-Bsymbolic,-z,now,-z,nodelete");
         let _ = run(&mut go).success();
         // Another test process may have the last build mapped.
