@@ -163,7 +163,10 @@ RSpec.describe Tallyport::RailsCacheStore do
     expect(syncing.join(0.1)).to be_nil
     1000.times { go_on << true }
     syncing.join
-    expect { Timeout.timeout(0.001) { engine.sync } }.to raise_error(Timeout::Error)
+    go_on.clear
+    releasing = Thread.new { sleep(0.5) && 1000.times { go_on << true } }
+    expect { Timeout.timeout(0.05) { engine.sync } }.to raise_error(Timeout::Error)
+    releasing.join
     expect(total(engine)).to eq(1)
   end
 
