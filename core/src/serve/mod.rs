@@ -1,7 +1,7 @@
 //! Floor 6: metrics over HTTP, for scrapers.
 //!
-//! One thread waits for all connections ([`poller`]), reads heads and writes answers, and never waits
-//! for a client: each step has a deadline, each buffer a limit. A few others ([`workers`]) make the
+//! One thread waits for all connections (`poller`), reads heads and writes answers, and never waits
+//! for a client: each step has a deadline, each buffer a limit. A few others (`workers`) make the
 //! answers. So a client that is slow or hostile costs its own connection, and an exporter that hangs
 //! costs a worker while `/healthz` goes on answering.
 //!
