@@ -107,7 +107,8 @@ fn a_schedule_says_when_it_comes_next_and_keeps_the_lease_until_then() {
     assert!(left <= Duration::from_secs(60), "{left:?}");
     let last = seen.last_run.unwrap();
     let next = last.next_run_ns.unwrap();
-    assert!(next > last.ended_ns && next <= last.ended_ns + 500_000_000, "{last:?}");
+    // At once where the run took longer than the interval.
+    assert!(next >= last.ended_ns && next <= last.ended_ns + 500_000_000, "{last:?}");
     // It ends: the lease is free for others, and nobody comes next.
     a.stop_schedule(Duration::from_secs(60)).unwrap();
     let seen = standing(&b, "file");
