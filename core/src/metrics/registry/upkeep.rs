@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use tallyport_plugin_api::{Kind, Number};
 
-use super::{Admission, Counter, Description, Metrics, Spot, Word};
+use super::{super::handle::Counter, Admission, Description, Metrics, Spot, Word};
 use crate::model::{Error, GaugeMode, SortedLabels, grace};
 
 /// Name of the engine's own family that counts what was not recorded.

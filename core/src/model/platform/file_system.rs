@@ -1,6 +1,6 @@
 //! What kind of file system a file lies on, where that decides what can be promised of it.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{io, os::fd::AsFd};
 
 /// A kind of file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl FileSystem {
 
     /// That of a folder.
     #[cfg(feature = "store-sqlite")]
-    pub(crate) fn of_folder(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn of_folder(folder: &std::path::Path) -> io::Result<Self> {
         Ok(Self::numbered(rustix::fs::statfs(folder)?.f_type as u32))
     }
 
