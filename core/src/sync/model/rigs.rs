@@ -344,7 +344,7 @@ pub(super) mod redis {
                 url: server.url(),
                 namespace: namespace.clone(),
                 shards: 1,
-                deadline: Duration::from_secs(10),
+                deadline: Duration::from_secs(10).into(),
             });
             Self { server: Arc::clone(server), namespace, store: store.unwrap() }
         }
