@@ -290,50 +290,49 @@ fn is_one_of_many() -> bool {
     true
 }
 
+fn stands_it_in_sqlite(test: &'static str, family: (usize, usize)) {
+    if !is_one_of_many() {
+        stands_it(test, "kind = 'sqlite'\npath = 'HERE/store.db'", family);
+    }
+}
+
+fn stands_it_in_redis(test: &'static str, family: (usize, usize)) {
+    if !is_one_of_many() {
+        let server = RedisServer::start(&[]);
+        stands_it(test, &format!("kind = 'redis'\nurl = '{}'", server.url()), family);
+    }
+}
+
 #[test]
 fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite() {
-    if !is_one_of_many() {
-        stands_it(
-            "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite",
-            "kind = 'sqlite'\npath = 'HERE/store.db'",
-            (4, 1),
-        );
-    }
+    stands_it_in_sqlite(
+        "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite",
+        (4, 1),
+    );
 }
 
 #[test]
 fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_redis() {
-    if !is_one_of_many() {
-        let server = RedisServer::start(&[]);
-        stands_it(
-            "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_redis",
-            &format!("kind = 'redis'\nurl = '{}'", server.url()),
-            (4, 1),
-        );
-    }
+    stands_it_in_redis(
+        "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_redis",
+        (4, 1),
+    );
 }
 
 #[test]
 fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_sqlite() {
-    if !is_one_of_many() {
-        stands_it(
-            "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_sqlite",
-            "kind = 'sqlite'\npath = 'HERE/store.db'",
-            (8, 8),
-        );
-    }
+    stands_it_in_sqlite(
+        "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_sqlite",
+        (8, 8),
+    );
 }
 
 #[test]
 fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis() {
-    if !is_one_of_many() {
-        let server = RedisServer::start(&[]);
-        stands_it(
-            "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis",
-            &format!("kind = 'redis'\nurl = '{}'", server.url()),
-            (8, 8),
-        );
-    }
+    stands_it_in_redis(
+        "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis",
+        (8, 8),
+    );
 }
 
 const SQLITE: &str = "kind = 'sqlite'\npath = 'store.db'";
