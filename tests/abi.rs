@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use tallyport_tests::{Output, PLUGIN_LINK, build_folder, cargo_artifact, repo_root, run, xtask};
+use tallyport_tests::{Output, PLUGIN_LINK, build_folder, built, repo_root, run, xtask};
 
 /// The records, one folder for each major that is served.
 fn records() -> Vec<PathBuf> {
@@ -102,7 +102,7 @@ fn compile(record: &Path, source: &str, flags: &[&str]) -> PathBuf {
 
 #[test]
 fn an_old_host_with_an_old_plugin_runs_with_the_present_library() {
-    let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
+    let library = built("libtallyport.so");
     let folder = build_folder().join(format!("abi-{}-lib", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let said = run(Command::new("readelf").arg("-dW").arg(&library)).success().stdout;
@@ -122,7 +122,7 @@ fn an_old_host_with_an_old_plugin_runs_with_the_present_library() {
 
 #[test]
 fn an_old_plugin_keeps_the_contract_as_the_present_kit_checks_it() {
-    let command = cargo_artifact("tallyport-cli", "tallyport");
+    let command = built("tallyport");
     for record in records() {
         let plugin = compile(&record, "good_minimal.c", PLUGIN_LINK);
         let said = run(Command::new(&command).args(["plugins", "inspect"]).arg(&plugin)).success();

@@ -15,12 +15,8 @@ use std::{
 };
 
 use tallyport_core::plugin::Sha256;
-use tallyport_tests::{
-    Compiler, Output, build_folder, cargo_artifact, compile, plugin, repo_root, run,
-};
+use tallyport_tests::{Compiler, Output, build_folder, built, compile, plugin, repo_root, run};
 use tempfile::TempDir;
-
-const PACKAGE: &str = "tallyport-ffi";
 
 /// What `cargo rustc -- --print native-static-libs` says a static host needs besides the archive.
 const STATIC_LIBS: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
@@ -35,7 +31,7 @@ enum Link {
 fn library_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let library = cargo_artifact(PACKAGE, "libtallyport.so");
+        let library = built("libtallyport.so");
         let folder = build_folder().join(format!("hosts-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::copy(library, folder.join("libtallyport.so.0")).unwrap();
@@ -60,7 +56,7 @@ fn build(source: &Path, compiler: Compiler, std: &str, link: Link, more: &[&str]
     let hosts = repo_root().join("tests/hosts");
     let library = match link {
         Link::Shared => folder.join("libtallyport.so.0"),
-        Link::Static => cargo_artifact(PACKAGE, "libtallyport.a"),
+        Link::Static => built("libtallyport.a"),
     };
     let rpath = format!("-Wl,-rpath,{}", folder.display());
     let mut flags = vec!["-O1", "-I", hosts.to_str().unwrap(), library.to_str().unwrap()];
@@ -307,7 +303,7 @@ fn plugins_that_code_loads_have_pins_limits_and_helpers() {
     let all = ["honours_cancel", "floods", "export_fails", "returns_panic"];
     let others = all.map(|name| plugin(&format!("{name}.c")));
     let prefix = others[0].display().to_string().replace("honours_cancel.c.so", "");
-    let helper = cargo_artifact("tallyport-cli", "tallyport-plugin-host");
+    let helper = built("tallyport-plugin-host");
     let arguments = [&good, Path::new(&hash), Path::new(&prefix)];
     let _ = run_plainly(&program, &[&arguments[..], &[&helper]].concat());
     // What rustix asks the kernel for pins and helpers, Debian 12's valgrind does not know.
@@ -347,7 +343,7 @@ fn a_host_in_cpp_without_exceptions() {
 
 #[test]
 fn the_shared_library_exports_what_the_header_declares_and_nothing_else() {
-    let library = cargo_artifact(PACKAGE, "libtallyport.so");
+    let library = built("libtallyport.so");
     let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(&library)).success();
     let symbols = listed.stdout.lines().filter_map(|line| line.split(' ').nth(2));
     let exported: BTreeSet<String> = symbols.map(str::to_owned).collect();
@@ -358,7 +354,7 @@ fn the_shared_library_exports_what_the_header_declares_and_nothing_else() {
 
 #[test]
 fn the_shared_library_has_its_name_and_stays_mapped() {
-    let library = cargo_artifact(PACKAGE, "libtallyport.so");
+    let library = built("libtallyport.so");
     let said = run(Command::new("readelf").arg("-dW").arg(&library)).success().stdout;
     assert!(said.contains("Library soname: [libtallyport.so.0]"), "{said}");
     assert!(said.contains("Flags: NOW NODELETE"), "{said}");
@@ -369,7 +365,7 @@ const GLIBC_FLOOR: (u32, u32) = (2, 34);
 
 #[test]
 fn no_symbol_above_the_glibc_floor_is_needed() {
-    let library = cargo_artifact(PACKAGE, "libtallyport.so");
+    let library = built("libtallyport.so");
     let said = run(Command::new("readelf").arg("-VW").arg(&library)).success().stdout;
     let versions = said.split("Name: GLIBC_").skip(1).filter_map(|rest| {
         let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());

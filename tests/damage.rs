@@ -12,14 +12,14 @@ use tallyport_core::{
     },
     model::ErrorKind,
 };
-use tallyport_tests::{cargo_artifact, plugin};
+use tallyport_tests::{built, plugin};
 
 fn engine() -> Engine {
     let mut config = Config::default();
     config.loading.probe = ProbeConfig::Always;
     // A damaged file may as well run for ever.
     config.loading.probe_timeout_ms = 5_000;
-    config.loading.plugin_host = Some(cargo_artifact("tallyport-cli", "tallyport-plugin-host"));
+    config.loading.plugin_host = Some(built("tallyport-plugin-host"));
     Engine::builder().config(config).build().unwrap()
 }
 
@@ -66,10 +66,7 @@ impl Random {
 #[test]
 fn a_plugin_that_is_cut_anywhere_is_refused() {
     let engine = engine();
-    let rust = cargo_artifact(
-        "tallyport-builtin-exporters-loadable",
-        "libtallyport_builtin_exporters_loadable.so",
-    );
+    let rust = built("libtallyport_builtin_exporters_loadable.so");
     for path in [plugin("good_minimal.c"), plugin("statsd_lines.cpp"), rust] {
         let good = fs::read(&path).unwrap();
         // The Rust file has many megabytes of debug information: there, some of the cuts.

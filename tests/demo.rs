@@ -10,7 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use tallyport_tests::{Output, build_folder, cargo_artifact, plugin, python, repo_root, run};
+use tallyport_tests::{Output, build_folder, built, plugin, python, repo_root, run};
 use tempfile::TempDir;
 
 /// Exports that have a reader: selector, reader, and what its comparison needs.
@@ -48,9 +48,9 @@ fn programs(cc: &str) -> &'static Path {
         lock.lock().expect("the lock");
         (folder, lock)
     });
-    let built = if cc == "clang" { &CLANG } else { &GCC };
-    built.get_or_init(|| {
-        let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
+    let compiled = if cc == "clang" { &CLANG } else { &GCC };
+    compiled.get_or_init(|| {
+        let library = built("libtallyport.so");
         let out = folder.join(cc);
         let cxx = if cc == "clang" { "clang++" } else { "g++" };
         let mut command = Command::new(repo_root().join("examples/build.sh"));
@@ -68,11 +68,8 @@ fn host() -> Command {
 
 /// Writes a configuration with every exporter that there is, linked in and from files.
 fn config(folder: &Path) -> PathBuf {
-    let loadable = cargo_artifact(
-        "tallyport-builtin-exporters-loadable",
-        "libtallyport_builtin_exporters_loadable.so",
-    );
-    let rust = cargo_artifact("tallyport-example-statsd", "libtallyport_example_statsd.so");
+    let loadable = built("libtallyport_builtin_exporters_loadable.so");
+    let rust = built("libtallyport_example_statsd.so");
     let mut text = "schema = 1\nservice_name = \"demo\"\n".to_owned();
     for name in ["prometheus", "json", "csv"] {
         text += &format!(
@@ -261,7 +258,7 @@ fn the_command_exports_a_saved_snapshot_as_the_host_exports_itself() {
     let _ = export_all(&mut host(), &log("access.log"), folder.path());
     for (selector, ..) in EXPORTS {
         let again = folder.path().join("again");
-        let mut command = Command::new(cargo_artifact("tallyport-cli", "tallyport"));
+        let mut command = Command::new(built("tallyport"));
         command.arg("export").arg("--from").arg(folder.path().join("saved.snapshot"));
         command.arg("--config").arg(folder.path().join("tallyport.toml"));
         command.args(["--format", selector, "--output"]).arg(&again);
@@ -291,8 +288,7 @@ fn the_host_is_clean_under_valgrind_built_by_gcc_and_by_clang() {
 
 #[test]
 fn the_shortest_hosts_print_what_they_count() {
-    let mut in_rust = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    in_rust.args(["run", "--quiet", "-p", "tallyport-tests", "--example", "hello"]);
+    let in_rust = Command::new(built("examples/hello"));
     let in_c = ["hello", "hello_cpp"].map(|name| Command::new(programs("gcc").join(name)));
     for mut program in in_c.into_iter().chain([in_rust]) {
         let said = run(&mut program).success();
@@ -424,8 +420,8 @@ fn the_command_line_of_the_host_is_checked() {
 
 #[test]
 fn the_demo_shows_every_format() {
-    let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
-    let _ = cargo_artifact("tallyport-cli", "tallyport");
+    let library = built("libtallyport.so");
+    let _ = built("tallyport");
     let folder = TempDir::new().expect("a folder");
     let _ = config(folder.path());
     let mut demo = Command::new(repo_root().join("examples/run-demo.sh"));

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tallyport_core::engine::{Engine, config::Config};
 use tallyport_tests::{
-    cargo_artifact, python, repo_root, run,
+    built, python, repo_root, run,
     served::{Served, tallyport},
 };
 use tempfile::TempDir;
@@ -156,7 +156,7 @@ fn systemd_takes_the_units_and_their_commands_run() {
     let machine = Machine::new(&text(&deploy("tallyport.toml")));
     let folder = machine.root.path().join("units");
     fs::create_dir(&folder).unwrap();
-    let binary = cargo_artifact("tallyport-cli", "tallyport");
+    let binary = built("tallyport");
     let mut units = Vec::new();
     for entry in fs::read_dir(deploy("systemd")).unwrap() {
         let path = entry.unwrap().path();

@@ -21,7 +21,7 @@ use tallyport_core::{
     },
     model::ErrorKind,
 };
-use tallyport_tests::{build_folder, cargo_artifact, plugin, repo_root, run};
+use tallyport_tests::{build_folder, built, plugin, repo_root, run};
 
 /// Builds the exporter against the header, once. The test fails when it does not compile.
 fn exporter() -> &'static Path {
@@ -54,7 +54,7 @@ fn exporter() -> &'static Path {
 fn engine(series: u64) -> Engine {
     let mut config = Config::default();
     config.recording.self_metrics = false;
-    let helper = cargo_artifact("tallyport-cli", "tallyport-plugin-host");
+    let helper = built("tallyport-plugin-host");
     config.loading.plugin_host = Some(helper);
     let engine = Engine::builder().config(config).build().unwrap();
     let metrics = engine.metrics();

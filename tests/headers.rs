@@ -6,12 +6,12 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
 use tallyport_plugin_api::{LAYOUTS, TALLYPORT_PLUGIN_LAYOUT_HASH, abi};
-use tallyport_tests::{Compiler, build_folder, compile, repo_root, run};
+use tallyport_tests::{Compiler, build_folder, compile, repo_root, run, xtask};
 
 const C: &[&str] = &["c99", "c11", "c17"];
 const CXX: &[&str] = &["c++11", "c++14", "c++17", "c++20"];
@@ -205,7 +205,5 @@ fn c_sees_the_layout_and_the_numbers_that_rust_has() {
 
 #[test]
 fn the_headers_that_are_checked_in_are_the_generated_ones() {
-    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-    let args = ["run", "--quiet", "-p", "xtask", "--", "headers", "--check"];
-    let _ = run(Command::new(cargo).current_dir(Path::new(repo_root())).args(args)).success();
+    let _ = run(&mut xtask(&["headers", "--check"])).success();
 }

@@ -28,7 +28,7 @@ use tallyport_core::{
     model::{Clock, Error, ErrorKind},
     plugin::{Health, Sha256},
 };
-use tallyport_tests::{Compiler, cargo_artifact, compile, plugin, repo_root, run};
+use tallyport_tests::{Compiler, built, compile, plugin, repo_root, run};
 use tracing::{Event, Metadata, Subscriber, field, span};
 
 /// How long a test waits for what must happen: long, because it only matters when it fails.
@@ -55,7 +55,7 @@ struct Host {
 }
 
 fn helper() -> PathBuf {
-    cargo_artifact("tallyport-cli", "tallyport-plugin-host")
+    built("tallyport-plugin-host")
 }
 
 fn isolated(path: &Path) -> PluginConfig {
@@ -174,10 +174,7 @@ fn signal(pid: u32, name: &str) {
 }
 
 fn loadable() -> PathBuf {
-    cargo_artifact(
-        "tallyport-builtin-exporters-loadable",
-        "libtallyport_builtin_exporters_loadable.so",
-    )
+    built("libtallyport_builtin_exporters_loadable.so")
 }
 
 fn fill(engine: &Engine, series: u64) {
@@ -195,7 +192,7 @@ fn fill(engine: &Engine, series: u64) {
 
 #[test]
 fn the_same_bytes_leave_through_a_helper() {
-    let rust = cargo_artifact("tallyport-example-statsd", "libtallyport_example_statsd.so");
+    let rust = built("libtallyport_example_statsd.so");
     let no_time = json!({ "include_metadata": false });
     let cases: [(PathBuf, &str, &[&str], Value); 6] = [
         (loadable(), "prometheus", &["prometheus", "openmetrics", "openmetrics_utf8"], json!({})),
@@ -667,7 +664,7 @@ fn a_helper_that_is_none_is_refused() {
 /// A host in C over libtallyport, with an isolated plugin called `it` that segfaults when asked to.
 fn c_host(folder: &Path, verb: &str) -> Command {
     let library = folder.join("libtallyport.so.0");
-    fs::copy(cargo_artifact("tallyport-ffi", "libtallyport.so"), &library).unwrap();
+    fs::copy(built("libtallyport.so"), &library).unwrap();
     let source = repo_root().join("tests/hosts/isolated_plugins.c");
     let rpath = format!("-Wl,-rpath,{}", folder.display());
     let flags = ["-O1", "-pthread", library.to_str().unwrap(), &rpath];

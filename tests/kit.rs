@@ -16,11 +16,11 @@ use std::{
 };
 
 use serde_json::Value;
-use tallyport_tests::{Output, cargo_artifact, plugin, repo_root, run};
+use tallyport_tests::{Output, built, plugin, repo_root, run};
 
 /// Runs `plugins check` on a file; the seed is fixed, so that a table can say what fails.
 fn check(file: &Path, flags: &[&str]) -> Output {
-    let mut command = Command::new(cargo_artifact("tallyport-cli", "tallyport"));
+    let mut command = Command::new(built("tallyport"));
     command.args(["plugins", "check"]).arg(file).args(["--report", "json"]).args(flags);
     run(&mut command)
 }
@@ -50,7 +50,7 @@ fn passes(file: &Path, skipped: &[&str]) {
 
 #[test]
 fn the_samples_pass_every_case() {
-    let rust = cargo_artifact("tallyport-example-statsd", "libtallyport_example_statsd.so");
+    let rust = built("libtallyport_example_statsd.so");
     let always = ["sink-windows", "deadline"];
     passes(&plugin("statsd_lines.c"), &[&always[..], &["shutdown-twice"]].concat());
     passes(&plugin("statsd_lines.cpp"), &always);
@@ -62,7 +62,7 @@ fn the_samples_pass_every_case() {
 #[test]
 fn our_own_exporters_pass_every_case() {
     let file = "libtallyport_builtin_exporters_loadable.so";
-    let said = check(&cargo_artifact("tallyport-builtin-exporters-loadable", file), &[]);
+    let said = check(&built(file), &[]);
     assert_eq!(said.code, Some(0), "{said:#?}");
     let report = json(&said);
     let ids: Vec<_> =
@@ -130,8 +130,9 @@ fn unfit(file: &str, wanted: &BTreeSet<String>) -> Option<String> {
 #[test]
 fn every_case_of_the_kit_is_failed_by_some_plugin() {
     let failed: BTreeSet<String> = table().into_iter().flat_map(|(_, cases)| cases).collect();
-    let listed = run(Command::new(cargo_artifact("tallyport-cli", "tallyport"))
-        .args(["plugins", "check", "--list", "--report", "json"]));
+    let listed =
+        run(Command::new(built("tallyport"))
+            .args(["plugins", "check", "--list", "--report", "json"]));
     let listed: Value = serde_json::from_str(&listed.success().stdout).unwrap();
     let all = listed["cases"].as_array().unwrap().iter();
     let all: BTreeSet<String> = all.map(|case| case["name"].as_str().unwrap().to_owned()).collect();
@@ -148,7 +149,7 @@ fn a_failure_of_a_random_case_is_had_again_with_its_line() {
     assert!(text.contains("the sink answered"), "{text}");
     let words: Vec<&str> = again.split(' ').collect();
     assert_eq!(words[..3], ["tallyport", "plugins", "check"]);
-    let command = cargo_artifact("tallyport-cli", "tallyport");
+    let command = built("tallyport");
     let second = run(Command::new(command).args(&words[1..]));
     assert_eq!(second.code, Some(9), "{second:#?}");
     assert!(second.stdout.contains(text), "{second:#?}");

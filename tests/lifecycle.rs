@@ -14,13 +14,13 @@ use tallyport_core::{
     },
     model::ErrorKind,
 };
-use tallyport_tests::{cargo_artifact, plugin};
+use tallyport_tests::{built, plugin};
 
 /// An engine with a store, and the same exporter on the caller's thread, on one of its own, and in a
 /// process of its own.
 fn engine(folder: &Path) -> Engine {
     let (file, cpp) = (plugin("hears_syncs.c"), plugin("hears_syncs.cpp"));
-    let helper = cargo_artifact("tallyport-cli", "tallyport-plugin-host");
+    let helper = built("tallyport-plugin-host");
     let (file, cpp, helper) = (file.display(), cpp.display(), helper.display());
     let toml = format!(
         "schema = 1\n[loading]\nprobe = 'never'\nplugin_host = '{helper}'\n\

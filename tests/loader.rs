@@ -17,7 +17,7 @@ use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::{Health, inspect_file, load_file},
 };
-use tallyport_tests::{Compiler, PLUGIN_LINK, cargo_artifact, compile, plugin, repo_root, run};
+use tallyport_tests::{Compiler, PLUGIN_LINK, built, compile, plugin, repo_root, run};
 
 fn engine() -> Engine {
     let engine = Engine::builder().linked(&tallyport_builtin_exporters::EXPORTERS);
@@ -31,10 +31,7 @@ fn entry(path: &Path) -> PluginConfig {
 }
 
 fn loadable() -> PathBuf {
-    cargo_artifact(
-        "tallyport-builtin-exporters-loadable",
-        "libtallyport_builtin_exporters_loadable.so",
-    )
+    built("libtallyport_builtin_exporters_loadable.so")
 }
 
 /// Loads a plugin and exports with it: where it fails is its defect.
@@ -91,7 +88,7 @@ fn failures_of_create_and_export_carry_the_plugins_own_words() {
 #[test]
 fn a_panic_poisons_the_exporter_until_it_is_replaced() {
     let engine = engine();
-    let path = cargo_artifact("tallyport-test-rust-panics", "libtallyport_test_rust_panics.so");
+    let path = built("libtallyport_test_rust_panics.so");
     engine.load_plugin("panics", &entry(&path)).unwrap();
     assert_eq!(engine.export_to_vec("panics").unwrap_err().kind(), ErrorKind::Panic);
     assert_eq!(engine.export_to_vec("panics").unwrap_err().kind(), ErrorKind::Poisoned);
@@ -111,7 +108,7 @@ fn a_panic_poisons_the_exporter_until_it_is_replaced() {
 fn a_panic_of_a_plugin_says_where_and_prints_nothing() {
     // This very test again, in a process whose stderr can be read.
     const INSIDE: &str = "TALLYPORT_TEST_INSIDE";
-    let path = cargo_artifact("tallyport-test-rust-panics", "libtallyport_test_rust_panics.so");
+    let path = built("libtallyport_test_rust_panics.so");
     if std::env::var_os(INSIDE).is_some() {
         let engine = engine();
         engine.load_plugin("panics", &entry(&path)).unwrap();

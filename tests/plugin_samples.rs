@@ -12,7 +12,7 @@ use std::{
 };
 
 use tallyport_tests::{
-    Compiler, Output, PLUGIN_LINK, build_folder, cargo_artifact, compile, plugin, repo_root, run,
+    Compiler, Output, PLUGIN_LINK, build_folder, built, compile, plugin, repo_root, run,
 };
 
 fn driver() -> &'static Path {
@@ -40,7 +40,7 @@ fn drive_under_valgrind(file: &Path, arguments: &[&str]) -> Output {
 
 /// The same exporter three times.
 fn samples() -> [PathBuf; 3] {
-    let rust = cargo_artifact("tallyport-example-statsd", "libtallyport_example_statsd.so");
+    let rust = built("libtallyport_example_statsd.so");
     [plugin("statsd_lines.c"), plugin("statsd_lines.cpp"), rust]
 }
 
@@ -209,7 +209,7 @@ fn a_plugin_exports_its_entry_and_no_function_of_its_own() {
 
 #[test]
 fn what_a_plugin_reports_reaches_the_host() {
-    let poisons = cargo_artifact("tallyport-test-rust-panics", "libtallyport_test_rust_panics.so");
+    let poisons = built("libtallyport_test_rust_panics.so");
     let twice = ["--exports", "2", "--sink-limit", "9000"];
     for (file, lines) in [
         (plugin("good_minimal.c"), &["create 0", "export 0", "export 0"][..]),

@@ -16,7 +16,7 @@ mod testing;
 
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
-use tallyport_tests::{Compiler, build_folder, cargo_artifact, compile, repo_root, run};
+use tallyport_tests::{Compiler, build_folder, built, compile, repo_root, run};
 use testing::RedisServer;
 
 fn host() -> &'static PathBuf {
@@ -25,7 +25,7 @@ fn host() -> &'static PathBuf {
         let folder = build_folder().join("prefork");
         fs::create_dir_all(&folder).unwrap();
         let library = folder.join("libtallyport.so.0");
-        fs::copy(cargo_artifact("tallyport-ffi", "libtallyport.so"), &library).unwrap();
+        fs::copy(built("libtallyport.so"), &library).unwrap();
         let (hosts, output) = (repo_root().join("tests/hosts"), folder.join("prefork"));
         let rpath = format!("-Wl,-rpath,{}", folder.display());
         let flags = ["-O1", "-I", hosts.to_str().unwrap(), library.to_str().unwrap(), &rpath];

@@ -19,12 +19,12 @@ use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::Sha256,
 };
-use tallyport_tests::{cargo_artifact, plugin, run};
+use tallyport_tests::{built, plugin, run};
 
 fn helper() -> PathBuf {
     // A host that reaps every child cannot call cargo: its test says where the helper is.
     let known = std::env::var_os("TALLYPORT_TEST_HELPER").map(PathBuf::from);
-    known.unwrap_or_else(|| cargo_artifact("tallyport-cli", "tallyport-plugin-host"))
+    known.unwrap_or_else(|| built("tallyport-plugin-host"))
 }
 
 /// An engine whose plugins go through the probe.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tallyport_tests::{cargo_artifact, repo_root, run};
+use tallyport_tests::{built, repo_root, run};
 
 const WORKERS: usize = 4;
 
@@ -34,7 +34,7 @@ impl Drop for Puma {
 impl Puma {
     /// Starts a cluster and waits until every worker answers.
     fn start(folder: &Path, flags: &[&str], config: Option<&Path>) -> Self {
-        let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
+        let library = built("libtallyport.so");
         let copy = folder.join("libtallyport.so");
         fs::copy(library, &copy).unwrap();
         // Free a moment ago: a port for Puma, which cannot say which one it chose.

@@ -8,7 +8,7 @@
 use std::{fs, path::Path, process::Command};
 
 use tallyport_core::engine::{Engine, config::Config};
-use tallyport_tests::{Compiler, cargo_artifact, compile, plugin, repo_root, run};
+use tallyport_tests::{Compiler, built, compile, plugin, repo_root, run};
 
 const README: &str = "README.md";
 
@@ -61,7 +61,7 @@ fn the_ruby_blocks_run_and_export() {
     for first in [block(README), block("docs/RUBY.md"), example] {
         let mut command = Command::new("ruby");
         command.arg("-I").arg(repo_root().join("bindings/ruby/lib")).args(["-e", &first]);
-        let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
+        let library = built("libtallyport.so");
         let said = run(command.env("TALLYPORT_LIBRARY", library)).success();
         assert!(said.stdout.contains("http_requests_total{method=\"GET\"} 1\n"), "{}", said.stdout);
     }
@@ -109,7 +109,7 @@ fn stage(folder: &Path) -> std::path::PathBuf {
 fn the_commands_run() {
     let folder = tempfile::tempdir().unwrap();
     let _config = stage(folder.path());
-    let command = cargo_artifact("tallyport-cli", "tallyport");
+    let command = built("tallyport");
     let text = blocks(README, "sh").join("\n");
     let lines = text.lines().filter_map(|line| line.strip_prefix("tallyport "));
     let lines = lines.map(|line| line.split('#').next().unwrap().trim());

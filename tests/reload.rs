@@ -18,7 +18,7 @@ use tallyport_core::{
     },
     model::ErrorKind,
 };
-use tallyport_tests::{cargo_artifact, plugin};
+use tallyport_tests::{built, plugin};
 
 /// A plugin file that is replaced as a package manager does it.
 struct Installed {
@@ -161,7 +161,7 @@ fn what_the_configuration_loaded_is_loaded_anew_with_its_options() {
     assert_eq!(answer(&engine, "mine"), 7);
     // Of a file with several exporters, each is loaded anew under its own name.
     let several = "libtallyport_builtin_exporters_loadable.so";
-    let path = Some(cargo_artifact("tallyport-builtin-exporters-loadable", several));
+    let path = Some(built(several));
     let several = PluginConfig { path, probe: Some(ProbeConfig::Never), ..PluginConfig::default() };
     let names = engine.load_plugin("all", &several).unwrap();
     for name in &names {

@@ -12,14 +12,14 @@ use std::{
     sync::OnceLock,
 };
 
-use tallyport_tests::{build_folder, cargo_artifact, repo_root, run};
+use tallyport_tests::{build_folder, built, repo_root, run};
 
 fn gem_folder() -> PathBuf {
     repo_root().join("bindings/ruby")
 }
 
 fn library() -> PathBuf {
-    cargo_artifact("tallyport-ffi", "libtallyport.so")
+    built("libtallyport.so")
 }
 
 /// A command in the gem's folder, on the library that was built.
@@ -83,12 +83,12 @@ fn a_gem_that_carries_the_library_installs_offline_and_exports_its_first_metric(
     let source = folder.path().join("ruby");
     let _ = run(Command::new("cp").arg("-r").arg(gem_folder()).arg(&source)).success();
     let _ = run(Command::new("rake").arg("clobber").current_dir(&source)).success();
-    let built = library();
-    let _ = cargo_artifact("tallyport-cli", "tallyport-plugin-host");
+    let library = library();
+    let _ = built("tallyport-plugin-host");
     let gem = |words: &[&str]| {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).current_dir(&source).env_remove("TALLYPORT_LIBRARY");
-        run(command.env("FROM", built.parent().unwrap())).success()
+        run(command.env("FROM", library.parent().unwrap())).success()
     };
     let _ = gem(&["rake", "native", "gem"]);
     let file = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());

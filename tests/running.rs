@@ -24,7 +24,7 @@ use tallyport_core::{
     model::{Clock, Error, ErrorKind},
     plugin::{Health, PluginInfo},
 };
-use tallyport_tests::{cargo_artifact, plugin, repo_root};
+use tallyport_tests::{built, plugin, repo_root};
 
 /// How long a test waits for what must happen: long, because it only matters when it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ fn patient() -> RunConfig {
 }
 
 fn rust_panics() -> PathBuf {
-    cargo_artifact("tallyport-test-rust-panics", "libtallyport_test_rust_panics.so")
+    built("libtallyport_test_rust_panics.so")
 }
 
 /// Without the probe, which would find what is found here before it is loaded.

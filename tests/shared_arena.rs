@@ -18,12 +18,12 @@ use std::{
     sync::OnceLock,
 };
 
-use tallyport_tests::{Compiler, cargo_artifact, compile, repo_root, run};
+use tallyport_tests::{Compiler, built, compile, repo_root, run};
 
 fn host() -> &'static Path {
     static HOST: OnceLock<PathBuf> = OnceLock::new();
     HOST.get_or_init(|| {
-        let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
+        let library = built("libtallyport.so");
         let folder = tallyport_tests::build_folder().join("shared-arena");
         fs::create_dir_all(&folder).unwrap();
         fs::copy(library, folder.join("libtallyport.so.0")).unwrap();

@@ -14,11 +14,11 @@ use std::{
 use serde_json::Value;
 use tallyport_core::engine::Engine;
 use tallyport_tests::{
-    Compiler, Output, PLUGIN_LINK, build_folder, cargo_artifact, compile, plugin, repo_root, run,
+    Compiler, Output, PLUGIN_LINK, build_folder, built, compile, plugin, repo_root, run,
 };
 
 fn tallyport() -> PathBuf {
-    cargo_artifact("tallyport-cli", "tallyport")
+    built("tallyport")
 }
 
 /// A shell with `tallyport` on its path, which stops at the first command that fails.
@@ -212,7 +212,7 @@ fn the_doctor_tells_every_step_of_a_good_file_with_its_time() {
     for flag in ["-z now", "-z nodelete", "-Bsymbolic", "-z relro"] {
         assert!(flags.contains(flag), "{flags}");
     }
-    let rust = cargo_artifact("tallyport-example-statsd", "libtallyport_example_statsd.so");
+    let rust = built("libtallyport_example_statsd.so");
     assert_eq!(steps(&doctor(&rust, &[]), "layout").len(), 1);
 }
 

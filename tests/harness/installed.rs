@@ -1,20 +1,16 @@
 //! An installation of what the tests' profile built, and how programs find it.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
 };
 
-use crate::{build_folder, cargo_artifact, repo_root, run};
+use crate::{build_folder, built, repo_root, run};
 
 /// The prefix that the installation believes it has.
 pub const PREFIX: &str = "/opt/tallyport";
-
-/// The exporters' crates that are installed as files, each with the file that cargo makes of it.
-const BUILTIN: (&str, &str) =
-    ("tallyport-builtin-exporters-loadable", "libtallyport_builtin_exporters_loadable.so");
 
 /// A tree that `cargo xtask install` made.
 #[derive(Debug)]
@@ -25,26 +21,15 @@ pub struct Installed {
 /// The folder in which cargo put the library, the command, the helper and the exporters.
 #[must_use]
 pub fn everything_built() -> PathBuf {
-    let library = cargo_artifact("tallyport-ffi", "libtallyport.so");
-    let _ = cargo_artifact("tallyport-cli", "tallyport");
-    let _ = cargo_artifact(BUILTIN.0, BUILTIN.1);
-    // Vendors' exporters, if there are any.
-    for entry in fs::read_dir(repo_root().join("exporters")).into_iter().flatten().flatten() {
-        let manifest = fs::read_to_string(entry.path().join("Cargo.toml")).unwrap_or_default();
-        let name = manifest.lines().find_map(|line| line.strip_prefix("name = "));
-        if let Some(name) = name.filter(|_| manifest.contains("\"cdylib\"")) {
-            let package = name.trim_matches('"');
-            let _ = cargo_artifact(package, &format!("lib{}.so", package.replace('-', "_")));
-        }
-    }
+    let library = built("libtallyport.so");
     library.parent().unwrap_or(&library).to_path_buf()
 }
 
 /// Runs a verb of `cargo xtask`.
 #[must_use]
 pub fn xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    command.current_dir(repo_root()).args(["run", "--quiet", "-p", "xtask", "--"]).args(arguments);
+    let mut command = Command::new(built("xtask"));
+    command.current_dir(repo_root()).args(arguments);
     command
 }
 

@@ -1,7 +1,7 @@
 //! What tests of several crates share: where things are, how to build them, how to run them.
 //!
 //! - [`plugin`] compiles a plugin of `examples/plugins` or `tests/plugins` from C or C++.
-//! - [`cargo_artifact`] builds a crate of the workspace and names the file that came out.
+//! - [`built`] builds the workspace and names a file that came out.
 //! - [`compile`] and [`run`] are what these are made of.
 //! - [`python`] runs an independent reader of what was exported.
 //! - [`served`] runs `tallyport serve`, and asks it.
@@ -15,11 +15,10 @@ mod installed;
 pub mod served;
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Mutex,
+    sync::OnceLock,
 };
 
 pub use cc::{Compiler, PLUGIN_LINK, WARNINGS, compile, plugin};
@@ -107,25 +106,25 @@ pub fn build_folder() -> PathBuf {
     folder
 }
 
-/// Builds `package` with the current profile and returns the path of its `file`.
-///
-/// `cargo_artifact("tallyport-ffi", "libtallyport.so")`. Calls cargo once per process and package.
+/// What else is built for the tests: with a target that has development dependencies, a build of the whole
+/// workspace has the features that `cargo test --workspace` has, and nothing is compiled twice.
+const WITH: [&str; 2] = ["--example", "hello"];
+
+/// Builds the workspace's libraries and programs with the current profile, once per process, and returns
+/// the path of one: `built("libtallyport.so")`.
 #[must_use]
-pub fn cargo_artifact(package: &str, file: &str) -> PathBuf {
-    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    // A test that failed while it held the lock left the map as it was: a whole build or none.
-    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let built = built.get_or_insert_default();
-    let folder = built.entry(package.to_owned()).or_insert_with(|| {
+pub fn built(file: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
         let profile = Profile::current();
-        let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-        let mut command = Command::new(cargo);
-        command.current_dir(repo_root()).args(["build", "--quiet", "-p", package]);
-        let _ = run(command.args(&profile.options)).success();
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        command.current_dir(repo_root()).args(["build", "--quiet", "--workspace"]);
+        command.args(["--lib", "--bins"]).args(WITH).args(&profile.options);
+        let _ = run(&mut command).success();
         profile.folder
     });
     let path = folder.join(file);
-    assert!(path.exists(), "package {package} was built without {}", path.display());
+    assert!(path.exists(), "the workspace was built without {}", path.display());
     path
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cargo_artifact;
+use crate::built;
 
 /// Longer than anything takes that goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ pub struct Ended {
 /// The command, without our environment's configuration.
 #[must_use]
 pub fn tallyport() -> Command {
-    let mut command = Command::new(cargo_artifact("tallyport-cli", "tallyport"));
+    let mut command = Command::new(built("tallyport"));
     command.env_remove("TALLYPORT_CONFIG").env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
 }
