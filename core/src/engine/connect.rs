@@ -1,12 +1,16 @@
 //! From a configuration to a store: which one, what it is used for, what it turned out to be able to.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::config::{Config, CoordinationConfig, StoreKind, StrategyConfig};
 use crate::{
     model::{Clock, Error, ErrorKind},
     store::{
-        KeyValue, Store, Strategy,
+        Deadline, KeyValue, Store, Strategy,
         keyed::{self, Opened},
     },
 };
@@ -79,14 +83,17 @@ fn demand(config: &Config) -> Option<Strategy> {
 
 /// Connects to the store of a configuration, and tries with a real write what it can.
 ///
+/// What is done to it ends at `end`, if there is one; `Store::end_by` changes that.
+///
 /// `None` for one that keeps nothing, where that was not ruled out: then nothing is shared.
 pub(super) fn connect(
     config: &Config,
     kind: StoreKind,
     host: Option<&Arc<HostStore>>,
     clock: &Arc<dyn Clock>,
+    end: Option<Instant>,
 ) -> Result<Option<Box<dyn Store>>, Error> {
-    let deadline = Duration::from_millis(config.store.deadline_ms);
+    let deadline = Deadline::from(Duration::from_millis(config.store.deadline_ms)).by(end);
     let store = match kind {
         StoreKind::None | StoreKind::Null | StoreKind::File => {
             return Err(Error::new(ErrorKind::Internal, "a store that nothing is shared through"));
@@ -146,19 +153,19 @@ fn keyed_store(
 }
 
 #[cfg(feature = "store-sqlite")]
-fn connect_sqlite(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
+fn connect_sqlite(config: &Config, deadline: Deadline) -> Result<Box<dyn Store>, Error> {
     let path = config.store.path.clone().unwrap_or_default();
     let path = config.base_dir.join(path);
     Ok(Box::new(crate::store::SqliteStore::open(&path, deadline)?))
 }
 
 #[cfg(not(feature = "store-sqlite"))]
-fn connect_sqlite(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
+fn connect_sqlite(_: &Config, _: Deadline) -> Result<Box<dyn Store>, Error> {
     Err(absent("SQLite", "store-sqlite"))
 }
 
 #[cfg(feature = "store-redis")]
-fn connect_redis(config: &Config, deadline: Duration) -> Result<Box<dyn Store>, Error> {
+fn connect_redis(config: &Config, deadline: Deadline) -> Result<Box<dyn Store>, Error> {
     let store = &config.store;
     let settings = crate::store::RedisSettings {
         url: url(config)?,
@@ -209,18 +216,18 @@ pub(super) fn place(config: &Config, kind: StoreKind) -> String {
 }
 
 #[cfg(not(feature = "store-redis"))]
-fn connect_redis(_: &Config, _: Duration) -> Result<Box<dyn Store>, Error> {
+fn connect_redis(_: &Config, _: Deadline) -> Result<Box<dyn Store>, Error> {
     Err(absent("Redis", "store-redis"))
 }
 
 #[cfg(feature = "store-memcached")]
-fn memcached(config: &Config, deadline: Duration) -> Result<Box<dyn KeyValue>, Error> {
+fn memcached(config: &Config, deadline: Deadline) -> Result<Box<dyn KeyValue>, Error> {
     let address = config.store.address.as_deref().unwrap_or_default();
     Ok(Box::new(crate::store::Memcached::connect(address, deadline)?))
 }
 
 #[cfg(not(feature = "store-memcached"))]
-fn memcached(_: &Config, _: Duration) -> Result<Box<dyn KeyValue>, Error> {
+fn memcached(_: &Config, _: Deadline) -> Result<Box<dyn KeyValue>, Error> {
     Err(absent("memcached", "store-memcached"))
 }
 

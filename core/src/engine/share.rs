@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use once_cell::race::OnceBox;
@@ -268,8 +268,13 @@ impl State {
         }
     }
 
-    /// The session, connected at first use; `None` for a store that nothing can be shared through.
-    fn session(&mut self, engine: &Engine) -> Result<Option<&mut Session>, Error> {
+    /// The session, connected at first use; `None` for a store that nothing can be shared through. What
+    /// is done with it ends at `end`, if there is one.
+    fn session(
+        &mut self,
+        engine: &Engine,
+        end: Option<Instant>,
+    ) -> Result<Option<&mut Session>, Error> {
         let (config, metrics) = (&engine.0.config, &engine.0.metrics);
         if self.host.is_some() && own_thread::is_own() {
             let message = "the host's own store is called on the host's threads only";
@@ -277,13 +282,16 @@ impl State {
         }
         if self.session.is_none() {
             let kind = kind(config, self.host.is_some());
-            let store = connect(config, kind, self.host.as_ref(), metrics.clock())?;
+            let store = connect(config, kind, self.host.as_ref(), metrics.clock(), end)?;
             let Some(store) = store else {
                 self.found = Some(Strategy::LocalOnly);
                 return Ok(None);
             };
             self.found = Some(store.strategy());
             self.session = Some(Session::of(metrics, store, settings(config, kind)));
+        }
+        if let Some(session) = &mut self.session {
+            session.end_by(end);
         }
         if let Some(session) = self.session.as_mut().filter(|_| mem::take(&mut self.doubtful))
             && let Err(error) = session.probe()

@@ -5,6 +5,7 @@
 //! bytes. A store knows no metrics, no configuration and no schedule.
 
 mod book;
+mod deadline;
 mod key;
 pub mod keyed;
 mod lease;
@@ -23,9 +24,10 @@ mod strategy;
 pub(crate) mod testing;
 pub(crate) mod total;
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 pub use book::Book;
+pub use deadline::Deadline;
 pub use key::{Key, Text};
 pub(crate) use key::{TextView, family_bytes, label_bytes, labels_of};
 pub use keyed::{Item, KeyValue};
@@ -70,6 +72,13 @@ pub trait Store: Leases + Send + fmt::Debug {
     /// What it can do.
     fn strategy(&self) -> Strategy {
         Strategy::DistributedAtomic
+    }
+
+    /// From now on steps end at this time at the latest, beside their own deadline; `None`: only their own.
+    ///
+    /// A store whose steps cannot be interrupted need not know of it: it is looked at between steps too.
+    fn end_by(&mut self, end: Option<Instant>) {
+        let _ = end;
     }
 
     /// Tries with a real write what the protocol needs; again after a failure, which may have been a

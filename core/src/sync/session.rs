@@ -1,6 +1,10 @@
 //! One arena and one store: publish, retire, aggregate.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Mishaps, Publisher,
@@ -87,8 +91,14 @@ pub struct Session {
     pace: Pace,
     /// When the sync that runs began.
     began: Duration,
+    /// When what runs has to end.
+    end: Option<Instant>,
     /// Instances of its shard, when it last looked; 0: it is to look.
     neighbours: usize,
+}
+
+fn is_before(end: Option<Instant>) -> bool {
+    end.is_none_or(|end| Instant::now() < end)
 }
 
 /// Where the publisher's state outlives this process.
@@ -117,8 +127,8 @@ impl Session {
         let publisher = Publisher::new(store.shards(), &mut random);
         let clock = Arc::new(SystemClock::default());
         let (columns, pace) = Default::default();
-        let (journal, began, neighbours) = (None, Duration::ZERO, 0);
-        Self { store, publisher, columns, settings, journal, clock, pace, began, neighbours }
+        let (journal, began, end, neighbours) = (None, Duration::ZERO, None, 0);
+        Self { store, publisher, columns, settings, journal, clock, pace, began, end, neighbours }
     }
 
     /// A session of an arena that other processes may publish as well, one after the other: what each
@@ -212,6 +222,28 @@ impl Session {
         Ok(())
     }
 
+    /// From now on calls end at this time, at the latest; `None`: whenever their steps do.
+    ///
+    /// A step that the store cannot interrupt is the last one.
+    pub fn end_by(&mut self, end: Option<Instant>) {
+        self.end = end;
+        self.store.end_by(end);
+    }
+
+    /// Whether there is time for another step.
+    fn has_time(&self) -> bool {
+        is_before(self.end)
+    }
+
+    /// Refuses another step when the time is over.
+    fn in_time(&self) -> Result<(), Error> {
+        if self.has_time() {
+            return Ok(());
+        }
+        let message = "the time for all of it is over (`sync.deadline_ms`); the next one goes on";
+        Err(Error::new(ErrorKind::Timeout, message))
+    }
+
     /// Tries with a real write what the store can.
     ///
     /// # Errors
@@ -258,7 +290,8 @@ impl Session {
     /// than a sync would have it folded again and again.
     ///
     /// # Errors
-    /// What the store answers; Unavailable when it kept changing under every message.
+    /// What the store answers; Timeout when the time is over; Unavailable when it kept changing under
+    /// every message.
     pub fn sync(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
         self.began = self.clock.monotonic();
         let (mut done, before) = (Synced::default(), self.publisher.mishaps());
@@ -267,8 +300,11 @@ impl Session {
             // The store may not be what it was.
             self.neighbours = 0;
         }
-        self.fold_others(&mut done)?;
-        self.renew(snapshot, &mut done)?;
+        // All is acknowledged: what is left is for the next one.
+        if self.has_time() {
+            self.fold_others(&mut done)?;
+            self.renew(snapshot, &mut done)?;
+        }
         self.pace.took(self.so_far());
         Ok(done)
     }
@@ -327,7 +363,8 @@ impl Session {
         }
         let (clock, patience) = (&self.clock, self.settings.patience);
         let began = clock.monotonic();
-        let goes_on = || clock.monotonic().saturating_sub(began) < patience;
+        let end = self.end;
+        let goes_on = || is_before(end) && clock.monotonic().saturating_sub(began) < patience;
         fold_each(&mut *self.store, shard, &ids, &goes_on, done)
     }
 
@@ -355,6 +392,7 @@ impl Session {
         done: &mut Synced,
     ) -> Result<(), Error> {
         for _ in 0..ROUNDS {
+            self.in_time()?;
             let fresh = Epoch(random() as u64);
             let id = self.publisher.identity();
             let so_far = self.so_far();
@@ -440,12 +478,13 @@ impl Session {
     /// snapshot of this engine, whose families keep their name where instances disagree.
     ///
     /// # Errors
-    /// What the store answers; Limit when there are more series than a snapshot can number.
+    /// What the store answers; Timeout when the time is over; Limit when there are more series than a snapshot can number.
     pub fn aggregate(&mut self, own: &Snapshot) -> Result<(Overview, Retirement), Error> {
         let mut done = Retirement::default();
         let mut everyone = Everyone::default();
         let mut totals = Vec::new();
         for shard in 0..self.store.shards() {
+            self.in_time()?;
             if self.store.strategy().folds() {
                 let roll = self.store.roll(shard)?;
                 self.fold(shard, &roll, None, &mut done)?;

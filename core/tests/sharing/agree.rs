@@ -263,7 +263,7 @@ fn redis_keeps_its_number_of_shards_and_its_namespaces_apart() {
         url: server.url(),
         namespace: "shared".into(),
         shards: 2,
-        deadline: DEADLINE,
+        deadline: DEADLINE.into(),
     };
     let mut a = Instance::new(Box::new(RedisStore::connect(&settings).unwrap()), named("a"));
     a.add("requests", "/", 5);

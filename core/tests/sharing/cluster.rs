@@ -45,7 +45,7 @@ fn shards_of_a_cluster_lie_on_its_nodes_and_add_up() {
             url: node.url(),
             namespace: "shared".into(),
             shards: 8,
-            deadline: Duration::from_secs(10),
+            deadline: Duration::from_secs(10).into(),
         };
         RedisStore::connect(&settings).unwrap()
     };

@@ -17,7 +17,7 @@ use tallyport_core::{
     snapshot,
 };
 
-use crate::{instances::values, testing::RedisServer};
+use crate::{instances::values, proxy::Proxy, testing::RedisServer};
 
 fn engine(toml: &str, folder: &Path) -> Engine {
     let config = Config::parse(toml, "test", folder).unwrap();
@@ -63,6 +63,30 @@ fn engines_of_one_configuration_share_their_totals() {
     assert_eq!(a.leave().unwrap().retirement.folded, 1);
     let all = b.read_shared().unwrap();
     assert_eq!((all.instances, &*values(&all.snapshot)["requests{path=/}"]), (1, "7"));
+}
+
+#[test]
+fn a_slow_store_costs_no_more_than_the_time_of_a_sync() {
+    let (server, folder) = (RedisServer::start(&[]), tempfile::tempdir().unwrap());
+    let proxy = Proxy::start(server.port());
+    let toml = format!(
+        "schema = 1\n[store]\nkind = 'redis'\nurl = '{}'\nshards = 1\ndeadline_ms = 600000\n\
+         [sync]\ndeadline_ms = 1500\nbreaker_failures = 0",
+        proxy.url()
+    );
+    let one = engine(&toml, folder.path());
+    add(&one, 3);
+    // Each exchange takes 0.8 s, and connecting alone is several.
+    let delay = Duration::from_millis(400);
+    proxy.delay(delay);
+    assert_eq!(one.sync().unwrap_err().kind(), ErrorKind::Timeout);
+    proxy.delay(Duration::ZERO);
+    one.sync().unwrap();
+    proxy.delay(delay);
+    assert_eq!(one.read_shared().unwrap_err().kind(), ErrorKind::Timeout);
+    proxy.delay(Duration::ZERO);
+    add(&one, 1);
+    assert_eq!(values(&one.shared().unwrap().snapshot)["requests{path=/}"], "4");
 }
 
 #[test]

@@ -27,7 +27,8 @@ fn clients(server: &RedisServer) -> usize {
 }
 
 fn at(url: String) -> RedisStore {
-    let settings = RedisSettings { url, namespace: "shared".into(), shards: 1, deadline: DEADLINE };
+    let settings =
+        RedisSettings { url, namespace: "shared".into(), shards: 1, deadline: DEADLINE.into() };
     RedisStore::connect(&settings).unwrap()
 }
 

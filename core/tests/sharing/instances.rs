@@ -86,7 +86,7 @@ pub(crate) fn redis(server: &RedisServer, namespace: &str) -> RedisStore {
         url: server.url(),
         namespace: namespace.into(),
         shards: 4,
-        deadline: DEADLINE,
+        deadline: DEADLINE.into(),
     };
     RedisStore::connect(&settings).unwrap()
 }

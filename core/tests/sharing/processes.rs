@@ -49,7 +49,7 @@ fn open(place: &str) -> Box<dyn Store> {
     let deadline = Duration::from_secs(30);
     if place.starts_with("redis:") {
         let (url, namespace) = (place.into(), "crowd".into());
-        let settings = RedisSettings { url, namespace, shards: 4, deadline };
+        let settings = RedisSettings { url, namespace, shards: 4, deadline: deadline.into() };
         return Box::new(RedisStore::connect(&settings).unwrap());
     }
     if let Some(address) = place.strip_prefix("memcached:") {

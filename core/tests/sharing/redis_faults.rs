@@ -20,7 +20,7 @@ use crate::{
 };
 
 fn settings(url: String, deadline: Duration) -> RedisSettings {
-    RedisSettings { url, namespace: "shared".into(), shards: 1, deadline }
+    RedisSettings { url, namespace: "shared".into(), shards: 1, deadline: deadline.into() }
 }
 
 fn connected(url: String, deadline: Duration) -> Instance {

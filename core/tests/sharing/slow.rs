@@ -5,12 +5,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tallyport_core::{
     metrics::{Cells, Limits, Metrics, Share},
-    model::Error,
+    model::{Error, ErrorKind},
     snapshot::Snapshots,
     store::{
         Answer, Batch, Epoch, Fold, Identity, Lease, Leases, MemoryStore, Prune, Roll, State,
@@ -119,6 +119,27 @@ fn an_instance_whose_syncs_outlast_its_lease_is_not_folded_again_and_again() {
     clock.pass(Duration::from_secs(60));
     assert_eq!(observer.total("requests", "/"), 20);
     assert_eq!(observer.everyone().instances, 0);
+}
+
+#[test]
+fn when_its_time_is_over_no_step_is_begun() {
+    let slow = Slow::new(Duration::ZERO);
+    let mut one = Instance::new(Box::new(slow.clone()), named("one"));
+    one.add("requests", "/", 3);
+    one.session.end_by(Some(Instant::now()));
+    let snapshot = one.snapshot();
+    for error in [
+        one.session.sync(&snapshot).unwrap_err(),
+        one.session.withdraw(&snapshot).unwrap_err(),
+        one.session.aggregate(&snapshot).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.to_string().contains("sync.deadline_ms"), "{error}");
+    }
+    one.session.end_by(None);
+    assert_eq!(one.everyone().instances, 0, "something was registered");
+    one.sync();
+    assert_eq!(one.total("requests", "/"), 3);
 }
 
 #[test]

@@ -134,6 +134,10 @@ pub struct SyncConfig {
     /// How gauges that several processes or instances set become one, by the names of their families:
     /// as if they were described so.
     pub gauge_modes: BTreeMap<String, GaugeModeConfig>,
+    /// How long a sync may take, all in all, and reading what all instances have; each of its steps
+    /// has `store.deadline_ms` besides.
+    #[schemars(range(min = 1, max = MAX_MS))]
+    pub deadline_ms: u64,
     /// Failures in a row after which the store is left alone for a while; 0: never.
     pub breaker_failures: u32,
 }
@@ -150,6 +154,7 @@ impl Default for SyncConfig {
             include_instances: false,
             instance: None,
             gauge_modes: BTreeMap::new(),
+            deadline_ms: 60_000,
             breaker_failures: 3,
         }
     }
@@ -295,6 +300,7 @@ pub(super) fn check(config: &Config, violations: &mut Vec<Violation>) {
     for (table, key, value, least, most) in [
         ("store", "shards", store.shards.into(), 1, MAX_SHARDS.into()),
         ("store", "deadline_ms", store.deadline_ms, 1, MAX_MS),
+        ("sync", "deadline_ms", sync.deadline_ms, 1, MAX_MS),
         ("sync", "interval_ms", interval, LEAST_INTERVAL_MS, MAX_MS),
         ("sync", "lease_ms", lease, interval.saturating_mul(2), MAX_MS),
         (

@@ -118,7 +118,9 @@ impl Engine {
             Plan::Alone => Ok(Synced::default()),
             Plan::File => self.synced(tell, |_, snapshot| to_file(self, &snapshot()?)),
             Plan::Shared(_) => self.synced(tell, |state, snapshot| {
-                let Some(session) = state.session(self)? else { return Ok(Synced::default()) };
+                let Some(session) = state.session(self, self.end_of_sync())? else {
+                    return Ok(Synced::default());
+                };
                 if let Some(other) = self.whose_turn(tell, session)? {
                     return Ok(Synced { skipped_for: Some(other), ..Synced::default() });
                 }
@@ -128,6 +130,11 @@ impl Engine {
                 done
             }),
         }
+    }
+
+    /// When a sync that begins now has to end.
+    fn end_of_sync(&self) -> Option<Instant> {
+        Some(Instant::now() + Duration::from_millis(self.0.config.sync.deadline_ms))
     }
 
     /// The process whose turn to publish the arena it is, if it is not this one's: it is then.
@@ -182,7 +189,7 @@ impl Engine {
         let own = self.snapshot()?;
         let mut state = self.0.share.lock()?;
         let session = match state.plan(config) {
-            Plan::Shared(_) => state.session(self)?,
+            Plan::Shared(_) => state.session(self, self.end_of_sync())?,
             Plan::Alone | Plan::File => None,
         };
         let Some(session) = session else {
@@ -225,7 +232,8 @@ impl Engine {
         let session = match state.plan(config) {
             Plan::Shared(_) => {
                 state.admit(self.0.metrics.clock().monotonic())?;
-                state.session(self)?
+                // Each step of whatever it is has its deadline.
+                state.session(self, None)?
             }
             Plan::Alone | Plan::File => None,
         };

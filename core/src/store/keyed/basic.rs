@@ -10,7 +10,10 @@
 //! a record without a page is lost, and sent again by its owner; a ledger without a page begins anew
 //! under another epoch, and everyone sends everything again.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -516,6 +519,10 @@ struct Change {
 impl Store for BasicStore {
     fn strategy(&self) -> Strategy {
         Strategy::DistributedBasic
+    }
+
+    fn end_by(&mut self, end: Option<Instant>) {
+        self.shelf.items.end_by(end);
     }
 
     fn probe(&mut self) -> Result<(), Error> {

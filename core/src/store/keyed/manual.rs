@@ -5,7 +5,7 @@
 //! ended has counted goes when its items go, and totals fall then. A write that arrives late can take a
 //! record back, until its owner's next one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     super::{
@@ -120,6 +120,10 @@ impl ManualStore {
 impl Store for ManualStore {
     fn strategy(&self) -> Strategy {
         Strategy::DistributedManual
+    }
+
+    fn end_by(&mut self, end: Option<Instant>) {
+        self.shelf.items.end_by(end);
     }
 
     fn probe(&mut self) -> Result<(), Error> {

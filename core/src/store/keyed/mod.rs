@@ -15,7 +15,11 @@ mod shelf;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use basic::BasicStore;
 pub use manual::ManualStore;
@@ -58,6 +62,11 @@ pub trait KeyValue: Send + fmt::Debug {
 
     /// A step of several calls begins, for which there is one deadline.
     fn begin(&mut self) {}
+
+    /// From now on calls end at this time at the latest; `None`: at their step's deadline.
+    fn end_by(&mut self, end: Option<Instant>) {
+        let _ = end;
+    }
 
     /// Reads an item; `None` when it is not there.
     ///

@@ -14,6 +14,7 @@ use std::{
 
 use self::wire::{Reply, read_reply, read_stats, read_values};
 use super::{
+    Deadline,
     keyed::{Item, KeyValue, LEAST_ITEM_BYTES},
     socket::{Address, Repeat, Socket, failed},
 };
@@ -35,7 +36,7 @@ const SENT_AT_ONCE: usize = 1 << 20;
 /// One memcached server.
 pub struct Memcached {
     address: Address,
-    deadline: Duration,
+    deadline: Deadline,
     /// Of the step that runs.
     until: Instant,
     most: usize,
@@ -124,9 +125,9 @@ impl Memcached {
     ///
     /// # Errors
     /// InvalidArgument for an address that is none, Io or Timeout naming the server.
-    pub fn connect(address: &str, deadline: Duration) -> Result<Self, Error> {
-        let address = read_address(address)?;
-        let until = Instant::now() + deadline;
+    pub fn connect(address: &str, deadline: impl Into<Deadline>) -> Result<Self, Error> {
+        let (address, deadline) = (read_address(address)?, deadline.into());
+        let until = deadline.of_step();
         let mut server = Self { address, deadline, until, most: MOST, open: None };
         server.begin();
         let stats = server.exchange(&[b"stats settings\r\n".to_vec()], Repeat::Safe, read_stats)?;
@@ -263,7 +264,11 @@ impl KeyValue for Memcached {
     }
 
     fn begin(&mut self) {
-        self.until = Instant::now() + self.deadline;
+        self.until = self.deadline.of_step();
+    }
+
+    fn end_by(&mut self, end: Option<Instant>) {
+        self.deadline = self.deadline.by(end);
     }
 
     fn get(&mut self, key: &str) -> Result<Option<Item>, Error> {

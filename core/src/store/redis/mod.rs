@@ -23,8 +23,8 @@ use self::{
     value::{field, number, pairs, refused, text_of, words},
 };
 use super::{
-    Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store, Swap,
-    Tombstone, Totals, Wanted,
+    Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State,
+    Store, Swap, Tombstone, Totals, Wanted,
     socket::{Address, Repeat},
 };
 use crate::model::{Error, ErrorKind};
@@ -47,7 +47,7 @@ pub struct RedisStore {
     login: Vec<Cmd>,
     namespace: String,
     shards: u32,
-    deadline: Duration,
+    deadline: Deadline,
 }
 
 /// Where and how a Redis store is.
@@ -60,7 +60,7 @@ pub struct RedisSettings {
     /// Shards, if the store has to be created.
     pub shards: u32,
     /// How long one step may take, all in all.
-    pub deadline: Duration,
+    pub deadline: Deadline,
 }
 
 impl RedisStore {
@@ -170,7 +170,7 @@ impl RedisStore {
         commands: &[Cmd],
         repeat: Repeat,
     ) -> Result<Vec<Value>, Error> {
-        let deadline = Instant::now() + self.deadline;
+        let deadline = self.deadline.of_step();
         let (mut asking, mut repeat) = (None, repeat);
         for _ in 0..REDIRECTS {
             let known = self.routes.get(&shard).copied().unwrap_or(0);
@@ -327,6 +327,10 @@ fn ms(duration: Duration) -> Vec<u8> {
 impl Store for RedisStore {
     fn shards(&self) -> u32 {
         self.shards
+    }
+
+    fn end_by(&mut self, end: Option<Instant>) {
+        self.deadline = self.deadline.by(end);
     }
 
     fn probe(&mut self) -> Result<(), Error> {

@@ -10,14 +10,14 @@ mod open;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::Instant,
 };
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
-    Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store, Swap,
-    Tombstone, Totals, Wanted,
+    Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State,
+    Store, Swap, Tombstone, Totals, Wanted,
 };
 use crate::model::{Clock, Error, ErrorKind, SystemClock, platform::uptime_ms};
 
@@ -25,7 +25,7 @@ use crate::model::{Clock, Error, ErrorKind, SystemClock, platform::uptime_ms};
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
-    deadline: Duration,
+    deadline: Deadline,
     clock: SystemClock,
 }
 
@@ -44,9 +44,10 @@ impl SqliteStore {
     /// # Errors
     /// Unsupported on a network file system, Io naming the path, Damaged for a file that is no
     /// store of this version.
-    pub fn open(path: &Path, deadline: Duration) -> Result<Self, Error> {
-        let mut store = Self { path: path.to_owned(), deadline, clock: SystemClock::default() };
-        open::check_place(path)?;
+    pub fn open(path: &Path, deadline: impl Into<Deadline>) -> Result<Self, Error> {
+        let (path, deadline) = (path.to_owned(), deadline.into());
+        open::check_place(&path)?;
+        let mut store = Self { path, deadline, clock: SystemClock::default() };
         store.probe()?;
         Ok(store)
     }
@@ -77,7 +78,7 @@ impl SqliteStore {
         act: impl FnOnce(&Transaction<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, Error> {
         let fail = |error: rusqlite::Error| self.failed(what, &error);
-        let mut connection = open::connect(&self.path, self.deadline).map_err(fail)?;
+        let mut connection = open::connect(&self.path, self.deadline.left()).map_err(fail)?;
         open::prepare(&mut connection).map_err(fail)?;
         let result = (|| {
             let transaction = connection.transaction_with_behavior(behavior)?;
@@ -196,6 +197,10 @@ fn apply(
 }
 
 impl Store for SqliteStore {
+    fn end_by(&mut self, end: Option<Instant>) {
+        self.deadline = self.deadline.by(end);
+    }
+
     fn probe(&mut self) -> Result<(), Error> {
         self.step("write to it", |transaction| {
             transaction.execute("UPDATE shard SET forgotten = forgotten", []).map(drop)
