@@ -2,13 +2,7 @@
 
 #![allow(clippy::expect_used)] // helpers of tests fail like tests
 
-use std::{
-    ffi::OsStr,
-    fmt::Write as _,
-    fs,
-    path::PathBuf,
-    process::Command,
-};
+use std::{ffi::OsStr, fmt::Write as _, fs, path::PathBuf, process::Command};
 
 use tallyport_plugin_api::{LAYOUTS, TALLYPORT_PLUGIN_LAYOUT_HASH, abi};
 use tallyport_tests::{Compiler, build_folder, compile, repo_root, run, xtask};

@@ -12,6 +12,7 @@ mod lease;
 #[cfg(feature = "store-memcached")]
 mod memcached;
 mod memory;
+mod pairs;
 mod record;
 #[cfg(feature = "store-redis")]
 mod redis;
@@ -35,6 +36,7 @@ pub use lease::{Claim, FencingToken, Held, LeaseStanding, Leases, Locking, Owner
 #[cfg(feature = "store-memcached")]
 pub use memcached::Memcached;
 pub use memory::MemoryStore;
+pub use pairs::Pairs;
 pub use record::{
     Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Retired, Roll, Standing, State,
     Swap, Tombstone, Totals, Wanted,

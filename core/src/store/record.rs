@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
+    Pairs,
     key::Text,
     total::{Reader, Total, damaged, varint},
 };
@@ -119,7 +120,7 @@ pub struct State {
     /// The instance's name, for people.
     pub name: String,
     /// Text and value of each series, as they were published.
-    pub series: Vec<(Vec<u8>, Vec<u8>)>,
+    pub series: Pairs,
 }
 
 /// Which retired series are read.

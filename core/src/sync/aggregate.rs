@@ -84,8 +84,37 @@ pub struct Merged {
     pub unit: String,
     /// What ended instances counted.
     pub retired: Option<Total>,
-    /// What each live instance published, with the number of the instance.
-    pub live: Vec<(usize, Total)>,
+    /// How many live instances published it.
+    pub published: usize,
+    /// The first and the last of what they published, by number.
+    ends: (u32, u32),
+}
+
+/// What a live instance published of a series.
+#[derive(Debug)]
+struct Published {
+    instance: u32,
+    /// Of the same series, by number; of the last one its own.
+    next: u32,
+    total: Total,
+}
+
+impl Merged {
+    /// Takes in what an instance published; false when there are more than can be numbered.
+    fn publish(&mut self, published: &mut Vec<Published>, instance: usize, total: Total) -> bool {
+        let (Ok(instance), Ok(own)) = (u32::try_from(instance), u32::try_from(published.len()))
+        else {
+            return false;
+        };
+        published.push(Published { instance, next: own, total });
+        if self.published == 0 {
+            self.ends = (own, own);
+        } else if let Some(last) = published.get_mut(self.ends.1 as usize) {
+            (last.next, self.ends.1) = (own, own);
+        }
+        self.published += 1;
+        true
+    }
 }
 
 /// Families of the series, none twice.
@@ -144,6 +173,8 @@ pub struct Everyone {
     pub families: Families,
     /// Live instances: identity and name.
     pub instances: Vec<(Identity, String)>,
+    /// What they published, in one list: a list for each series would be most of the work.
+    published: Vec<Published>,
     /// Series that could not be read.
     pub damaged: u64,
 }
@@ -156,7 +187,7 @@ impl Everyone {
                 Ok(Retired { text, total, .. }) => {
                     let (created_ns, help, unit) = (text.created_ns, &*text.help, &*text.unit);
                     let view = TextView { key, created_ns, help, unit };
-                    let Some(merged) = self.merged(view, &total) else { continue };
+                    let Some((merged, _)) = self.merged(view, &total) else { continue };
                     let added = match &mut merged.retired {
                         Some(known) => known.add(&total),
                         none => {
@@ -172,7 +203,7 @@ impl Everyone {
         for (id, expired, state) in &shard.states {
             let instance = self.instances.len();
             self.instances.push((*id, state.name.clone()));
-            for (text, value) in &state.series {
+            for (text, value) in state.series.iter() {
                 let (Ok(text), Ok(total)) = (TextView::of(text), Total::from_bytes(value)) else {
                     self.damaged += 1;
                     continue;
@@ -181,15 +212,30 @@ impl Everyone {
                 if *expired && !total.outlives_its_instance() {
                     continue;
                 }
-                if let Some(merged) = self.merged(text, &total) {
-                    merged.live.push((instance, total));
+                if let Some((merged, published)) = self.merged(text, &total) {
+                    let fits = merged.publish(published, instance, total);
+                    self.damaged += u64::from(!fits);
                 }
             }
         }
     }
 
-    /// The series of a text, if the value can be one of it.
-    fn merged(&mut self, text: TextView<'_>, total: &Total) -> Option<&mut Merged> {
+    /// What live instances published of a series, with the numbers of the instances.
+    pub fn published(&self, merged: &Merged) -> impl Iterator<Item = (usize, &Total)> + Clone {
+        let mut at = merged.ends.0;
+        (0..merged.published).map_while(move |_| {
+            let Published { instance, next, total } = self.published.get(at as usize)?;
+            at = *next;
+            Some((*instance as usize, total))
+        })
+    }
+
+    /// The series of a text, if the value can be one of it, and what was published so far.
+    fn merged(
+        &mut self,
+        text: TextView<'_>,
+        total: &Total,
+    ) -> Option<(&mut Merged, &mut Vec<Published>)> {
         let merged = match self.series.entry_ref(text.key) {
             EntryRef::Occupied(known) => known.into_mut(),
             EntryRef::Vacant(new) => {
@@ -204,7 +250,8 @@ impl Everyone {
                     help: String::new(),
                     unit: String::new(),
                     retired: None,
-                    live: Vec::new(),
+                    published: 0,
+                    ends: (0, 0),
                 })
             }
         };
@@ -220,7 +267,7 @@ impl Everyone {
         if merged.unit.is_empty() {
             text.unit.clone_into(&mut merged.unit);
         }
-        Some(merged)
+        Some((merged, &mut self.published))
     }
 }
 

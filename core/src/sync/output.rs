@@ -90,6 +90,7 @@ pub fn overview(everyone: &Everyone, view: &View, time_unix_ns: u64) -> Result<O
         let variant = family_bytes(name, (*kind, *number, *mode), bounds);
         families.entry(name).or_default().insert(variant, (family, series));
     }
+    let of = Of { everyone, names: &names, include_instances: view.include_instances };
     let mut shown = Shown::default();
     for (name, variants) in families {
         let own = view.own.get(name).filter(|own| variants.contains_key(*own));
@@ -99,10 +100,10 @@ pub fn overview(everyone: &Everyone, view: &View, time_unix_ns: u64) -> Result<O
             // In one order every time, whichever that is.
             series.sort_unstable_by_key(|series| series.labels);
             if variant == keeps {
-                shown.family(name, family, &series, (&names, view.include_instances))?;
+                shown.family(name, family, &series, of)?;
             } else {
                 let other = format!("{name}_conflict_{:08x}", xxh3_64(&variant) as u32);
-                shown.family(&other, family, &series, (&names, view.include_instances))?;
+                shown.family(&other, family, &series, of)?;
                 conflict.shown_as.push(other);
             }
         }
@@ -134,6 +135,15 @@ fn instance_names(everyone: &Everyone) -> Vec<String> {
     everyone.instances.iter().map(unlike).collect()
 }
 
+/// What is shown, and how.
+#[derive(Debug, Clone, Copy)]
+struct Of<'a> {
+    everyone: &'a Everyone,
+    /// Of its instances.
+    names: &'a [String],
+    include_instances: bool,
+}
+
 #[derive(Default)]
 struct Shown {
     builder: Builder,
@@ -148,13 +158,13 @@ impl Shown {
         name: &str,
         family: &Key,
         series: &[Series<'_>],
-        (names, include_instances): (&[String], bool),
+        Of { everyone, names, include_instances }: Of<'_>,
     ) -> Result<(), Error> {
         if series.is_empty() {
             return Ok(());
         }
         let Key { kind, number, bounds, mode, .. } = family;
-        let several = series.iter().any(|series| series.merged.live.len() > 1);
+        let several = series.iter().any(|series| series.merged.published > 1);
         let undeclared = *kind == Kind::Gauge && *mode == GaugeMode::Undeclared && several;
         if undeclared && !include_instances {
             self.undeclared.push(name.to_owned());
@@ -169,17 +179,20 @@ impl Shown {
         let texts = (text(|merged| &merged.help), text(|merged| &merged.unit));
         self.builder.family(name, (*kind, *number), texts, bounds)?;
         for one in series {
-            let Merged { created_ns, retired, live, .. } = one.merged;
+            let Merged { created_ns, retired, .. } = one.merged;
+            let live = everyone.published(one.merged);
             if undeclared || include_instances {
-                let live = live.iter().map(|(instance, value)| {
-                    (names.get(*instance).map_or("", String::as_str), value)
+                let live = live.map(|(instance, value)| {
+                    (names.get(instance).map_or("", String::as_str), value)
                 });
                 let retired = retired.iter().map(|total| (RETIRED, total));
                 for (instance, value) in retired.chain(live) {
                     let labels = with_instance(*one, instance);
                     self.line(labels.into_iter(), *created_ns, value)?;
                 }
-            } else if let Some(value) = together(family, one.merged) {
+            } else if let Some(value) =
+                together(family, retired.as_ref(), live.map(|(_, total)| total))
+            {
                 self.line(one.labels(), *created_ns, &value)?;
             }
         }
@@ -246,10 +259,13 @@ fn with_instance<'a>(series: Series<'a>, instance: &'a str) -> Vec<(&'a str, &'a
 }
 
 /// The one value of a series of all instances; `None` for a gauge that nobody has.
-fn together(family: &Key, merged: &Merged) -> Option<Total> {
-    let values = merged.live.iter().map(|(_, value)| value);
+fn together<'a>(
+    family: &Key,
+    retired: Option<&'a Total>,
+    values: impl Iterator<Item = &'a Total> + Clone,
+) -> Option<Total> {
     if family.kind != Kind::Gauge {
-        let mut parts = merged.retired.iter().chain(values);
+        let mut parts = retired.into_iter().chain(values);
         let mut sum = parts.next()?.clone();
         for part in parts {
             if let Err(error) = sum.add(part) {

@@ -95,7 +95,7 @@ pub fn prepare(
         return Ok(None);
     };
     let mut counted: Vec<(Text, Total)> = Vec::new();
-    for (text, value) in &state.series {
+    for (text, value) in state.series.iter() {
         match (Text::from_bytes(text), Total::from_bytes(value)) {
             (Ok(text), Ok(total)) if total.outlives_its_instance() => counted.push((text, total)),
             (Ok(_), Ok(_)) => {}

@@ -496,7 +496,7 @@ impl Session {
         let retention_ms = self.settings.retired_retention.as_millis() as u64;
         for (shard, totals) in (0..).zip(&totals) {
             let is_live =
-                |key: &[u8]| everyone.series.get(key).is_some_and(|merged| !merged.live.is_empty());
+                |key: &[u8]| everyone.series.get(key).is_some_and(|merged| merged.published > 0);
             let mut dropped = Retirement::default();
             let Some(prune) = prunable(shard, totals, retention_ms, &is_live, &mut dropped) else {
                 continue;

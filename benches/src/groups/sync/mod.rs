@@ -31,12 +31,11 @@ const EACH: usize = 10_000;
 /// What the engine or the server says.
 pub fn run(task: Task) -> Result<Vec<Section>, String> {
     let mut sections = syncs(task)?;
-    sections.push(aggregate(task, "aggregate of 10 instances × 10000 series, the same", 0)?);
-    sections.push(aggregate(
-        task,
-        "aggregate of 10 instances × 10000 series, all different",
-        EACH,
-    )?);
+    let ten = "aggregate of 10 instances × 10000 series";
+    sections.push(aggregate(task, &format!("{ten}, the same"), (INSTANCES, EACH), 0)?);
+    sections.push(aggregate(task, &format!("{ten}, all different"), (INSTANCES, EACH), EACH)?);
+    let hundred = "aggregate of 100 instances × 1000 series, the same";
+    sections.push(aggregate(task, hundred, (100, 1000), 0)?);
     sections.extend(weights()?);
     Ok(sections)
 }
@@ -119,10 +118,15 @@ fn syncs(task: Task) -> Result<Vec<Section>, String> {
 
 /// What all have, less what the store takes to give the same replies; `apart` shifts the series of
 /// each instance from those of the one before.
-fn aggregate(task: Task, title: &str, apart: usize) -> Result<Section, String> {
+fn aggregate(
+    task: Task,
+    title: &str,
+    (instances, each): (usize, usize),
+    apart: usize,
+) -> Result<Section, String> {
     let server = RedisServer::start(&[]);
-    for index in 0..INSTANCES {
-        Instance::new(&server.url(), &format!("i{index}"), EACH, index * apart)?.sync()?;
+    for index in 0..instances {
+        Instance::new(&server.url(), &format!("i{index}"), each, index * apart)?.sync()?;
     }
     let wire = Wire::start(server.port())?;
     let recorded = Instance::new(&wire.url(), "recorded", 0, 0)?;
@@ -130,7 +134,7 @@ fn aggregate(task: Task, title: &str, apart: usize) -> Result<Section, String> {
     wire.forget();
     let series = recorded.read_all()?;
     let commands = wire.commands();
-    let expected = if apart == 0 { EACH } else { INSTANCES * EACH };
+    let expected = if apart == 0 { each } else { instances * each };
     if series < expected {
         return Err(format!("{series} series of {expected} were read"));
     }

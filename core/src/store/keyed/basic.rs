@@ -19,8 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     super::{
-        Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store,
-        Strategy, Swap, Tombstone, Totals, Wanted,
+        Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Pairs, Prune, Roll, Standing, State,
+        Store, Strategy, Swap, Tombstone, Totals, Wanted,
         total::{Reader, varint},
     },
     heads::{Ledger, Record, Sort, wrap},
@@ -135,13 +135,13 @@ pub(super) fn changed(
 
 /// What a record's pages hold.
 pub(super) fn state_of(shelf: &mut Shelf, record: &Record) -> Result<State, Fault> {
-    let [mut texts, values] = shelf.read([&record.texts, &record.values])?;
-    let mut series = Vec::with_capacity(values.len());
+    let [texts, values] = shelf.read([&record.texts, &record.values])?;
+    let mut series = Pairs::with_capacity(values.len(), 0);
     for (at, value) in values {
         if let Ok(index) = texts.binary_search_by(|(known, _)| known.cmp(&at))
-            && let Some((_, text)) = texts.get_mut(index)
+            && let Some((_, text)) = texts.get(index)
         {
-            series.push((std::mem::take(text), value));
+            series.push(text, &value);
         }
     }
     Ok(State { version: record.version, name: record.name.clone(), series })

@@ -100,7 +100,7 @@ impl Leases for RedisStore {
         let [key] = self.lease_key(lease);
         let mut write = redis::cmd("HSET");
         write.arg(&key).arg("m").arg(text);
-        self.checked(SHARD, &[write]).map(drop)
+        self.checked::<redis::Value>(SHARD, &[write]).map(drop)
     }
 
     fn noted(&mut self, lease: &str) -> Result<Option<String>, Error> {

@@ -19,6 +19,7 @@ use redis::{Cmd, Value};
 
 use self::{
     node::Node,
+    reply::{Hash, Reply},
     scripts::Step,
     value::{field, number, pairs, refused, text_of, words},
 };
@@ -164,12 +165,12 @@ impl RedisStore {
 
     /// Sends commands of one shard and follows it to the node that has it. A connection that turns out
     /// to be gone is made anew once, where the commands may be sent twice.
-    fn commands(
+    fn commands<R: Reply>(
         &mut self,
         shard: u32,
         commands: &[Cmd],
         repeat: Repeat,
-    ) -> Result<Vec<Value>, Error> {
+    ) -> Result<Vec<R>, Error> {
         let deadline = self.deadline.of_step();
         let (mut asking, mut repeat) = (None, repeat);
         for _ in 0..REDIRECTS {
@@ -185,7 +186,7 @@ impl RedisStore {
             } else {
                 node.exchange(commands, deadline)
             };
-            let replies: Vec<Value> = match sent {
+            let replies: Vec<R> = match sent {
                 Ok(replies) => replies,
                 Err(fault) if fault.gone && repeat == Repeat::Safe => {
                     repeat = Repeat::Never;
@@ -197,7 +198,7 @@ impl RedisStore {
                     return Err(fault.error);
                 }
             };
-            match replies.iter().find_map(value::redirected) {
+            match replies.iter().filter_map(R::value).find_map(value::redirected) {
                 None => return Ok(replies),
                 Some((moved, host, port)) => {
                     let host = match (&host, &self.nodes.first().map(|node| &node.address)) {
@@ -447,8 +448,8 @@ impl Store for RedisStore {
                 cmd
             };
             let commands: Vec<Cmd> = ids.iter().map(read).collect();
-            for reply in self.checked(shard, &commands)? {
-                states.push(value::state(reply)?);
+            for reply in self.checked::<Hash>(shard, &commands)? {
+                states.push(value::state(&reply)?);
             }
         }
         Ok(states)
@@ -551,9 +552,9 @@ impl Store for RedisStore {
 
 impl RedisStore {
     /// Commands that read, none of whose replies is an error.
-    fn checked(&mut self, shard: u32, commands: &[Cmd]) -> Result<Vec<Value>, Error> {
-        let replies = self.commands(shard, commands, Repeat::Safe)?;
-        match replies.iter().find_map(refused) {
+    fn checked<R: Reply>(&mut self, shard: u32, commands: &[Cmd]) -> Result<Vec<R>, Error> {
+        let replies: Vec<R> = self.commands(shard, commands, Repeat::Safe)?;
+        match replies.iter().filter_map(R::value).find_map(refused) {
             Some(error) => Err(error),
             None => Ok(replies),
         }

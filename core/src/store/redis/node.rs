@@ -7,11 +7,11 @@ use std::{
     time::Instant,
 };
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use super::{
     super::socket::{Address, Socket, failed},
-    reply::Replies,
+    reply::{Replies, Reply},
 };
 use crate::model::Error;
 
@@ -77,11 +77,11 @@ impl Node {
     /// server are replies.
     ///
     /// After an error the connection is closed: what comes on it later belongs to nothing.
-    pub(super) fn exchange(
+    pub(super) fn exchange<R: Reply>(
         &mut self,
         commands: &[Cmd],
         deadline: Instant,
-    ) -> Result<Vec<Value>, Fault> {
+    ) -> Result<Vec<R>, Fault> {
         let Some(open) = &mut self.open else {
             let error = self.failed("talk to", &io::ErrorKind::NotConnected.into(), deadline);
             return Err(Fault { error, gone: false });
@@ -103,11 +103,11 @@ impl Node {
 
 impl Open {
     /// An error says whether anything was heard before it.
-    fn exchange(
+    fn exchange<R: Reply>(
         &mut self,
         commands: &[Cmd],
         deadline: Instant,
-    ) -> Result<Vec<Value>, (io::Error, bool)> {
+    ) -> Result<Vec<R>, (io::Error, bool)> {
         let mut timed = self.socket.timed(deadline);
         let mut bytes = Vec::new();
         for command in commands {
@@ -116,8 +116,8 @@ impl Open {
         timed.write_all(&bytes).map_err(|error| (error, false))?;
         let mut replies = Vec::with_capacity(commands.len());
         for _ in commands {
-            let value = self.replies.read(&mut timed);
-            replies.push(value.map_err(|error| (error, timed.has_heard()))?);
+            let reply = R::read(&mut self.replies, &mut timed);
+            replies.push(reply.map_err(|error| (error, timed.has_heard()))?);
         }
         self.proven = true;
         Ok(replies)

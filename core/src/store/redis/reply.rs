@@ -5,6 +5,8 @@ use std::io::{self, Read};
 
 use redis::Value;
 
+use super::super::Pairs;
+
 /// Bytes that are asked for at once.
 const CHUNK: usize = 128 << 10;
 /// Longest line: of an error.
@@ -13,6 +15,58 @@ const LINE: usize = 64 << 10;
 const DEPTH: usize = 16;
 /// Room that is made for a string or an array before any of it has come.
 const ROOM: usize = 64 << 10;
+
+/// What a command is answered with, as its caller wants it.
+pub(super) trait Reply: Sized {
+    /// Reads one; an error of the server is one too.
+    fn read(replies: &mut Replies, from: &mut impl Read) -> io::Result<Self>;
+
+    /// What may be an error of the server.
+    fn value(&self) -> Option<&Value>;
+}
+
+impl Reply for Value {
+    fn read(replies: &mut Replies, from: &mut impl Read) -> io::Result<Self> {
+        replies.value(from, 0)
+    }
+
+    fn value(&self) -> Option<&Value> {
+        Some(self)
+    }
+}
+
+/// A hash, which may have hundreds of thousands of fields.
+#[derive(Debug, PartialEq)]
+pub(super) enum Hash {
+    /// Its fields and their values.
+    Fields(Pairs),
+    /// None.
+    Other(Value),
+}
+
+impl Reply for Hash {
+    fn read(replies: &mut Replies, from: &mut impl Read) -> io::Result<Self> {
+        let end = replies.line(from)?;
+        match replies.buffer.get(replies.at..end).unwrap_or_default().split_first() {
+            Some((b'*', rest)) => {
+                let Some(count) = count(rest)? else {
+                    replies.at = end;
+                    return Ok(Self::Other(Value::Nil));
+                };
+                replies.at = end;
+                replies.fields(from, count).map(Self::Fields)
+            }
+            _ => replies.value(from, 0).map(Self::Other),
+        }
+    }
+
+    fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Fields(_) => None,
+            Self::Other(value) => Some(value),
+        }
+    }
+}
 
 /// Bytes that have come and were not read yet.
 #[derive(Debug, Default)]
@@ -31,11 +85,6 @@ impl Replies {
         self.at == self.buffer.len()
     }
 
-    /// Reads one reply; an error of the server is one too.
-    pub(super) fn read(&mut self, from: &mut impl Read) -> io::Result<Value> {
-        self.value(from, 0)
-    }
-
     fn value(&mut self, from: &mut impl Read, depth: usize) -> io::Result<Value> {
         let end = self.line(from)?;
         let line = self.buffer.get(self.at..end).unwrap_or_default();
@@ -46,7 +95,11 @@ impl Replies {
                 self.at = end;
                 match (sort, count) {
                     (_, None) => Ok(Value::Nil),
-                    (b'$', Some(len)) => self.string(from, len).map(Value::BulkString),
+                    (b'$', Some(len)) => {
+                        let mut bytes = Vec::new();
+                        self.string(from, len, &mut bytes)?;
+                        Ok(Value::BulkString(bytes))
+                    }
                     (_, Some(_)) if depth >= DEPTH => Err(nonsense("arrays in arrays")),
                     (_, Some(count)) => {
                         let mut values = Vec::with_capacity(count.min(ROOM));
@@ -86,9 +139,34 @@ impl Replies {
         }
     }
 
-    /// The bytes of a string, and its end.
-    fn string(&mut self, from: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(len.min(ROOM));
+    /// The strings of an array, two by two.
+    fn fields(&mut self, from: &mut impl Read, count: usize) -> io::Result<Pairs> {
+        if !count.is_multiple_of(2) {
+            return Err(nonsense("a field without a value"));
+        }
+        let mut pairs = Pairs::with_capacity((count / 2).min(ROOM), 0);
+        let (mut field, mut value) = (Vec::new(), Vec::new());
+        for _ in 0..count / 2 {
+            for part in [&mut field, &mut value] {
+                let end = self.line(from)?;
+                let line = self.buffer.get(self.at..end).unwrap_or_default();
+                let len = match line.split_first() {
+                    Some((b'$', rest)) => self::count(rest)?,
+                    _ => None,
+                };
+                self.at = end;
+                let len = len.ok_or_else(|| nonsense("a hash of something else than strings"))?;
+                part.clear();
+                self.string(from, len, part)?;
+            }
+            pairs.push(&field, &value);
+        }
+        Ok(pairs)
+    }
+
+    /// The bytes of a string, appended, and its end.
+    fn string(&mut self, from: &mut impl Read, len: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.reserve(len.min(ROOM));
         while bytes.len() < len {
             if self.is_empty() {
                 self.more(from)?;
@@ -105,7 +183,7 @@ impl Replies {
             return Err(nonsense("a string that does not end where it should"));
         }
         self.at += 2;
-        Ok(bytes)
+        Ok(())
     }
 
     /// Takes in more, in the place of what was read.
@@ -155,7 +233,7 @@ mod tests {
         let (mut replies, mut from) = (Replies::default(), Pieces(bytes, piece));
         let mut values = Vec::new();
         loop {
-            match replies.read(&mut from) {
+            match Value::read(&mut replies, &mut from) {
                 Ok(value) => values.push(value),
                 Err(error) => return (values, error),
             }
@@ -220,10 +298,43 @@ mod tests {
         assert_eq!(read_all(&[b'+'; 200_000], 1000).1.kind(), io::ErrorKind::InvalidData);
     }
 
+    fn hash(bytes: &[u8], piece: usize) -> io::Result<Hash> {
+        Hash::read(&mut Replies::default(), &mut Pieces(bytes, piece))
+    }
+
+    #[test]
+    fn hashes_are_read_however_they_are_cut() {
+        let bytes = b"*4\r\n$1\r\na\r\n$3\r\nb\nc\r\n$0\r\n\r\n$1\r\nd\r\n";
+        let fields: Pairs = [("a", "b\nc"), ("", "d")].into_iter().collect();
+        for piece in [1, 2, 3, 7, 1000] {
+            assert_eq!(hash(bytes, piece).unwrap(), Hash::Fields(fields.clone()));
+        }
+        for end in 0..bytes.len() {
+            let error = hash(&bytes[..end], 5).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+        assert_eq!(hash(b"*0\r\n", 9).unwrap(), Hash::Fields(Pairs::default()));
+        assert_eq!(hash(b"*-1\r\n", 9).unwrap(), Hash::Other(Value::Nil));
+        let refused = hash(b"-WRONGTYPE no hash\r\n", 9).unwrap();
+        assert!(matches!(refused.value(), Some(Value::ServerError(e)) if e.code() == "WRONGTYPE"));
+        for wrong in [
+            &b"*1\r\n$1\r\na\r\n"[..],
+            b"*2\r\n$1\r\na\r\n:1\r\n",
+            b"*2\r\n$1\r\na\r\n$-1\r\n",
+            b"*2\r\n*0\r\n*0\r\n",
+        ] {
+            let error = hash(wrong, 9).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{}", wrong.escape_ascii());
+        }
+        let promised = hash(b"*9000000000000000000\r\n", 9).unwrap_err();
+        assert_eq!(promised.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             read_all(&bytes, 7);
+            let _ = hash(&bytes, 7);
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use redis::{Cmd, ConnectionAddr, IntoConnectionInfo, Value};
 
-use super::{super::socket::Address, State};
+use super::{
+    super::{Pairs, socket::Address},
+    State,
+    reply::Hash,
+};
 use crate::model::{Error, ErrorKind};
 
 /// Address and login of a URL.
@@ -114,10 +118,10 @@ pub(super) fn words(value: &Value) -> Option<Vec<&str>> {
 }
 
 /// Fields and values of a hash.
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Reads a hash.
-pub(super) fn pairs(value: Value) -> Result<Pairs, Error> {
+pub(super) fn pairs(value: Value) -> Result<Fields, Error> {
     let Value::Array(values) = value else { return Err(damaged("a hash")) };
     let mut pairs = Vec::with_capacity(values.len() / 2);
     let mut values = values.into_iter();
@@ -147,21 +151,22 @@ pub(super) fn field(kind: u8, number: u32) -> Vec<u8> {
 }
 
 /// A record; `None` when it is not there.
-pub(super) fn state(reply: Value) -> Result<Option<State>, Error> {
-    let fields = pairs(reply)?;
+pub(super) fn state(reply: &Hash) -> Result<Option<State>, Error> {
+    let Hash::Fields(fields) = reply else { return Err(damaged("a hash")) };
     if fields.is_empty() {
         return Ok(None);
     }
     let mut state = State::default();
-    let (mut texts, mut values) = (Vec::new(), Vec::new());
-    for (name, bytes) in fields {
-        match name.as_slice() {
+    let half = fields.len() / 2;
+    let (mut texts, mut values) = (Vec::with_capacity(half), Vec::with_capacity(half));
+    for (name, bytes) in fields.iter() {
+        match name {
             b"v" => {
-                let text = std::str::from_utf8(&bytes).ok();
+                let text = std::str::from_utf8(bytes).ok();
                 let version = text.and_then(|text| text.parse().ok());
                 state.version = version.ok_or_else(|| damaged("a record's version"))?;
             }
-            b"n" => state.name = String::from_utf8_lossy(&bytes).into_owned(),
+            b"n" => state.name = String::from_utf8_lossy(bytes).into_owned(),
             b"l" => {}
             [b't', a, b, c, d] => texts.push((u32::from_be_bytes([*a, *b, *c, *d]), bytes)),
             [b'c', a, b, c, d] => values.push((u32::from_be_bytes([*a, *b, *c, *d]), bytes)),
@@ -171,11 +176,12 @@ pub(super) fn state(reply: Value) -> Result<Option<State>, Error> {
     // In the order of their numbers, as they were made.
     texts.sort_unstable_by_key(|(number, _)| *number);
     values.sort_unstable_by_key(|(number, _)| *number);
+    state.series = Pairs::with_capacity(values.len(), fields.byte_len());
     let mut texts = texts.into_iter().peekable();
     for (number, value) in values {
         while texts.next_if(|(known, _)| *known < number).is_some() {}
         if let Some((_, text)) = texts.next_if(|(known, _)| *known == number) {
-            state.series.push((text, value));
+            state.series.push(text, value);
         }
     }
     Ok(Some(state))

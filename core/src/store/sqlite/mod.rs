@@ -16,8 +16,8 @@ use std::{
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
-    Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State,
-    Store, Swap, Tombstone, Totals, Wanted,
+    Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Pairs, Prune, Roll, Standing,
+    State, Store, Swap, Tombstone, Totals, Wanted,
 };
 use crate::model::{Clock, Error, ErrorKind, SystemClock, platform::uptime_ms};
 
@@ -381,7 +381,9 @@ fn state(transaction: &Transaction<'_>, id: Identity) -> Result<Option<State>, r
     let Some((version, name)) = found.optional()? else { return Ok(None) };
     let mut all = transaction
         .prepare("SELECT text, value FROM series WHERE id = ?1 AND value IS NOT NULL")?;
-    let rows = all.query_map([id_bytes(id)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let series = rows.collect::<Result<_, _>>()?;
+    let (mut rows, mut series) = (all.query([id_bytes(id)])?, Pairs::default());
+    while let Some(row) = rows.next()? {
+        series.push(row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+    }
     Ok(Some(State { version: version.cast_unsigned(), name, series }))
 }

@@ -276,8 +276,9 @@ impl World {
         for series in 0..SERIES {
             let merged = everyone.series.get(&key(series).to_bytes());
             let mut total = Total::Count(0);
-            for part in
-                merged.into_iter().flat_map(|m| m.retired.iter().chain(m.live.iter().map(|l| &l.1)))
+            for part in merged
+                .into_iter()
+                .flat_map(|m| m.retired.iter().chain(everyone.published(m).map(|(_, total)| total)))
             {
                 total.add(part).unwrap();
             }
