@@ -43,7 +43,8 @@ setup-test:
 	xtask/setup.sh test
 
 .PHONY: campaign
-campaign: setup-test ## the long runs that are no part of make test
+campaign: ## the long runs that are no part of make test
+	xtask/setup.sh campaign
 	tests/campaign.sh
 
 .PHONY: build

@@ -7,6 +7,7 @@
 #                          systemd-analyze, man, Ruby with its headers, ffi, servers,
 #                          frameworks, RSpec, YARD, cmake, pkg-config, lintian, dpkg-dev,
 #                          abigail-tools, and Python readers in .venv
+#   xtask/setup.sh campaign   that, and what makes the disks that the campaign fills
 #
 # It asks nothing. Where nothing is missing it changes nothing and needs neither
 # root nor a network. Rust is never installed: which toolchain is the user's choice.
@@ -155,12 +156,12 @@ setup_venv() {
 }
 
 case "${1:-}" in
-    demo | test)
+    demo | test | campaign)
         check_cargo
         need gcc command -v gcc
         need libc6-dev compiles_c
         need make command -v make
-        if [ "$1" = test ]; then
+        if [ "$1" != demo ]; then
             need g++ command -v g++
             need clang command -v clang
             need valgrind command -v valgrind
@@ -183,8 +184,13 @@ case "${1:-}" in
             need python3 command -v python3
             need python3-venv python_with_venv
         fi
+        if [ "$1" = campaign ]; then
+            need e2fsprogs command -v mkfs.ext4
+            need xfsprogs command -v mkfs.xfs
+            need btrfs-progs command -v mkfs.btrfs
+        fi
         install_missing
-        if [ "$1" = test ]; then
+        if [ "$1" != demo ]; then
             need "$(clang_rt_package)" has_clang_rt
             install_missing
             setup_venv
@@ -195,6 +201,6 @@ case "${1:-}" in
         install_packages "$@"
         ;;
     *)
-        fail "usage: xtask/setup.sh demo|test"
+        fail "usage: xtask/setup.sh demo|test|campaign"
         ;;
 esac
