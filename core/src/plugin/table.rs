@@ -33,6 +33,44 @@ pub struct Format {
     pub content_type: String,
 }
 
+/// What holds of the exporters of a file, whether their tables are here or a helper tells of them.
+pub(super) fn check_ids(ids: &[&str]) -> Result<(), String> {
+    if ids.is_empty() {
+        return Err("it says that it holds 0 exporters".into());
+    }
+    match ids.iter().enumerate().find(|(at, id)| ids.iter().take(*at).any(|other| other == *id)) {
+        Some((_, twice)) => Err(format!("two of its exporters are called `{twice}`")),
+        None => Ok(()),
+    }
+}
+
+/// As [`check_ids`], of one of them.
+pub(super) fn check_id(id: &str) -> Result<(), String> {
+    let named = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if id.is_empty() || id.len() > MAX_TEXT_BYTES || !id.bytes().all(named) {
+        return Err(format!("its id {id:?} is not made of letters, digits, `.`, `_`, `-`"));
+    }
+    Ok(())
+}
+
+/// As [`check_ids`].
+pub(super) fn check_version(version: &str) -> Result<(), String> {
+    if version.is_empty() { Err("it has no version".into()) } else { Ok(()) }
+}
+
+/// As [`check_ids`].
+pub(super) fn check_formats(formats: &[Format]) -> Result<(), String> {
+    if formats.is_empty() {
+        return Err("it names 0 formats".into());
+    }
+    for (at, Format { name, .. }) in formats.iter().enumerate() {
+        if name.is_empty() || formats.iter().take(at).any(|earlier| earlier.name == *name) {
+            return Err(format!("the format name {name:?} is empty or there twice"));
+        }
+    }
+    Ok(())
+}
+
 /// An exporter's table, checked. Its functions stay callable for the life of the process.
 #[derive(Debug)]
 pub struct Table {
@@ -133,16 +171,15 @@ impl Table {
         if stride < 8 || !stride.is_multiple_of(align_of::<tallyport_plugin_v1>()) {
             return bad(format!("its plugin set has stride {stride}"));
         }
-        let mut tables: Vec<Arc<Self>> = Vec::new();
+        let mut tables: Vec<Arc<Self>> = Vec::with_capacity(set.count as usize);
         for index in 0..set.count as usize {
             let raw = set.plugins.cast::<u8>().wrapping_add(index * stride);
             // SAFETY: the set says that `count` tables lie there, `stride` apart.
             let table = unsafe { Self::read_for(raw.cast(), stride, origin, host) }?;
-            if tables.iter().any(|earlier| earlier.id == table.id) {
-                return bad(format!("two of its exporters are called `{}`", table.id));
-            }
             tables.push(Arc::new(table));
         }
+        let ids: Vec<&str> = tables.iter().map(|table| table.id.as_str()).collect();
+        check_ids(&ids).map_err(|reason| broken(origin, &reason))?;
         Ok(tables)
     }
 
@@ -204,16 +241,10 @@ impl Table {
             read_text(from, most).map_err(|reason| bad(format!("its {field} {reason}")))
         };
         let id = read("id", raw.id, MAX_TEXT_BYTES)?;
-        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
-            return Err(bad(format!(
-                "its id {id:?} is not made of letters, digits, `.`, `_`, `-`"
-            )));
-        }
+        check_id(&id).map_err(bad)?;
         let bad = |reason: String| broken(origin, &format!("exporter `{id}`: {reason}"));
         let version = read("version", raw.version, MAX_TEXT_BYTES)?;
-        if version.is_empty() {
-            return Err(bad("it has no version".into()));
-        }
+        check_version(&version).map_err(&bad)?;
         for (name, missing) in [
             ("create", raw.create.is_none()),
             ("export_snapshot", raw.export_snapshot.is_none()),
@@ -336,11 +367,9 @@ unsafe fn read_formats(raw: &tallyport_plugin_v1) -> Result<Vec<Format>, String>
         let content_type = unsafe { read_text(entry.content_type, MAX_TEXT_BYTES) };
         let name = name.map_err(|reason| format!("the name of a format {reason}"))?;
         let content_type = content_type.map_err(|reason| format!("a media type {reason}"))?;
-        if name.is_empty() || formats.iter().any(|earlier| earlier.name == name) {
-            return Err(format!("the format name {name:?} is empty or there twice"));
-        }
         formats.push(Format { name, content_type });
     }
+    check_formats(&formats)?;
     Ok(formats)
 }
 

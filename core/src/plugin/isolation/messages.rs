@@ -12,7 +12,12 @@ use tallyport_plugin_api::abi::tallyport_column;
 use super::wire::{Bad, Frame, Reader, Writer};
 use crate::{
     model::{Error, ErrorKind},
-    plugin::{Format, HelperLimits, filtered, run::Syncs, secrets::Hidden},
+    plugin::{
+        Format, HelperLimits, filtered,
+        run::Syncs,
+        secrets::Hidden,
+        table::{check_formats, check_id, check_ids, check_version},
+    },
 };
 
 /// Most columns of a snapshot.
@@ -171,7 +176,7 @@ impl Description {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Bad> {
-        Ok(Self {
+        let read = Self {
             id: from.text()?,
             version: from.text()?,
             vendor: from.text()?,
@@ -183,7 +188,19 @@ impl Description {
             signals: from.u32()?,
             options_schema: from.text()?,
             hears_syncs: from.u32()? != 0,
-        })
+        };
+        // What a helper says is no better than what a file does.
+        check_id(&read.id).map_err(Bad)?;
+        check_version(&read.version).map_err(Bad)?;
+        check_formats(&read.formats).map_err(Bad)?;
+        Ok(read)
+    }
+
+    fn read_all(from: &mut Reader<'_>) -> Result<Vec<Self>, Bad> {
+        let all = from.list(MAX_COUNT, Self::read)?;
+        let ids: Vec<&str> = all.iter().map(|one| one.id.as_str()).collect();
+        check_ids(&ids).map_err(Bad)?;
+        Ok(all)
     }
 }
 
@@ -391,7 +408,7 @@ impl FromHelper {
         let mut from = Reader::new(&frame.payload);
         let message = match frame.kind {
             101 => Self::Ready,
-            102 => Self::Loaded(from.list(MAX_COUNT, Description::read)?),
+            102 => Self::Loaded(Description::read_all(&mut from)?),
             103 => Self::Created,
             104 => Self::Failed(Failure::read(&mut from)?),
             105 => Self::Log { level: from.u32()?, lost: from.u32()?, message: from.text()? },
@@ -481,7 +498,7 @@ mod tests {
         };
         vec![
             FromHelper::Ready,
-            FromHelper::Loaded(vec![table; 3]),
+            FromHelper::Loaded(vec![table.clone(), Description { id: "json".into(), ..table }]),
             FromHelper::Created,
             FromHelper::Failed(failure()),
             FromHelper::Log { level: 2, lost: 1, message: "line".into() },
@@ -489,6 +506,38 @@ mod tests {
             FromHelper::Done { call_id: 1, failure: None },
             FromHelper::Done { call_id: 1, failure: Some(failure()) },
         ]
+    }
+
+    #[test]
+    fn exporters_that_no_file_could_have_are_refused() {
+        let whole = |change: fn(&mut Vec<Description>)| {
+            let loaded = from_helper().into_iter().find_map(|message| match message {
+                FromHelper::Loaded(tables) => Some(tables),
+                _ => None,
+            });
+            let mut tables = loaded.unwrap();
+            change(&mut tables);
+            FromHelper::read(&FromHelper::Loaded(tables).frame()).map_err(|bad| bad.0)
+        };
+        assert!(whole(|_| {}).is_ok());
+        let format = || Format { name: "csv".into(), content_type: String::new() };
+        for (change, what) in [
+            ((|all| all.clear()) as fn(&mut Vec<Description>), "0 exporters"),
+            (|all| all[1].id = "csv".into(), "called `csv`"),
+            (|all| all[0].id = String::new(), "its id \"\""),
+            (|all| all[0].id = "a b".into(), "its id \"a b\""),
+            (|all| all[0].version.clear(), "no version"),
+            (|all| all[0].formats.clear(), "0 formats"),
+            (|all| all[0].formats[0].name.clear(), "empty or there twice"),
+        ] {
+            let bad = whole(change).unwrap_err();
+            assert!(bad.contains(what), "{bad}");
+        }
+        let mut twice = from_helper();
+        if let FromHelper::Loaded(tables) = &mut twice[1] {
+            tables[0].formats.push(format());
+        }
+        assert!(FromHelper::read(&twice[1].frame()).is_err());
     }
 
     #[test]
