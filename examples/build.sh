@@ -24,8 +24,8 @@ fi
 mkdir -p "$out"
 # Programs ask for the library by the name in it, its SONAME. It stands beside them, and they find
 # it from where they are, so the folder can be moved.
-install -m 755 "$target/libtallyport.so" "$out/libtallyport.so.0"
-host=(-I include "$out/libtallyport.so.0" '-Wl,-rpath,$ORIGIN')
+install -m 755 "$target/libtallyport.so" "$out/libtallyport.so.1"
+host=(-I include "$out/libtallyport.so.1" '-Wl,-rpath,$ORIGIN')
 # A plugin links nothing of ours: the header is the contract, and the host hands over the rest.
 plugin=(-I include -fPIC -shared -fvisibility=hidden '-Wl,-Bsymbolic,-z,defs,-z,now,-z,nodelete')
 

@@ -214,8 +214,8 @@ typedef struct tallyport_str {
     TALLYPORT_ASSERT_(offset_of_##type##_##field, offsetof(type, field) == at)
 
 /**
- * Whether what is built with this header serves a host of `host_abi`, a uint32_t: the same major,
- * and while the major is 0 the same minor. From 1.0 on minors only append, so all of them serve.
+ * Whether what is built with this header serves a host of `host_abi`, a uint32_t: one of the same
+ * major. Minors only append, so all of them serve.
  */
 #define TALLYPORT_PLUGIN_SERVES(host_abi)                                                          \
     (((host_abi) >> 16) == TALLYPORT_PLUGIN_ABI_MAJOR &&                                           \
@@ -235,14 +235,14 @@ typedef struct tallyport_str {
         TALLYPORT_FILE_MAGIC, (uint32_t)sizeof(tallyport_file_desc), TALLYPORT_PLUGIN_ABI,         \
         TALLYPORT_PLUGIN_LAYOUT_HASH, UINT64_C(0), "" file_id "", "" file_version ""}
 
-/** ABI 0.1: hash of every name, size and offset of the structs below. */
+/** ABI 1.0: hash of every name, size and offset of the structs below. */
 #define TALLYPORT_PLUGIN_LAYOUT_HASH UINT64_C(0x6594C742BC6415C1)
 
-/** Major version of the plugin ABI. 0 until it is frozen: until then minors must match too. */
-#define TALLYPORT_PLUGIN_ABI_MAJOR 0u
+/** Major version of the plugin ABI. */
+#define TALLYPORT_PLUGIN_ABI_MAJOR 1u
 
 /** Minor version of the plugin ABI: appended fields, new extension and column ids. */
-#define TALLYPORT_PLUGIN_ABI_MINOR 1u
+#define TALLYPORT_PLUGIN_ABI_MINOR 0u
 
 /** `major << 16 | minor`: what a plugin was built against, and what a host offers. */
 #define TALLYPORT_PLUGIN_ABI ((TALLYPORT_PLUGIN_ABI_MAJOR << 16) | TALLYPORT_PLUGIN_ABI_MINOR)

@@ -129,11 +129,3 @@ fn an_old_plugin_keeps_the_contract_as_the_present_kit_checks_it() {
         assert!(said.stdout.contains("com.example.good-minimal"), "{said:?}");
     }
 }
-
-#[test]
-fn the_freeze_is_prepared() {
-    // Nothing is written: every place that says which major this is, is where the step looks for it.
-    let said = run(&mut xtask(&["abi", "freeze", "--dry-run"]));
-    let frozen = records().iter().any(|record| record.ends_with("v1"));
-    assert_eq!(said.code == Some(0), !frozen, "{said:?}");
-}

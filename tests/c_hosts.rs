@@ -34,7 +34,7 @@ fn library_folder() -> &'static Path {
         let library = built("libtallyport.so");
         let folder = build_folder().join(format!("hosts-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        fs::copy(library, folder.join("libtallyport.so.0")).unwrap();
+        fs::copy(library, folder.join("libtallyport.so.1")).unwrap();
         folder
     })
 }
@@ -55,7 +55,7 @@ fn build(source: &Path, compiler: Compiler, std: &str, link: Link, more: &[&str]
     let output = folder.join(format!("{name}-{}-{std}-{link:?}{tag}", compiler.program()));
     let hosts = repo_root().join("tests/hosts");
     let library = match link {
-        Link::Shared => folder.join("libtallyport.so.0"),
+        Link::Shared => folder.join("libtallyport.so.1"),
         Link::Static => built("libtallyport.a"),
     };
     let rpath = format!("-Wl,-rpath,{}", folder.display());
@@ -356,7 +356,7 @@ fn the_shared_library_exports_what_the_header_declares_and_nothing_else() {
 fn the_shared_library_has_its_name_and_stays_mapped() {
     let library = built("libtallyport.so");
     let said = run(Command::new("readelf").arg("-dW").arg(&library)).success().stdout;
-    assert!(said.contains("Library soname: [libtallyport.so.0]"), "{said}");
+    assert!(said.contains("Library soname: [libtallyport.so.1]"), "{said}");
     assert!(said.contains("Flags: NOW NODELETE"), "{said}");
 }
 

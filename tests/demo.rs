@@ -376,7 +376,7 @@ fn a_log_may_come_from_stdin_be_empty_or_be_no_log_at_all() {
     counts_like(&[Path::new("-")], stdin(), &malformed);
     counts_like(&[&empty], Stdio::null(), b"");
     counts_like(&[Path::new("/dev/null")], Stdio::null(), b"");
-    let binary = programs("gcc").join("libtallyport.so.0");
+    let binary = programs("gcc").join("libtallyport.so.1");
     counts_like(&[&binary], Stdio::null(), &contents(&binary));
 }
 

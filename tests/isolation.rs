@@ -663,7 +663,7 @@ fn a_helper_that_is_none_is_refused() {
 
 /// A host in C over libtallyport, with an isolated plugin called `it` that segfaults when asked to.
 fn c_host(folder: &Path, verb: &str) -> Command {
-    let library = folder.join("libtallyport.so.0");
+    let library = folder.join("libtallyport.so.1");
     fs::copy(built("libtallyport.so"), &library).unwrap();
     let source = repo_root().join("tests/hosts/isolated_plugins.c");
     let rpath = format!("-Wl,-rpath,{}", folder.display());

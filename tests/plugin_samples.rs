@@ -202,7 +202,7 @@ fn a_plugin_exports_its_entry_and_no_function_of_its_own() {
         let own = said.stdout.lines().filter_map(|line| line.split_whitespace().nth(2));
         let own: Vec<&str> = own.filter(|name| !name.starts_with("_Z")).collect();
         assert!(own.contains(&"tallyport_plugin_query_v1"));
-        let known = ["tallyport_plugin_query_v1", "tallyport_layout_v0_1"];
+        let known = ["tallyport_plugin_query_v1", "tallyport_layout_v1_0"];
         assert!(own.iter().all(|name| known.contains(name)), "{}: {own:?}", sample.display());
     }
 }

@@ -24,7 +24,7 @@ fn host() -> &'static PathBuf {
     HOST.get_or_init(|| {
         let folder = build_folder().join("prefork");
         fs::create_dir_all(&folder).unwrap();
-        let library = folder.join("libtallyport.so.0");
+        let library = folder.join("libtallyport.so.1");
         fs::copy(built("libtallyport.so"), &library).unwrap();
         let (hosts, output) = (repo_root().join("tests/hosts"), folder.join("prefork"));
         let rpath = format!("-Wl,-rpath,{}", folder.display());

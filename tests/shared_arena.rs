@@ -26,9 +26,9 @@ fn host() -> &'static Path {
         let library = built("libtallyport.so");
         let folder = tallyport_tests::build_folder().join("shared-arena");
         fs::create_dir_all(&folder).unwrap();
-        fs::copy(library, folder.join("libtallyport.so.0")).unwrap();
+        fs::copy(library, folder.join("libtallyport.so.1")).unwrap();
         let (hosts, output) = (repo_root().join("tests/hosts"), folder.join("shared_arena"));
-        let library = folder.join("libtallyport.so.0");
+        let library = folder.join("libtallyport.so.1");
         let rpath = format!("-Wl,-rpath,{}", folder.display());
         let flags =
             ["-O1", "-pthread", "-I", hosts.to_str().unwrap(), library.to_str().unwrap(), &rpath];

@@ -14,8 +14,8 @@ use tallyport_plugin_api::abi::{
 
 use crate::{boundary::plain, handles};
 
-/// Version of this interface, major << 16 | minor. Until major 1 only the same minor fits.
-pub const TALLYPORT_ABI_VERSION: u32 = 1;
+/// Version of this interface, major << 16 | minor. A library serves older minors of its major.
+pub const TALLYPORT_ABI_VERSION: u32 = 0x1_0000;
 
 const VERSION: &CStr =
     match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {

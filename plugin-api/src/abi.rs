@@ -17,10 +17,10 @@
 
 use core::ffi::{c_char, c_void};
 
-/// Major version of the plugin ABI. 0 until it is frozen: until then minors must match too.
-pub const TALLYPORT_PLUGIN_ABI_MAJOR: u32 = 0;
+/// Major version of the plugin ABI.
+pub const TALLYPORT_PLUGIN_ABI_MAJOR: u32 = 1;
 /// Minor version of the plugin ABI: appended fields, new extension and column ids.
-pub const TALLYPORT_PLUGIN_ABI_MINOR: u32 = 1;
+pub const TALLYPORT_PLUGIN_ABI_MINOR: u32 = 0;
 /// `major << 16 | minor`: what a plugin was built against, and what a host offers.
 pub const TALLYPORT_PLUGIN_ABI: u32 =
     (TALLYPORT_PLUGIN_ABI_MAJOR << 16) | TALLYPORT_PLUGIN_ABI_MINOR;

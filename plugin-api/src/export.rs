@@ -440,7 +440,7 @@ macro_rules! export_plugin_set {
                 }
             }
 
-            extern "C" fn typed() -> *const $crate::layout_check::v0_1::Set {
+            extern "C" fn typed() -> *const $crate::layout_check::v1_0::Set {
                 (&raw const *$crate::PluginSet::as_abi(&$set)).cast()
             }
 
@@ -450,7 +450,7 @@ macro_rules! export_plugin_set {
 
             #[unsafe(no_mangle)]
             #[allow(non_upper_case_globals)] // a symbol's name
-            static tallyport_layout_v0_1: $crate::layout_check::Header =
+            static tallyport_layout_v1_0: $crate::layout_check::Header =
                 $crate::layout_check::header(root);
         };
     };

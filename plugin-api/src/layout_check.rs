@@ -4,7 +4,7 @@
 //! C entry first, then asks here whether the Rust types behind it have the layout that this
 //! build has, down to field names and number types, and compares the two tables' addresses.
 //!
-//! The types below are FROZEN for ABI 0.1: a plain struct that grew a field would be rejected,
+//! The types below are FROZEN for ABI 1.0: a plain struct that grew a field would be rejected,
 //! so a new minor adds a module of new types and keeps these. `abi.rs` stays the contract.
 //!
 //! abi_stable 0.11.3 is no longer maintained (RUSTSEC-2024-0014): it is pinned, and dropping it
@@ -23,10 +23,10 @@ use abi_stable::{
 use crate::abi;
 
 /// Name of the static that [`export_plugin_set!`](crate::export_plugin_set) emits.
-pub const SYMBOL: &core::ffi::CStr = c"tallyport_layout_v0_1";
+pub const SYMBOL: &core::ffi::CStr = c"tallyport_layout_v1_0";
 
-/// ABI 0.1, frozen.
-pub mod v0_1 {
+/// ABI 1.0, frozen.
+pub mod v1_0 {
     use abi_stable::StableAbi;
 
     #[repr(C)]
@@ -209,16 +209,16 @@ pub mod v0_1 {
 
 // The frozen types describe the very structs of abi.rs.
 const _: () = {
-    assert!(size_of::<v0_1::Str>() == size_of::<abi::tallyport_str>());
-    assert!(size_of::<v0_1::Host>() == size_of::<abi::tallyport_host>());
-    assert!(size_of::<v0_1::Call>() == size_of::<abi::tallyport_call>());
-    assert!(size_of::<v0_1::Family>() == size_of::<abi::tallyport_family>());
-    assert!(size_of::<v0_1::Region>() == size_of::<abi::tallyport_region>());
-    assert!(size_of::<v0_1::Column>() == size_of::<abi::tallyport_column>());
-    assert!(size_of::<v0_1::Snapshot>() == size_of::<abi::tallyport_snapshot>());
-    assert!(size_of::<v0_1::Format>() == size_of::<abi::tallyport_format>());
-    assert!(size_of::<v0_1::Plugin>() == size_of::<abi::tallyport_plugin_v1>());
-    assert!(size_of::<v0_1::Set>() == size_of::<abi::tallyport_plugin_set>());
+    assert!(size_of::<v1_0::Str>() == size_of::<abi::tallyport_str>());
+    assert!(size_of::<v1_0::Host>() == size_of::<abi::tallyport_host>());
+    assert!(size_of::<v1_0::Call>() == size_of::<abi::tallyport_call>());
+    assert!(size_of::<v1_0::Family>() == size_of::<abi::tallyport_family>());
+    assert!(size_of::<v1_0::Region>() == size_of::<abi::tallyport_region>());
+    assert!(size_of::<v1_0::Column>() == size_of::<abi::tallyport_column>());
+    assert!(size_of::<v1_0::Snapshot>() == size_of::<abi::tallyport_snapshot>());
+    assert!(size_of::<v1_0::Format>() == size_of::<abi::tallyport_format>());
+    assert!(size_of::<v1_0::Plugin>() == size_of::<abi::tallyport_plugin_v1>());
+    assert!(size_of::<v1_0::Set>() == size_of::<abi::tallyport_plugin_set>());
 };
 
 /// abi_stable's root module: the way to the exporters, typed.
@@ -228,10 +228,10 @@ const _: () = {
 #[sabi(missing_field(panic))]
 pub struct Root {
     /// The same table that `tallyport_plugin_query_v1` returns.
-    pub set: extern "C" fn() -> *const v0_1::Set,
+    pub set: extern "C" fn() -> *const v1_0::Set,
     /// Types that no field above reaches.
     #[sabi(last_prefix_field)]
-    pub elements: extern "C" fn() -> *const v0_1::Elements,
+    pub elements: extern "C" fn() -> *const v1_0::Elements,
 }
 
 impl RootModule for RootRef {
@@ -256,9 +256,9 @@ pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> Header 
 pub type Constructed = RootModuleResult;
 
 /// Makes the erased root module; for the export macro.
-pub extern "C" fn root(set: extern "C" fn() -> *const v0_1::Set) -> RootModuleResult {
+pub extern "C" fn root(set: extern "C" fn() -> *const v1_0::Set) -> RootModuleResult {
     use abi_stable::prefix_type::{PrefixRefTrait, PrefixTypeTrait};
-    extern "C" fn elements() -> *const v0_1::Elements {
+    extern "C" fn elements() -> *const v1_0::Elements {
         core::ptr::null()
     }
     // Leaked, once per file and process: abi_stable keeps it for ever.

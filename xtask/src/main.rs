@@ -30,7 +30,7 @@ struct Verb {
 const VERBS: &[Verb] = &[
     Verb {
         name: "abi",
-        usage: "abi check|record|freeze",
+        usage: "abi check|record",
         about: "compare the C headers with what was recorded of them (docs/ABI.md)",
         run: abi::run,
     },

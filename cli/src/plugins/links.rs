@@ -40,7 +40,7 @@ pub(super) struct Links {
 type Elf<'a> = ElfFile<'a, FileHeader64<LittleEndian>>;
 
 /// The names that every plugin may show.
-const OF_PLUGINS: [&str; 2] = ["tallyport_plugin_query_v1", "tallyport_layout_v0_1"];
+const OF_PLUGINS: [&str; 2] = ["tallyport_plugin_query_v1", "tallyport_layout_v1_0"];
 
 impl Links {
     /// Reads an ELF file whose headers were checked.

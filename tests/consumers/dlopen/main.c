@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #ifndef SONAME
-#error "compile with -DSONAME, for example -DSONAME='\"libtallyport.so.0\"'"
+#error "compile with -DSONAME, for example -DSONAME='\"libtallyport.so.1\"'"
 #endif
 
 /* The functions that are used, each of the type that the header gives it. */

@@ -3,12 +3,10 @@
 //! `tests/abi/vN` has the recorded headers, an old host and an old plugin in source, every function,
 //! constant, size and offset as a text, and abidw's dump of the functions as C sees them. `check`
 //! compares the headers of today with it: what was recorded must hold, what is new may come. `record`
-//! writes it anew: at a release, and while the major is 0 after a change that breaks. `freeze` is the
-//! step from major 0 to 1.
+//! writes it anew, at a release.
 
 mod compare;
 mod dump;
-mod freeze;
 mod interface;
 
 use std::{
@@ -32,15 +30,13 @@ const SOURCES: [(&str, &str); 4] = [
 
 const INTERFACE: &str = "interface.txt";
 const DUMP: &str = "libtallyport.abi";
-const USAGE: &str = "usage: cargo xtask abi check [--include FOLDER] | record | freeze [--dry-run]";
+const USAGE: &str = "usage: cargo xtask abi check [--include FOLDER] | record";
 
 pub(crate) fn run(root: &Path, args: &[&str]) -> Outcome {
     match args {
         ["check"] => check(root, &root.join("include")),
         ["check", "--include", folder] => check(root, &root.join(folder)),
         ["record"] => record(root),
-        ["freeze"] => freeze::run(root, freeze::Mode::Write),
-        ["freeze", "--dry-run"] => freeze::run(root, freeze::Mode::Look),
         _ => Err(USAGE.to_owned()),
     }
 }
@@ -67,13 +63,12 @@ fn check(root: &Path, include: &Path) -> Outcome {
     let broken = compare::broken(&old, &new);
     broken.iter().for_each(|line| println!("{line}"));
     if !broken.is_empty() {
-        let advice = match SOVERSION {
-            0 => {
-                "; while the major is 0 that may be: cargo xtask abi record, and a line in CHANGELOG.md"
-            }
-            _ => "; a frozen interface keeps it: add a function or a field at the end instead",
-        };
-        return Err(format!("{} promises of {} are broken{advice}", broken.len(), place.display()));
+        return Err(format!(
+            "{} promises of {} are broken; a frozen interface keeps them: add a function or a field at the \
+             end instead",
+            broken.len(),
+            place.display()
+        ));
     }
     dump::check(&place, include)?;
     let added = compare::added(&old, &new);
@@ -85,7 +80,7 @@ fn record(root: &Path) -> Outcome {
     let (place, include) = (recorded(root), root.join("include"));
     fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let new = Interface::of(&include)?;
-    if SOVERSION != 0 && place.join(INTERFACE).exists() {
+    if place.join(INTERFACE).exists() {
         // A frozen interface grows only.
         let old: Interface = read(&place.join(INTERFACE))?.parse()?;
         if !compare::broken(&old, &new).is_empty() {

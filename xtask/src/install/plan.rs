@@ -12,8 +12,8 @@ use super::texts;
 
 /// The version of the workspace.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The number in the library's SONAME: 0 until the ABI is frozen (docs/ABI.md).
-pub(crate) const SOVERSION: u32 = 0;
+/// The number in the library's SONAME: the ABI's major (docs/ABI.md).
+pub(crate) const SOVERSION: u32 = 1;
 /// What a static host links besides the archive: `cargo rustc -- --print native-static-libs`.
 pub(crate) const STATIC_LIBS: &[&str] = &["gcc_s", "util", "rt", "pthread", "m", "dl"];
 

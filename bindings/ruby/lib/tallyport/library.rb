@@ -6,13 +6,13 @@ module Tallyport
   # @api private
   module Library
     # Version of tallyport.h's interface that this gem was written for: TALLYPORT_ABI_VERSION.
-    ABI = 1
+    ABI = 1 << 16
 
     # Folder of the library and its helper in a gem that carries them (`rake native`).
     BUNDLED = File.expand_path("native", __dir__)
 
     # Names that the loader looks for, best first.
-    SYSTEM = ["libtallyport.so.1", "libtallyport.so.0", "libtallyport.so"].freeze
+    SYSTEM = ["libtallyport.so.1", "libtallyport.so"].freeze
 
     class << self
       # What to try, in this order. `TALLYPORT_LIBRARY` names one file, and only that is tried.

@@ -199,8 +199,8 @@ struct tallyport_plugin_v1;
 /* -------------------------------------------------------------------------------------------- */
 /* What the library is: version, ABI, names of statuses, misuse. */
 
-/** Version of this interface, major << 16 | minor. Until major 1 only the same minor fits. */
-#define TALLYPORT_ABI_VERSION 1u
+/** Version of this interface, major << 16 | minor. A library serves older minors of its major. */
+#define TALLYPORT_ABI_VERSION 0x10000u
 
 /**
  * Version of the library, for example `0.1.0`; compare with TALLYPORT_VERSION_STRING.
