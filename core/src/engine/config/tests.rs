@@ -374,7 +374,7 @@ fn every_default_equals_the_one_in_the_schema() {
     assert_eq!(compare(&definitions["HistogramConfig"], actual["histogram"].clone()), 1);
     assert_eq!(compare(&definitions["LoadingConfig"], actual["loading"].clone()), 6);
     assert_eq!(compare(&definitions["StoreConfig"], actual["store"].clone()), 8);
-    assert_eq!(compare(&definitions["SyncConfig"], actual["sync"].clone()), 10);
+    assert_eq!(compare(&definitions["SyncConfig"], actual["sync"].clone()), 11);
     assert_eq!(compare(&definitions["ExportConfig"], actual["export"].clone()), 4);
     let target = serde_json::to_value(TargetConfig::default()).unwrap();
     assert_eq!(compare(&definitions["TargetConfig"], target.clone()), 18);
