@@ -241,7 +241,7 @@ fn the_doctor_names_the_step_at_which_a_host_gives_up() {
         ("no_descriptor.c", "verify", ["descriptor", ""]),
         ("unresolved_symbol.c", "dlopen", ["undefined symbol", ""]),
         ("no_symbol.c", "entry", ["tallyport_plugin_query_v1", ""]),
-        ("wrong_major.c", "verify", ["9.0", "0.1"]),
+        ("wrong_major.c", "verify", ["9.0", "1.0"]),
         ("missing_required.c", "negotiate", ["export_snapshot", ""]),
         ("create_fails.c", "create com.example.create-fails", ["INVALID_ARGUMENT", ""]),
         ("export_fails.c", "export com.example.export-fails", ["PLUGIN_FAILED", ""]),

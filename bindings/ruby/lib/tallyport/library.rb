@@ -55,7 +55,8 @@ module Tallyport
         return "no libtallyport" unless check && version
         return if check.call(ABI).zero?
 
-        "libtallyport #{version.call} has another ABI than #{ABI}, which tallyport #{VERSION} for Ruby needs"
+        needed = "#{ABI >> 16}.#{ABI & 0xffff}"
+        "libtallyport #{version.call} has another ABI than #{needed}, which tallyport #{VERSION} for Ruby needs"
       end
 
       def function(library, name, result, arguments)
