@@ -1,6 +1,6 @@
 //! An engine's part in what instances share: connect, sync, aggregate, leave.
 //!
-//! Everything runs on the caller's thread, before the store's deadline. A store that fails again and
+//! Everything runs on the caller's thread, before the deadlines of the store and of a sync. A store that fails again and
 //! again is left alone for a while; nothing of that reaches recording.
 
 mod calls;
