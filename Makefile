@@ -25,14 +25,8 @@ demo: ## install what is missing, build, run the access log demo
 	cargo build --release -p tallyport-ffi -p tallyport-cli -p tallyport-builtin-exporters-loadable
 	examples/run-demo.sh
 
-# Where cargo puts what a debug build makes. `cargo xtask` would build the tool a second time, with features
-# of its own.
-BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
-
 .PHONY: test
 test: setup-test lint ## install what is missing, run every check and test
-	cargo test --workspace --no-run
-	$(BUILT)/xtask unsafe-check
 	cargo test --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	.venv/bin/python -m unittest discover -s tests/readers
