@@ -24,7 +24,7 @@ use super::{
     catalogue::{self, Catalogue, Category, Definition},
     listener::{Delivery, Listener},
     name::check_event_name,
-    payload::{Event, Field},
+    payload::{Event, Field, Published},
     topics::Topics,
 };
 use crate::{
@@ -307,11 +307,15 @@ impl Inner {
         let event = Event {
             name,
             category,
-            timestamp_ns: self.clock.unix_ns(),
+            published: Published::now(&*self.clock),
             correlation_id,
             generated: OnceCell::new(),
             fields,
         };
+        if listeners.len() > 1 {
+            // The first one may take its time before the second one asks.
+            event.published.unix_ns();
+        }
         listeners.iter().filter(|listener| listener.deliver(&event)).count()
     }
 

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use serde_json::{Map, Number, Value, json};
 
 use super::catalogue::Category;
-use crate::model::CorrelationId;
+use crate::model::{Clock, CorrelationId};
 
 /// One value of an event's fields.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -125,12 +125,36 @@ fn json_weight(value: &Value) -> usize {
     size_of::<Value>() + inside
 }
 
+/// When an event was published.
+#[derive(Debug)]
+pub(super) enum Published<'a> {
+    /// So long after the Unix epoch, in nanoseconds.
+    At(u64),
+    /// Now: the clock is read when somebody asks, and then once. That is a third of a delivery to
+    /// a listener that only counts.
+    Now(&'a dyn Clock, OnceCell<u64>),
+}
+
+impl<'a> Published<'a> {
+    #[inline]
+    pub(super) fn now(clock: &'a dyn Clock) -> Self {
+        Self::Now(clock, OnceCell::new())
+    }
+
+    pub(super) fn unix_ns(&self) -> u64 {
+        match self {
+            Self::At(unix_ns) => *unix_ns,
+            Self::Now(clock, read) => *read.get_or_init(|| clock.unix_ns()),
+        }
+    }
+}
+
 /// An event while it is delivered.
 #[derive(Debug)]
 pub struct Event<'a> {
     pub(super) name: &'a str,
     pub(super) category: Option<Category>,
-    pub(super) timestamp_ns: u64,
+    pub(super) published: Published<'a>,
     pub(super) correlation_id: Option<&'a str>,
     /// Made when somebody asks: most subscribers do not.
     pub(super) generated: OnceCell<CorrelationId>,
@@ -153,7 +177,7 @@ impl<'a> Event<'a> {
     /// When it was published: nanoseconds since the Unix epoch.
     #[must_use]
     pub fn timestamp_ns(&self) -> u64 {
-        self.timestamp_ns
+        self.published.unix_ns()
     }
 
     /// The publisher's correlation id, or one that is made for this event.
@@ -162,7 +186,7 @@ impl<'a> Event<'a> {
         match self.correlation_id {
             Some(id) => id,
             None => {
-                let generate = || CorrelationId::generate_at(self.timestamp_ns);
+                let generate = || CorrelationId::generate_at(self.timestamp_ns());
                 self.generated.get_or_init(generate).as_str()
             }
         }
@@ -191,7 +215,7 @@ impl<'a> Event<'a> {
             .collect();
         json!({
             "event": self.name,
-            "timestamp_ns": self.timestamp_ns,
+            "timestamp_ns": self.timestamp_ns(),
             "correlation_id": self.correlation_id(),
             "payload": payload,
         })
@@ -203,7 +227,7 @@ impl<'a> Event<'a> {
         OwnedEvent {
             name: self.name.into(),
             category: self.category,
-            timestamp_ns: self.timestamp_ns,
+            timestamp_ns: self.timestamp_ns(),
             correlation_id: self.correlation_id().into(),
             fields: self.fields.iter().map(|(n, v)| (Box::from(*n), v.keep())).collect(),
         }
@@ -256,7 +280,7 @@ impl OwnedEvent {
         with(&Event {
             name: &self.name,
             category: self.category,
-            timestamp_ns: self.timestamp_ns,
+            published: Published::At(self.timestamp_ns),
             correlation_id: Some(&self.correlation_id),
             generated: OnceCell::new(),
             fields: &fields,

@@ -143,6 +143,44 @@ fn a_payload_has_time_correlation_id_and_the_fields_as_they_were() {
     assert_eq!(bad.field(), Some("correlation_id"));
 }
 
+/// A clock that somebody sets.
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn unix_ns(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn a_listener_that_takes_its_time_changes_nobody_elses_time_of_the_event() {
+    let clock = Arc::new(Hand::default());
+    let bus = Bus::new(Arc::clone(&clock) as _);
+    let (slow, times) = (Arc::clone(&clock), Arc::new(Mutex::new(Vec::new())));
+    let first = bus.subscribe(Listen::to(&["task.*"]), move |_| {
+        slow.0.fetch_add(1_000, Relaxed);
+        Ok(())
+    });
+    let seen = Arc::clone(&times);
+    let second = bus.subscribe(Listen::to(&["task.*"]), move |event| {
+        let first = event.timestamp_ns();
+        clock.0.fetch_add(1_000, Relaxed);
+        seen.lock().extend([first, event.timestamp_ns()]);
+        Ok(())
+    });
+    bus.publish("task.completed", &[]).unwrap();
+    // Alone it has the time at which it asked first.
+    drop(first.unwrap());
+    bus.publish("task.completed", &[]).unwrap();
+    assert_eq!(*times.lock(), [0, 0, 2_000, 2_000]);
+    drop(second);
+}
+
 #[test]
 fn bad_names_are_refused_whether_or_not_anybody_listens() {
     let bus = Bus::default();

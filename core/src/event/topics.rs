@@ -20,6 +20,8 @@ pub(super) struct Topics {
 
 #[derive(Debug)]
 struct Node {
+    /// The topic's, beside it: comparing follows one pointer.
+    name: Box<str>,
     topic: Arc<TopicState>,
     next: OnceBox<Node>,
 }
@@ -35,7 +37,7 @@ impl Topics {
     pub(super) fn get(&self, name: &str) -> Option<&Arc<TopicState>> {
         let mut next = self.buckets.get(self.bucket(name))?.get();
         while let Some(node) = next {
-            if node.topic.definition.name() == name {
+            if *node.name == *name {
                 return Some(&node.topic);
             }
             next = node.next.get();
@@ -51,7 +53,8 @@ impl Topics {
         while let Some(node) = place.get() {
             place = &node.next;
         }
-        let node = Node { topic: Arc::new(topic), next: OnceBox::new() };
+        let name = topic.definition.name().into();
+        let node = Node { name, topic: Arc::new(topic), next: OnceBox::new() };
         // Nobody else adds, so the place is still empty.
         let _ = place.set(Box::new(node));
     }
