@@ -356,6 +356,28 @@ fn a_slow_memcached_is_waited_for_until_the_deadline() {
 }
 
 #[test]
+fn a_slow_memcached_is_waited_for_no_longer_than_the_sync_may_take() {
+    let server = MemcachedServer::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let deadline = Duration::from_secs(60);
+    let mut a = Instance::new(memcached_at(&proxy.address(), deadline), named("a"));
+    a.add("requests", "/", 5);
+    a.sync();
+    // There and back: ten seconds for each exchange.
+    proxy.delay(Duration::from_secs(5));
+    a.add("requests", "/", 1);
+    let (start, snapshot) = (Instant::now(), a.snapshot());
+    a.session.end_by(Some(start + Duration::from_millis(300)));
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    proxy.delay(Duration::ZERO);
+    a.session.end_by(None);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
 fn nonsense_from_a_memcached_is_an_error() {
     let replies: [&[u8]; 7] = [
         b"",
