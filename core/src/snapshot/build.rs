@@ -1,8 +1,9 @@
 //! A snapshot made of rows that come from elsewhere: a store, not this engine's metrics.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use tallyport_plugin_api::{
     Kind, Number,
     abi::{
@@ -21,7 +22,9 @@ use crate::model::{Error, ErrorKind};
 pub(crate) struct Builder {
     str_off: Vec<u32>,
     str_bytes: Vec<u8>,
-    known: HashMap<Box<str>, u32, RandomState>,
+    /// Numbers of the texts.
+    known: HashTable<u32>,
+    hashing: RandomState,
     families: Vec<tallyport_family>,
     label_ranges: Vec<tallyport_range>,
     label_pairs: Vec<tallyport_label_pair>,
@@ -124,13 +127,22 @@ impl Builder {
     }
 
     fn text(&mut self, text: &str) -> Result<u32, Error> {
-        if let Some(id) = self.known.get(text) {
+        let hash = self.hashing.hash_one(text.as_bytes());
+        let Self { known, hashing, str_off, str_bytes, .. } = self;
+        let text_of = |id: u32| {
+            let id = id as usize;
+            let start = str_off.get(id).map_or(0, |start| *start as usize);
+            let end = str_off.get(id + 1).map_or(str_bytes.len(), |end| *end as usize);
+            str_bytes.get(start..end).unwrap_or_default()
+        };
+        if let Some(id) = known.find(hash, |id| text_of(*id) == text.as_bytes()) {
             return Ok(*id);
         }
-        let id = number(self.str_off.len(), "texts")?;
-        self.str_off.push(number(self.str_bytes.len(), "bytes of text")?);
-        self.str_bytes.extend_from_slice(text.as_bytes());
-        self.known.insert(text.into(), id);
+        let id = number(str_off.len(), "texts")?;
+        let start = number(str_bytes.len(), "bytes of text")?;
+        known.insert_unique(hash, id, |id| hashing.hash_one(text_of(*id)));
+        str_off.push(start);
+        str_bytes.extend_from_slice(text.as_bytes());
         Ok(id)
     }
 }

@@ -6,6 +6,7 @@
 
 mod book;
 mod deadline;
+mod exact;
 mod key;
 pub mod keyed;
 mod lease;
@@ -29,6 +30,7 @@ use std::{fmt, time::Instant};
 
 pub use book::Book;
 pub use deadline::Deadline;
+pub use exact::Exact;
 pub use key::{Key, Text};
 pub(crate) use key::{TextView, family_bytes, label_bytes, labels_of};
 pub use keyed::{Item, KeyValue};

@@ -3,6 +3,7 @@
 //! The arithmetic of every store is here; a store only keeps and compares bytes. Integers are summed
 //! in 128 bits and clamped when they are exported.
 
+use super::exact::Exact;
 use crate::model::{Error, ErrorKind, Kind, Number};
 
 /// Most buckets of a histogram that are read from a store.
@@ -14,7 +15,7 @@ pub enum Total {
     /// Of a u64 counter.
     Count(u128),
     /// Of an f64 counter.
-    Sum(f64),
+    Sum(Exact),
     /// Of an i64 up-down counter.
     Level(i128),
     /// Of an f64 up-down counter.
@@ -34,7 +35,7 @@ pub enum Total {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distribution {
     /// Sum of the observations.
-    pub sum: f64,
+    pub sum: Exact,
     /// Observations per bucket, not cumulative; the last one is up to +Inf.
     pub buckets: Vec<u128>,
 }
@@ -44,14 +45,14 @@ impl Total {
     #[must_use]
     pub fn zero(kind: Kind, number: Number, bounds: usize) -> Self {
         match (kind, number) {
-            (Kind::Counter, Number::F64) => Self::Sum(0.0),
+            (Kind::Counter, Number::F64) => Self::Sum(Exact::default()),
             (Kind::Counter, _) => Self::Count(0),
             (Kind::UpDownCounter, Number::F64) => Self::LevelF64(0.0),
             (Kind::UpDownCounter, _) => Self::Level(0),
             (Kind::Gauge, _) => Self::Gauge { value: 0.0, at_ns: 0 },
             (Kind::Histogram, _) => {
                 let buckets = vec![0; bounds + 1];
-                Self::Histogram(Box::new(Distribution { sum: 0.0, buckets }))
+                Self::Histogram(Box::new(Distribution { sum: Exact::default(), buckets }))
             }
         }
     }
@@ -68,7 +69,8 @@ impl Total {
         match self {
             Self::Count(count) => *count == 0,
             Self::Level(level) => *level == 0,
-            Self::Sum(sum) | Self::LevelF64(sum) => *sum == 0.0,
+            Self::Sum(sum) => sum.value() == 0.0,
+            Self::LevelF64(level) => *level == 0.0,
             Self::Gauge { .. } => false,
             Self::Histogram(all) => all.buckets.iter().all(|count| *count == 0),
         }
@@ -82,13 +84,14 @@ impl Total {
         match (&mut *self, other) {
             (Self::Count(a), Self::Count(b)) => *a = a.saturating_add(*b),
             (Self::Level(a), Self::Level(b)) => *a = a.saturating_add(*b),
-            (Self::Sum(a), Self::Sum(b)) | (Self::LevelF64(a), Self::LevelF64(b)) => *a += b,
+            (Self::Sum(a), Self::Sum(b)) => a.add(b),
+            (Self::LevelF64(a), Self::LevelF64(b)) => *a += b,
             (Self::Gauge { value, at_ns }, Self::Gauge { value: other, at_ns: at }) => {
                 *value += other;
                 *at_ns = (*at_ns).max(*at);
             }
             (Self::Histogram(a), Self::Histogram(b)) if a.buckets.len() == b.buckets.len() => {
-                a.sum += b.sum;
+                a.sum.add(&b.sum);
                 for (a, b) in a.buckets.iter_mut().zip(&b.buckets) {
                     *a = a.saturating_add(*b);
                 }
@@ -100,16 +103,22 @@ impl Total {
 
     /// This, less a base that it has grown from; what is not of one kind is left as it is.
     ///
-    /// Subtracting a constant keeps the order of floats, so what grew still grows.
+    /// Sums are exact, so what was taken off and what is left are all of it.
     #[must_use]
     pub fn since(&self, base: &Self) -> Self {
         match (self, base) {
             (Self::Count(a), Self::Count(b)) => Self::Count(a.saturating_sub(*b)),
-            (Self::Sum(a), Self::Sum(b)) => Self::Sum((a - b).max(0.0)),
+            (Self::Sum(a), Self::Sum(b)) => {
+                let mut left = a.clone();
+                left.sub(b);
+                Self::Sum(if left.value() > 0.0 { left } else { Exact::default() })
+            }
             (Self::Histogram(a), Self::Histogram(b)) if a.buckets.len() == b.buckets.len() => {
                 let buckets = a.buckets.iter().zip(&b.buckets);
                 let buckets = buckets.map(|(a, b)| a.saturating_sub(*b)).collect();
-                Self::Histogram(Box::new(Distribution { sum: a.sum - b.sum, buckets }))
+                let mut sum = a.sum.clone();
+                sum.sub(&b.sum);
+                Self::Histogram(Box::new(Distribution { sum, buckets }))
             }
             _ => self.clone(),
         }
@@ -139,7 +148,7 @@ impl Total {
     pub fn fell_from(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Count(a), Self::Count(b)) => a < b,
-            (Self::Sum(a), Self::Sum(b)) => a < b,
+            (Self::Sum(a), Self::Sum(b)) => a.value() < b.value(),
             (Self::Histogram(a), Self::Histogram(b)) => {
                 let count = |all: &Distribution| -> u128 { all.buckets.iter().sum() };
                 count(a) < count(b)
@@ -153,26 +162,24 @@ impl Total {
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Gauge { value: a, .. }, Self::Gauge { value: b, .. })
-            | (Self::Sum(a), Self::Sum(b))
             | (Self::LevelF64(a), Self::LevelF64(b)) => a.to_bits() == b.to_bits(),
             (Self::Histogram(a), Self::Histogram(b)) => {
-                a.buckets == b.buckets && a.sum.to_bits() == b.sum.to_bits()
+                let bits = |sum: &Exact| sum.value().to_bits();
+                a.buckets == b.buckets && (a.sum == b.sum || bits(&a.sum) == bits(&b.sum))
             }
             _ => self == other,
         }
     }
 
-    /// Appends its bytes: a tag, then LEB128 integers and little-endian floats.
+    /// Appends its bytes: a tag, then LEB128 integers and little-endian floats. A sum of one part is
+    /// one float; one of several has another tag, and their number first.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Count(count) => {
                 out.push(1);
                 varint(out, *count);
             }
-            Self::Sum(sum) => {
-                out.push(2);
-                out.extend_from_slice(&sum.to_bits().to_le_bytes());
-            }
+            Self::Sum(sum) => sum_bytes(out, (2, 7), sum),
             Self::Level(level) => {
                 out.push(3);
                 varint(out, (level.cast_unsigned() << 1) ^ (level >> 127).cast_unsigned());
@@ -187,8 +194,7 @@ impl Total {
                 varint(out, u128::from(*at_ns));
             }
             Self::Histogram(all) => {
-                out.push(6);
-                out.extend_from_slice(&all.sum.to_bits().to_le_bytes());
+                sum_bytes(out, (6, 8), &all.sum);
                 varint(out, all.buckets.len() as u128);
                 all.buckets.iter().for_each(|count| varint(out, *count));
             }
@@ -213,6 +219,18 @@ impl Total {
         read.end()?;
         Ok(total)
     }
+}
+
+/// Appends a tag and a sum; the second tag if the sum has several parts.
+fn sum_bytes(out: &mut Vec<u8>, (one, several): (u8, u8), sum: &Exact) {
+    let parts = sum.parts();
+    if parts.len() == 1 {
+        out.push(one);
+    } else {
+        out.push(several);
+        varint(out, parts.len() as u128);
+    }
+    parts.for_each(|part| out.extend_from_slice(&part.to_bits().to_le_bytes()));
 }
 
 /// Appends an integer, seven bits a byte.
@@ -292,18 +310,21 @@ impl<'a> Reader<'a> {
     pub(crate) fn total(&mut self) -> Result<Total, Error> {
         Ok(match self.byte()? {
             1 => Total::Count(self.varint()?),
-            2 => match self.f64()? {
-                sum if sum >= 0.0 => Total::Sum(sum),
-                _ => return Err(damaged("a counter below 0 or NaN")),
-            },
+            tag @ (2 | 7) => {
+                let sum = self.sum(tag == 7)?;
+                if sum.value().is_nan() || sum.value() < 0.0 {
+                    return Err(damaged("a counter below 0 or NaN"));
+                }
+                Total::Sum(sum)
+            }
             3 => {
                 let bits = self.varint()?;
                 Total::Level((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed())
             }
             4 => Total::LevelF64(self.f64()?),
             5 => Total::Gauge { value: self.f64()?, at_ns: self.u64()? },
-            6 => {
-                let sum = self.f64()?;
+            tag @ (6 | 8) => {
+                let sum = self.sum(tag == 8)?;
                 let count = self.u64()?;
                 if count == 0 || count > MAX_BUCKETS {
                     return Err(damaged("a histogram without buckets, or with too many"));
@@ -313,6 +334,15 @@ impl<'a> Reader<'a> {
             }
             tag => return Err(damaged(&format!("a value of unknown kind {tag}"))),
         })
+    }
+
+    fn sum(&mut self, several: bool) -> Result<Exact, Error> {
+        if !several {
+            return self.f64().map(Exact::from);
+        }
+        let count = self.u64()?;
+        let parts: Vec<f64> = (0..count).map(|_| self.f64()).collect::<Result<_, _>>()?;
+        Exact::of(&parts).ok_or_else(|| damaged("a sum of too many parts, or of one that is none"))
     }
 
     pub(crate) fn rest(self) -> &'a [u8] {
@@ -340,13 +370,15 @@ mod tests {
 
     fn totals() -> impl Strategy<Value = Total> {
         let number = prop_oneof![Just(0.0), -1e300..1e300_f64];
+        let sum =
+            prop::collection::vec(0.0..1e300_f64, 1..4).prop_map(|all| Exact::of(&all).unwrap());
         prop_oneof![
             any::<u128>().prop_map(Total::Count),
-            (0.0..1e300_f64).prop_map(Total::Sum),
+            sum.clone().prop_map(Total::Sum),
             any::<i128>().prop_map(Total::Level),
             number.clone().prop_map(Total::LevelF64),
             (number.clone(), any::<u64>()).prop_map(|(value, at_ns)| Total::Gauge { value, at_ns }),
-            (number, prop::collection::vec(any::<u128>(), 1..20)).prop_map(|(sum, buckets)| {
+            (sum, prop::collection::vec(any::<u128>(), 1..20)).prop_map(|(sum, buckets)| {
                 Total::Histogram(Box::new(Distribution { sum, buckets }))
             }),
         ]
@@ -381,7 +413,7 @@ mod tests {
         let mut total = Total::Count(u128::MAX - 1);
         total.add(&Total::Count(5)).unwrap();
         assert_eq!(total, Total::Count(u128::MAX));
-        assert_eq!(total.add(&Total::Sum(1.0)).unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(total.add(&Total::Sum(1.0.into())).unwrap_err().kind(), ErrorKind::Conflict);
         let histogram = |n| Total::zero(Kind::Histogram, Number::F64, n);
         assert!(histogram(2).add(&histogram(3)).is_err());
     }

@@ -3,10 +3,10 @@
 //! In that order no lock is needed: an instance that is folded in between is in the total, which
 //! names whom it contains, and its live record is left out. So no counter is seen to fall or double.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, hash::BuildHasher, ops::Range};
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, hash_map::EntryRef};
+use hashbrown::{HashMap, HashTable};
 
 #[cfg(test)]
 use super::planted::{Bug, planted};
@@ -56,6 +56,8 @@ impl Live {
         #[cfg(test)]
         let folded = if planted(Bug::CountFoldedTwice) { HashSet::new() } else { folded };
         states.retain(|(id, _, _)| !folded.contains(id));
+        // A store may list them in another order every time.
+        states.sort_unstable_by_key(|(id, _, _)| *id);
         Ok(Some(Shard { states, totals }))
     }
 }
@@ -70,24 +72,24 @@ pub struct Shard {
 }
 
 /// One series of all instances.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Merged {
     /// Its family, by number.
     pub family: usize,
-    /// How many bytes of its key are the family's; the labels follow.
-    pub labels_at: usize,
     /// When the first of it was created, Unix ns.
     pub created_ns: u64,
-    /// The family's help, if any instance told it.
-    pub help: String,
-    /// The family's unit, if any instance told it.
-    pub unit: String,
-    /// What ended instances counted.
-    pub retired: Option<Total>,
     /// How many live instances published it.
     pub published: usize,
     /// The first and the last of what they published, by number.
     ends: (u32, u32),
+    /// What ended instances counted, by number.
+    retired: Option<u32>,
+    /// Where its key is among all keys.
+    key: Range<usize>,
+    /// Where in the same its labels begin.
+    labels: usize,
+    /// Of the key.
+    hash: u64,
 }
 
 /// What a live instance published of a series.
@@ -117,21 +119,44 @@ impl Merged {
     }
 }
 
+/// A family, as all instances have it.
+#[derive(Debug)]
+pub struct Family {
+    /// Without labels.
+    pub key: Key,
+    /// The same as bytes.
+    bytes: Vec<u8>,
+    /// Its help, if any instance told it; the least of several, so that it is the same every time.
+    pub help: String,
+    /// Its unit, as its help.
+    pub unit: String,
+}
+
+impl Family {
+    /// Takes in what one of its series says of it.
+    fn describe(&mut self, text: TextView<'_>) {
+        for (known, told) in [(&mut self.help, text.help), (&mut self.unit, text.unit)] {
+            if !told.is_empty() && (known.is_empty() || told < known.as_str()) {
+                told.clone_into(known);
+            }
+        }
+    }
+}
+
 /// Families of the series, none twice.
 #[derive(Debug, Default)]
 pub struct Families {
-    /// Without labels; with their bytes.
-    list: Vec<(Key, Vec<u8>)>,
+    list: Vec<Family>,
     by_bytes: HashMap<Vec<u8>, usize, RandomState>,
     /// The one that a series was last found in: the next one is of it too, as a rule.
     last: usize,
 }
 
 impl Families {
-    /// A family by its number: its key has no labels.
+    /// A family by its number.
     #[must_use]
-    pub fn get(&self, number: usize) -> Option<&Key> {
-        self.list.get(number).map(|(family, _)| family)
+    pub fn get(&self, number: usize) -> Option<&Family> {
+        self.list.get(number)
     }
 
     /// How many there are.
@@ -148,7 +173,7 @@ impl Families {
 
     /// The number of a key's family, and how many bytes of the key that has.
     fn of(&mut self, key: &[u8]) -> Result<(usize, usize), Error> {
-        if let Some((_, bytes)) = self.list.get(self.last)
+        if let Some(Family { bytes, .. }) = self.list.get(self.last)
             && Key::split_after(bytes, key)?.is_some()
         {
             return Ok((self.last, bytes.len()));
@@ -158,23 +183,33 @@ impl Families {
         let bytes = key.get(..labels_at).unwrap_or_default();
         self.last = *self.by_bytes.entry_ref(bytes).or_insert(self.list.len());
         if self.last == self.list.len() {
-            self.list.push((family, bytes.to_vec()));
+            let (bytes, help, unit) = (bytes.to_vec(), String::new(), String::new());
+            self.list.push(Family { key: family, bytes, help, unit });
         }
         Ok((self.last, labels_at))
     }
 }
 
 /// What all instances of a namespace have.
+///
+/// Of a hundred thousand series nothing is allocated for one alone: that would be most of the work.
 #[derive(Debug, Default)]
 pub struct Everyone {
-    /// By bytes of the key.
-    pub series: HashMap<Vec<u8>, Merged, RandomState>,
+    /// In the order in which they were met.
+    series: Vec<Merged>,
+    /// Their keys, one after the other.
+    keys: Vec<u8>,
+    /// Their numbers, by key.
+    by_key: HashTable<u32>,
+    hashing: RandomState,
     /// Of the series.
     pub families: Families,
     /// Live instances: identity and name.
     pub instances: Vec<(Identity, String)>,
-    /// What they published, in one list: a list for each series would be most of the work.
+    /// What they published.
     published: Vec<Published>,
+    /// What ended instances counted.
+    retired: Vec<Total>,
     /// Series that could not be read.
     pub damaged: u64,
 }
@@ -182,24 +217,6 @@ pub struct Everyone {
 impl Everyone {
     /// Takes in a shard.
     pub fn add(&mut self, shard: &Shard) {
-        for (key, bytes) in &shard.totals.series {
-            match Retired::from_bytes(key, bytes) {
-                Ok(Retired { text, total, .. }) => {
-                    let (created_ns, help, unit) = (text.created_ns, &*text.help, &*text.unit);
-                    let view = TextView { key, created_ns, help, unit };
-                    let Some((merged, _)) = self.merged(view, &total) else { continue };
-                    let added = match &mut merged.retired {
-                        Some(known) => known.add(&total),
-                        none => {
-                            *none = Some(total);
-                            Ok(())
-                        }
-                    };
-                    self.damaged += u64::from(added.is_err());
-                }
-                Err(_) => self.damaged += 1,
-            }
-        }
         for (id, expired, state) in &shard.states {
             let instance = self.instances.len();
             self.instances.push((*id, state.name.clone()));
@@ -212,12 +229,40 @@ impl Everyone {
                 if *expired && !total.outlives_its_instance() {
                     continue;
                 }
-                if let Some((merged, published)) = self.merged(text, &total) {
-                    let fits = merged.publish(published, instance, total);
-                    self.damaged += u64::from(!fits);
-                }
+                let fits = self.merged(text, &total).is_some_and(|number| {
+                    let merged = self.series.get_mut(number);
+                    merged.is_some_and(|one| one.publish(&mut self.published, instance, total))
+                });
+                self.damaged += u64::from(!fits);
             }
         }
+        for (key, bytes) in &shard.totals.series {
+            let fits =
+                Retired::from_bytes(key, bytes).is_ok_and(|Retired { text, total, .. }| {
+                    let (created_ns, help, unit) = (text.created_ns, &*text.help, &*text.unit);
+                    self.merged(TextView { key, created_ns, help, unit }, &total)
+                        .is_some_and(|number| self.retire(number, total))
+                });
+            self.damaged += u64::from(!fits);
+        }
+    }
+
+    /// All series, in the order in which they were met: by instance, and then as it has them.
+    pub fn series(&self) -> impl Iterator<Item = &Merged> {
+        self.series.iter()
+    }
+
+    /// The series of a key.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&Merged> {
+        let number = self.find(self.hashing.hash_one(key), key)?;
+        self.series.get(number)
+    }
+
+    /// The labels of a series, as bytes.
+    #[must_use]
+    pub fn labels(&self, merged: &Merged) -> &[u8] {
+        self.keys.get(merged.labels..merged.key.end).unwrap_or_default()
     }
 
     /// What live instances published of a series, with the numbers of the instances.
@@ -230,44 +275,73 @@ impl Everyone {
         })
     }
 
-    /// The series of a text, if the value can be one of it, and what was published so far.
-    fn merged(
-        &mut self,
-        text: TextView<'_>,
-        total: &Total,
-    ) -> Option<(&mut Merged, &mut Vec<Published>)> {
-        let merged = match self.series.entry_ref(text.key) {
-            EntryRef::Occupied(known) => known.into_mut(),
-            EntryRef::Vacant(new) => {
-                let Ok((family, labels_at)) = self.families.of(text.key) else {
-                    self.damaged += 1;
-                    return None;
-                };
-                new.insert(Merged {
-                    family,
-                    labels_at,
-                    created_ns: text.created_ns,
-                    help: String::new(),
-                    unit: String::new(),
-                    retired: None,
-                    published: 0,
-                    ends: (0, 0),
-                })
-            }
+    /// What ended instances counted of a series.
+    #[must_use]
+    pub fn retired(&self, merged: &Merged) -> Option<&Total> {
+        self.retired.get(merged.retired? as usize)
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        let is_it = |number: &u32| {
+            self.series
+                .get(*number as usize)
+                .is_some_and(|one| one.hash == hash && self.keys.get(one.key.clone()) == Some(key))
         };
-        let family = self.families.get(merged.family)?;
-        if !total.is_of(family.kind, family.number, family.bounds.len()) {
-            self.damaged += 1;
+        self.by_key.find(hash, is_it).map(|number| *number as usize)
+    }
+
+    /// The number of a text's series; `None` if the value can be none of it, or there are too many.
+    fn merged(&mut self, text: TextView<'_>, total: &Total) -> Option<usize> {
+        let hash = self.hashing.hash_one(text.key);
+        let known = self.find(hash, text.key);
+        let (family_number, labels_at) = match known.and_then(|number| self.series.get(number)) {
+            Some(merged) => (merged.family, 0),
+            None => self.families.of(text.key).ok()?,
+        };
+        let family = self.families.list.get_mut(family_number)?;
+        if !total.is_of(family.key.kind, family.key.number, family.key.bounds.len()) {
             return None;
         }
-        merged.created_ns = merged.created_ns.min(text.created_ns);
-        if merged.help.is_empty() {
-            text.help.clone_into(&mut merged.help);
+        family.describe(text);
+        if let Some(number) = known {
+            let merged = self.series.get_mut(number)?;
+            merged.created_ns = merged.created_ns.min(text.created_ns);
+            return known;
         }
-        if merged.unit.is_empty() {
-            text.unit.clone_into(&mut merged.unit);
+        let number = u32::try_from(self.series.len()).ok()?;
+        let series = &self.series;
+        let hash_of = |number: &u32| series.get(*number as usize).map_or(0, |one| one.hash);
+        self.by_key.insert_unique(hash, number, hash_of);
+        let start = self.keys.len();
+        self.keys.extend_from_slice(text.key);
+        self.series.push(Merged {
+            family: family_number,
+            created_ns: text.created_ns,
+            published: 0,
+            ends: (0, 0),
+            retired: None,
+            key: start..self.keys.len(),
+            labels: start + labels_at,
+            hash,
+        });
+        Some(number as usize)
+    }
+
+    /// Takes in what ended instances counted; false when it cannot be added.
+    fn retire(&mut self, number: usize, total: Total) -> bool {
+        let (Some(merged), Ok(own)) =
+            (self.series.get_mut(number), u32::try_from(self.retired.len()))
+        else {
+            return false;
+        };
+        match merged.retired.and_then(|known| self.retired.get_mut(known as usize)) {
+            Some(known) => known.add(&total).is_ok(),
+            None => {
+                self.retired.push(total);
+                merged.retired = Some(own);
+                true
+            }
         }
-        Some((merged, &mut self.published))
     }
 }
 

@@ -98,14 +98,14 @@ pub(super) fn mode_of(family: &Family<'_>, modes: Modes<'_>) -> GaugeMode {
 fn cells(family: &Family<'_>, series: &Series<'_>, now_ns: u64) -> Total {
     if let Some(histogram) = series.histogram() {
         let buckets = histogram.buckets.iter().map(|count| u128::from(*count)).collect();
-        return Total::Histogram(Box::new(Distribution { sum: histogram.sum, buckets }));
+        return Total::Histogram(Box::new(Distribution { sum: histogram.sum.into(), buckets }));
     }
     match (family.kind(), family.number(), series.value()) {
         (Kind::Gauge, _, Value::F64(value)) => Total::Gauge { value, at_ns: now_ns },
         (Kind::UpDownCounter, _, Value::I64(level)) => Total::Level(level.into()),
         (Kind::UpDownCounter, _, Value::F64(level)) => Total::LevelF64(level),
         (Kind::Counter, _, Value::U64(count)) => Total::Count(count.into()),
-        (Kind::Counter, _, Value::F64(sum)) => Total::Sum(sum),
+        (Kind::Counter, _, Value::F64(sum)) => Total::Sum(sum.into()),
         (kind, number, _) => Total::zero(kind, number, 0),
     }
 }

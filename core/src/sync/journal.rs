@@ -373,11 +373,11 @@ mod tests {
     fn value(zero: &Total, by: u64) -> Total {
         match zero {
             Total::Count(_) => Total::Count(by.into()),
-            Total::Sum(_) => Total::Sum(by as f64),
+            Total::Sum(_) => Total::Sum((by as f64).into()),
             Total::Level(_) => Total::Level(-i128::from(by)),
             Total::Histogram(_) => {
                 let buckets = vec![by.into(), 0, u128::from(by) * 2];
-                Total::Histogram(Box::new(Distribution { sum: by as f64, buckets }))
+                Total::Histogram(Box::new(Distribution { sum: (by as f64).into(), buckets }))
             }
             _ => Total::Gauge { value: by as f64, at_ns: by },
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::aggregate::{Everyone, Merged};
+use super::aggregate::{Everyone, Family, Merged};
 use crate::{
     model::{Error, GaugeMode, Kind},
     snapshot::{Builder, Snapshot},
@@ -53,22 +53,8 @@ pub struct Overview {
     pub damaged: u64,
 }
 
-/// A series with the bytes of its labels.
-#[derive(Debug, Clone, Copy)]
-struct Series<'a> {
-    labels: &'a [u8],
-    merged: &'a Merged,
-}
-
-impl<'a> Series<'a> {
-    /// Its labels. They were checked when they were read.
-    fn labels(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        labels_of(self.labels).map_while(Result::ok)
-    }
-}
-
 /// Families of one name by their bytes, each with its series.
-type Variants<'a> = BTreeMap<Vec<u8>, (&'a Key, Vec<Series<'a>>)>;
+type Variants<'a> = BTreeMap<Vec<u8>, (&'a Family, Vec<&'a Merged>)>;
 
 /// Shows everyone's state at `time_unix_ns`.
 ///
@@ -77,16 +63,15 @@ type Variants<'a> = BTreeMap<Vec<u8>, (&'a Key, Vec<Series<'a>>)>;
 pub fn overview(everyone: &Everyone, view: &View, time_unix_ns: u64) -> Result<Overview, Error> {
     let names = instance_names(everyone);
     let mut by_family = vec![Vec::new(); everyone.families.len()];
-    for (key, merged) in &everyone.series {
+    for merged in everyone.series() {
         if let Some(series) = by_family.get_mut(merged.family) {
-            let labels = key.get(merged.labels_at..).unwrap_or_default();
-            series.push(Series { labels, merged });
+            series.push(merged);
         }
     }
     let mut families: BTreeMap<&str, Variants<'_>> = BTreeMap::new();
     for (number, series) in by_family.into_iter().enumerate() {
         let Some(family) = everyone.families.get(number) else { continue };
-        let Key { name, kind, number, mode, bounds, .. } = family;
+        let Key { name, kind, number, mode, bounds, .. } = &family.key;
         let variant = family_bytes(name, (*kind, *number, *mode), bounds);
         families.entry(name).or_default().insert(variant, (family, series));
     }
@@ -96,9 +81,7 @@ pub fn overview(everyone: &Everyone, view: &View, time_unix_ns: u64) -> Result<O
         let own = view.own.get(name).filter(|own| variants.contains_key(*own));
         let keeps = own.or_else(|| variants.keys().next()).cloned().unwrap_or_default();
         let mut conflict = Conflict { family: name.to_owned(), shown_as: Vec::new() };
-        for (variant, (family, mut series)) in variants {
-            // In one order every time, whichever that is.
-            series.sort_unstable_by_key(|series| series.labels);
+        for (variant, (family, series)) in variants {
             if variant == keeps {
                 shown.family(name, family, &series, of)?;
             } else {
@@ -156,44 +139,35 @@ impl Shown {
     fn family(
         &mut self,
         name: &str,
-        family: &Key,
-        series: &[Series<'_>],
+        family: &Family,
+        series: &[&Merged],
         Of { everyone, names, include_instances }: Of<'_>,
     ) -> Result<(), Error> {
         if series.is_empty() {
             return Ok(());
         }
-        let Key { kind, number, bounds, mode, .. } = family;
-        let several = series.iter().any(|series| series.merged.published > 1);
+        let Key { kind, number, bounds, mode, .. } = &family.key;
+        let several = series.iter().any(|merged| merged.published > 1);
         let undeclared = *kind == Kind::Gauge && *mode == GaugeMode::Undeclared && several;
         if undeclared && !include_instances {
             self.undeclared.push(name.to_owned());
         }
-        let text = |of: fn(&Merged) -> &str| {
-            series
-                .iter()
-                .map(|series| of(series.merged))
-                .find(|text| !text.is_empty())
-                .unwrap_or("")
-        };
-        let texts = (text(|merged| &merged.help), text(|merged| &merged.unit));
-        self.builder.family(name, (*kind, *number), texts, bounds)?;
-        for one in series {
-            let Merged { created_ns, retired, .. } = one.merged;
-            let live = everyone.published(one.merged);
+        self.builder.family(name, (*kind, *number), (&family.help, &family.unit), bounds)?;
+        for merged in series {
+            let (labels, retired) = (everyone.labels(merged), everyone.retired(merged));
+            let live = everyone.published(merged);
             if undeclared || include_instances {
                 let live = live.map(|(instance, value)| {
                     (names.get(instance).map_or("", String::as_str), value)
                 });
-                let retired = retired.iter().map(|total| (RETIRED, total));
-                for (instance, value) in retired.chain(live) {
-                    let labels = with_instance(*one, instance);
-                    self.line(labels.into_iter(), *created_ns, value)?;
+                let retired = retired.map(|total| (RETIRED, total));
+                for (instance, value) in retired.into_iter().chain(live) {
+                    let labels = with_instance(labels, instance);
+                    self.line(labels.into_iter(), merged.created_ns, value)?;
                 }
-            } else if let Some(value) =
-                together(family, retired.as_ref(), live.map(|(_, total)| total))
+            } else if let Some(value) = together(&family.key, retired, live.map(|(_, total)| total))
             {
-                self.line(one.labels(), *created_ns, &value)?;
+                self.line(known_labels(labels), merged.created_ns, &value)?;
             }
         }
         Ok(())
@@ -217,12 +191,13 @@ impl Shown {
                 let level = fits.unwrap_or(if *level < 0 { i64::MIN } else { i64::MAX });
                 self.builder.series(labels, created_ns, level.cast_unsigned())
             }
-            Total::Sum(value) | Total::LevelF64(value) | Total::Gauge { value, .. } => {
+            Total::Sum(sum) => self.builder.series(labels, created_ns, sum.value().to_bits()),
+            Total::LevelF64(value) | Total::Gauge { value, .. } => {
                 self.builder.series(labels, created_ns, value.to_bits())
             }
             Total::Histogram(all) => {
                 let Distribution { sum, buckets } = &**all;
-                self.builder.series(labels, created_ns, sum.to_bits())?;
+                self.builder.series(labels, created_ns, sum.value().to_bits())?;
                 // The count is the sum of the buckets, and has to be a u64 too.
                 let mut room = u64::MAX;
                 self.builder.buckets(buckets.iter().map(|count| {
@@ -246,12 +221,17 @@ fn clamp(count: u128, most: u64, clamped: &mut u64) -> u64 {
     }
 }
 
+/// Labels that were checked when they were read.
+fn known_labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    labels_of(bytes).map_while(Result::ok)
+}
+
 /// The labels of a series of one instance.
-fn with_instance<'a>(series: Series<'a>, instance: &'a str) -> Vec<(&'a str, &'a str)> {
+fn with_instance<'a>(labels: &'a [u8], instance: &'a str) -> Vec<(&'a str, &'a str)> {
     let own = |(name, value): (&'a str, &'a str)| {
         (if name == INSTANCE { EXPORTED_INSTANCE } else { name }, value)
     };
-    let mut labels: Vec<(&str, &str)> = series.labels().map(own).collect();
+    let mut labels: Vec<(&str, &str)> = known_labels(labels).map(own).collect();
     labels.push((INSTANCE, instance));
     labels.sort_unstable();
     labels.dedup_by_key(|(name, _)| *name);

@@ -274,12 +274,11 @@ impl World {
         everyone.add(&shard);
         prop_assert_eq!(everyone.damaged, 0);
         for series in 0..SERIES {
-            let merged = everyone.series.get(&key(series).to_bytes());
+            let merged = everyone.get(&key(series).to_bytes());
             let mut total = Total::Count(0);
-            for part in merged
-                .into_iter()
-                .flat_map(|m| m.retired.iter().chain(everyone.published(m).map(|(_, total)| total)))
-            {
+            for part in merged.into_iter().flat_map(|m| {
+                everyone.retired(m).into_iter().chain(everyone.published(m).map(|(_, total)| total))
+            }) {
                 total.add(part).unwrap();
             }
             let Total::Count(total) = total else { unreachable!() };

@@ -1,0 +1,201 @@
+//! Sums of floats that are rounded once, when they are read: in which order the parts came, and which
+//! of them were folded into one before, changes nothing. So a total of things that grow never falls.
+
+use std::mem;
+
+/// Most parts that are read from a store; a sum of finite doubles has at most 39 that do not overlap.
+const MAX_PARTS: usize = 64;
+
+/// A sum of floats, exact.
+///
+/// Its parts do not overlap: each is less than the last bit of the next (J. R. Shewchuk, "Adaptive
+/// Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates", 1997, section 2.4). As a
+/// rule there is one. A sum that leaves the range of doubles is infinite from then on.
+#[derive(Debug, Clone, Default)]
+pub struct Exact {
+    /// The greatest part.
+    most: f64,
+    /// The others, the least first; none is 0.
+    rest: Option<Box<[f64]>>,
+}
+
+impl From<f64> for Exact {
+    fn from(value: f64) -> Self {
+        Self { most: value, rest: None }
+    }
+}
+
+impl PartialEq for Exact {
+    /// By value: other parts may make the same sum.
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.most == other.most && self.rest == other.rest;
+        same || {
+            let mut difference = self.clone();
+            difference.sub(other);
+            difference.value() == 0.0
+        }
+    }
+}
+
+/// The rounded sum of two floats, and what rounding lost (Knuth's TwoSum).
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let b_part = sum - a;
+    (sum, (a - (sum - b_part)) + (b - b_part))
+}
+
+impl Exact {
+    /// The double that is nearest to the sum; of two, the even one.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        let mut lower = self.rest.as_deref().unwrap_or_default().iter().rev().copied();
+        let mut sum = self.most;
+        while let Some(part) = lower.next() {
+            let (rounded, lost) = two_sum(sum, part);
+            sum = rounded;
+            if lost != 0.0 {
+                // In the middle between two doubles, what comes below decides.
+                let below = lower.next().unwrap_or(0.0);
+                let twice = 2.0 * lost;
+                if (lost > 0.0) == (below > 0.0) && below != 0.0 && (sum + twice) - sum == twice {
+                    sum += twice;
+                }
+                break;
+            }
+        }
+        sum
+    }
+
+    /// All parts, the least first.
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        let rest = self.rest.as_deref().unwrap_or_default();
+        let all = rest.len() + 1;
+        (0..all).map(|at| rest.get(at).copied().unwrap_or(self.most))
+    }
+
+    /// The sum of these parts; `None` if there are none, or too many, or one is not finite.
+    #[must_use]
+    pub fn of(parts: &[f64]) -> Option<Self> {
+        if !(1..=MAX_PARTS).contains(&parts.len()) || !parts.iter().all(|part| part.is_finite()) {
+            return None;
+        }
+        let mut sum = Self::default();
+        parts.iter().for_each(|part| sum.push(*part));
+        Some(sum)
+    }
+
+    /// Adds another.
+    pub fn add(&mut self, other: &Self) {
+        other.parts().for_each(|part| self.push(part));
+    }
+
+    /// Takes another off.
+    pub fn sub(&mut self, other: &Self) {
+        other.parts().for_each(|part| self.push(-part));
+    }
+
+    fn push(&mut self, value: f64) {
+        let (sum, lost) = two_sum(self.most, value);
+        if self.rest.is_none() && lost == 0.0 {
+            self.most = sum;
+            return;
+        }
+        let before = mem::take(self);
+        let mut parts = Vec::with_capacity(4);
+        let mut carry = value;
+        for part in before.parts() {
+            let (sum, lost) = two_sum(carry, part);
+            if !sum.is_finite() {
+                *self = Self::from(sum);
+                return;
+            }
+            if lost != 0.0 {
+                parts.push(lost);
+            }
+            carry = sum;
+        }
+        // Parts that cancel out may leave 0 above others.
+        if carry == 0.0 {
+            carry = parts.pop().unwrap_or(0.0);
+        }
+        let rest = (!parts.is_empty()).then(|| parts.into_boxed_slice());
+        *self = Self { most: carry, rest };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A double of few bits, as a multiple of 2^-70: their sums are exact in 128 bits.
+    fn parts() -> impl Strategy<Value = Vec<(i64, u32)>> {
+        let part = (-(1_i64 << 53)..(1_i64 << 53), 0..60_u32);
+        prop::collection::vec(part, 1..20)
+    }
+
+    fn double((digits, shift): (i64, u32)) -> f64 {
+        digits as f64 * f64::from(shift).exp2() * (-70_f64).exp2()
+    }
+
+    proptest! {
+        #[test]
+        fn a_sum_is_rounded_once(parts in parts(), split in 0..20_usize) {
+            let mut all = Exact::default();
+            parts.iter().for_each(|part| all.add(&double(*part).into()));
+            let wanted: i128 = parts.iter().map(|(digits, shift)| i128::from(*digits) << shift).sum();
+            let wanted = wanted as f64 * (-70_f64).exp2();
+            prop_assert_eq!(all.value(), wanted);
+            // Some first, the others first, and one less the other.
+            let (first, last) = parts.split_at(split.min(parts.len()));
+            let sum = |parts: &[(i64, u32)]| {
+                let mut sum = Exact::default();
+                parts.iter().rev().for_each(|part| sum.add(&double(*part).into()));
+                sum
+            };
+            let mut folded = sum(last);
+            folded.add(&sum(first));
+            prop_assert_eq!(folded.value(), wanted);
+            folded.sub(&sum(first));
+            prop_assert_eq!(folded.value(), sum(last).value());
+            let read: Vec<f64> = all.parts().collect();
+            prop_assert_eq!(Exact::of(&read), Some(all));
+        }
+
+        #[test]
+        fn parts_of_any_size_do_not_overlap_and_are_few(
+            parts in prop::collection::vec(any::<f64>().prop_filter("finite", |f| f.is_finite()), 1..200),
+        ) {
+            let mut sum = Exact::default();
+            parts.iter().for_each(|part| sum.add(&(part / 1024.0).into()));
+            let parts: Vec<f64> = sum.parts().collect();
+            prop_assert!(parts.len() <= MAX_PARTS, "{}", parts.len());
+            for pair in parts.windows(2) {
+                prop_assert!(pair[1] + pair[0] == pair[1] || pair[0].abs() < pair[1].abs());
+            }
+        }
+    }
+
+    #[test]
+    fn a_tie_is_decided_by_what_comes_below() {
+        let half = f64::EPSILON / 2.0;
+        let sum = |parts: &[f64]| Exact::of(parts).unwrap().value();
+        assert_eq!(sum(&[1.0, half]), 1.0);
+        assert_eq!(sum(&[1.0, half, 1e-300]), 1.0 + f64::EPSILON);
+        assert_eq!(sum(&[1.0 + f64::EPSILON, half, -1e-300]), 1.0 + f64::EPSILON);
+        assert_eq!(sum(&[0.1, 0.2, 0.3]), 0.6);
+        assert_eq!(sum(&[1e100, 1.0, -1e100]), 1.0);
+        assert_eq!(sum(&[5.0, -5.0]), 0.0);
+    }
+
+    #[test]
+    fn what_leaves_the_range_is_infinite_and_stays() {
+        let mut sum = Exact::from(f64::MAX);
+        sum.add(&f64::MAX.into());
+        sum.add(&1.0.into());
+        assert_eq!((sum.value(), sum.parts().len()), (f64::INFINITY, 1));
+        assert!(Exact::of(&[f64::NAN]).is_none() && Exact::of(&[]).is_none());
+        assert!(Exact::of(&[1.0; MAX_PARTS + 1]).is_none());
+    }
+}
