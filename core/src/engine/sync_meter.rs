@@ -19,6 +19,7 @@ const FOLDED: &str = "tallyport_sync_retired_instances_total";
 const CONFLICTS: &str = "tallyport_sync_conflicts_total";
 const DAMAGED: &str = "tallyport_sync_damaged_series_total";
 const DROPPED: &str = "tallyport_sync_dropped_total";
+const LOST: &str = "tallyport_sync_lost_records_total";
 const MISHAPS: &str = "tallyport_sync_mishaps_total";
 
 const FOLDED_HELP: &str = "Ended instances that this one folded into the retired total.";
@@ -73,6 +74,13 @@ fn counter(metrics: &Metrics, name: &str, help: &str) -> Result<(), Error> {
 }
 
 fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
+    if done.lost > 0 {
+        tracing::warn!(
+            records = done.lost,
+            "the store lost records of instances: what they counted is missing from totals until they publish \
+             again, for good where they have ended"
+        );
+    }
     let dropped = "Retired series that nothing touched, and tombstones beyond the limit, that were \
                    dropped from the store.";
     for (name, help, labels, amount) in [
@@ -81,6 +89,7 @@ fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
         (DAMAGED, "Series of the store that could not be read or added.", &[], done.damaged),
         (DROPPED, dropped, &[("what", "series")], done.dropped_series),
         (DROPPED, dropped, &[("what", "tombstones")], done.dropped_tombstones),
+        (LOST, "Records of instances that the store lost before a fold.", &[], done.lost),
     ] {
         if amount > 0 {
             counter(metrics, name, help)?;

@@ -108,7 +108,7 @@ impl Book {
             .iter()
             .map(|(id, record)| Listed { id: *id, expired: record.lease_ms <= now_ms });
         let instances = instances.collect();
-        Roll { epoch: self.epoch, generation: self.generation, instances }
+        Roll { epoch: self.epoch, generation: self.generation, instances, lost: 0 }
     }
 
     /// What an instance published.

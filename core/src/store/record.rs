@@ -110,6 +110,9 @@ pub struct Roll {
     pub generation: u64,
     /// Its instances.
     pub instances: Vec<Listed>,
+    /// Instances that were listed until now and have neither a record nor a tombstone: the store lost
+    /// what they counted, until they publish again.
+    pub lost: u64,
 }
 
 /// What an instance published.

@@ -217,8 +217,8 @@ impl Publisher {
             }
             let value = slot.published();
             let known = slot.acked.as_ref().is_some_and(|acked| acked.same(&value));
-            let empty = slot.acked.is_none() && slot.base.is_some() && value.is_zero();
-            if (known && !self.rewrite) || (empty && !slot.told) {
+            // Nothing since a fold is told too: what is retired of a series stays while an instance has it.
+            if known && !self.rewrite {
                 continue;
             }
             let text = (!slot.told || self.rewrite).then(|| slot.text());

@@ -33,6 +33,8 @@ pub struct Retirement {
     pub dropped_series: u64,
     /// Tombstones that were dropped before their time, because there were too many.
     pub dropped_tombstones: u64,
+    /// Records that the store had lost before anybody folded them.
+    pub lost: u64,
 }
 
 impl Retirement {
@@ -43,6 +45,7 @@ impl Retirement {
         self.damaged += other.damaged;
         self.dropped_series += other.dropped_series;
         self.dropped_tombstones += other.dropped_tombstones;
+        self.lost += other.lost;
     }
 }
 
@@ -172,4 +175,47 @@ pub fn prunable(
     done.dropped_series += series.len() as u64;
     done.dropped_tombstones += surplus.saturating_sub(old) as u64;
     Some(Prune { shard, epoch, generation: totals.generation, series, tombstones })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Epoch;
+
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+    /// What is dropped after so many days of a shard with a tombstone of each day before.
+    fn dropped(days: u64, tombstones: usize) -> (Vec<u64>, u64) {
+        let tombstone = |n| Tombstone {
+            id: Identity(n),
+            version: 1,
+            generation: n as u64,
+            at_ms: n as u64 * DAY_MS,
+        };
+        let totals = Totals {
+            epoch: Some(Epoch(1)),
+            generation: 77,
+            forgotten: 0,
+            now_ms: days * DAY_MS,
+            // A store gives them in any order.
+            tombstones: (0..tombstones as u128).rev().map(tombstone).collect(),
+            series: Vec::new(),
+        };
+        let mut done = Retirement::default();
+        let prune = prunable(3, &totals, 0, &|_| false, &mut done);
+        let all = prune.as_ref().map(|prune| &prune.tombstones);
+        let generations = all.into_iter().flatten().map(|one| one.generation).collect();
+        assert!(prune.is_none_or(|prune| (prune.shard, prune.generation) == (3, 77)));
+        (generations, done.dropped_tombstones)
+    }
+
+    #[test]
+    fn tombstones_are_dropped_when_they_are_old_and_the_oldest_when_they_are_too_many() {
+        assert_eq!(dropped(7, 5), (vec![], 0));
+        assert_eq!(dropped(9, 5), (vec![0, 1], 0));
+        // All that are too many are old.
+        assert_eq!(dropped(20_000, MAX_TOMBSTONES + 3).1, 0);
+        // They are as old as a second: three go before their time.
+        assert_eq!(dropped(0, MAX_TOMBSTONES + 3), (vec![0, 1, 2], 3));
+    }
 }

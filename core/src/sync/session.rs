@@ -355,6 +355,7 @@ impl Session {
         but: Option<Identity>,
         done: &mut Retirement,
     ) -> Result<(), Error> {
+        done.lost += roll.lost;
         let mut ids = expired(roll);
         ids.retain(|id| Some(*id) != but);
         if ids.len() > 1 {
@@ -495,8 +496,7 @@ impl Session {
         }
         let retention_ms = self.settings.retired_retention.as_millis() as u64;
         for (shard, totals) in (0..).zip(&totals) {
-            let is_live =
-                |key: &[u8]| everyone.series.get(key).is_some_and(|merged| merged.published > 0);
+            let is_live = |key: &[u8]| everyone.get(key).is_some_and(|merged| merged.published > 0);
             let mut dropped = Retirement::default();
             let Some(prune) = prunable(shard, totals, retention_ms, &is_live, &mut dropped) else {
                 continue;

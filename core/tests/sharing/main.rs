@@ -25,6 +25,7 @@ mod on_disk;
 mod processes;
 mod proxy;
 mod redis_faults;
+mod retired;
 mod slow;
 #[path = "../../src/store/testing.rs"]
 mod testing;

@@ -317,21 +317,22 @@ impl BasicStore {
         }
     }
 
-    /// Takes an instance out of the list whose record is gone, if it really is.
-    fn unlist(&mut self, id: Identity) -> Result<(), Error> {
+    /// Takes an instance out of the list whose record is gone, if it really is; whether it was. Who was
+    /// folded is not listed any more.
+    fn unlist(&mut self, id: Identity) -> Result<bool, Error> {
         let key = self.record_key(id);
         for _ in 0..TRIES {
-            let Some((ledger, token)) = self.ledger()? else { return Ok(()) };
+            let Some((ledger, token)) = self.ledger()? else { return Ok(false) };
             match self.is_listed(&ledger, id) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => return Ok(false),
                 Err(fault) => {
                     self.without_page(&ledger, token, fault)?;
                     continue;
                 }
             }
             if !self.shelf.is_gone(&key, Duration::from_millis(ledger.ttl_ms))? {
-                return Ok(());
+                return Ok(false);
             }
             let gone = Changes::from([(by_id(id), None)]);
             let ttl = Duration::from_millis(ledger.ttl_ms);
@@ -339,7 +340,7 @@ impl BasicStore {
                 Ok(instances) => {
                     let new = Ledger { instances, ..ledger.clone() };
                     if self.swap_ledger(&ledger, &new, token)? {
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
                 Err(fault) => self.without_page(&ledger, token, fault)?,
@@ -600,7 +601,7 @@ impl Store for BasicStore {
         self.shelf.items.begin();
         for _ in 0..TRIES {
             let Some((ledger, token)) = self.ledger()? else {
-                return Ok(Roll { epoch: None, generation: 0, instances: Vec::new() });
+                return Ok(Roll { epoch: None, generation: 0, instances: Vec::new(), lost: 0 });
             };
             let listed = match self.shelf.read([&ledger.instances]) {
                 Ok([listed]) => listed,
@@ -612,7 +613,7 @@ impl Store for BasicStore {
             let ids: Vec<Identity> = listed.iter().filter_map(|(at, _)| id_of(&at.1)).collect();
             let keys: Vec<String> = ids.iter().map(|id| self.record_key(*id)).collect();
             let now = self.shelf.now_ms();
-            let mut instances = Vec::with_capacity(ids.len());
+            let (mut instances, mut lost) = (Vec::with_capacity(ids.len()), 0);
             let items = self.shelf.items.get_many(&keys)?;
             for ((id, key), item) in ids.iter().zip(&keys).zip(items) {
                 let record = item.map(|item| Record::from_bytes(key, &item.bytes)).transpose()?;
@@ -622,11 +623,11 @@ impl Store for BasicStore {
                         instances.push(Listed { id: *id, expired });
                     }
                     // It is lost, or was folded a moment ago.
-                    None => self.unlist(*id)?,
+                    None => lost += u64::from(self.unlist(*id)?),
                 }
             }
             let (epoch, generation) = (Some(ledger.epoch), ledger.generation);
-            return Ok(Roll { epoch, generation, instances });
+            return Ok(Roll { epoch, generation, instances, lost });
         }
         Err(restless())
     }

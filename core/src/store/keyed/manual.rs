@@ -5,7 +5,10 @@
 //! ended has counted goes when its items go, and totals fall then. A write that arrives late can take a
 //! record back, until its owner's next one.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     super::{
@@ -77,9 +80,28 @@ impl ManualStore {
         keys.iter().zip(items).map(holder).collect()
     }
 
+    /// The slot that leads to this instance, if another process of its arena took one.
+    fn slot_of(&mut self, id: Identity) -> Result<Option<u64>, Error> {
+        for block in 0..MAX_BLOCKS {
+            let key = self.block_key(block);
+            if self.shelf.items.get(&key)?.is_none() {
+                break;
+            }
+            let slots = block * BLOCK..(block + 1) * BLOCK;
+            let holders = self.holders(slots.clone())?;
+            if let Some((slot, _)) = slots.zip(holders).find(|(_, holder)| *holder == Some(id)) {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
     /// Sees to it that a slot leads to this instance: its own, or another one if that was taken.
     fn hold_slot(&mut self, id: Identity, ttl: Duration) -> Result<(), Error> {
         let mark = wrap(Sort::Slot, &id.0.to_be_bytes());
+        if self.slot.is_none() {
+            self.slot = self.slot_of(id)?.map(|slot| (slot, id));
+        }
         if let Some((slot, before)) = self.slot {
             let holder = self.holders(std::iter::once(slot))?.into_iter().next().flatten();
             if holder.is_none_or(|holder| holder == before || holder == id) {
@@ -196,14 +218,16 @@ impl Store for ManualStore {
     fn roll(&mut self, _: u32) -> Result<Roll, Error> {
         self.shelf.items.begin();
         let now = self.shelf.now_ms();
-        let mut instances = Vec::new();
+        // Processes of one arena may have taken a slot each, at once.
+        let (mut instances, mut seen) = (Vec::new(), HashSet::new());
         for block in 0..MAX_BLOCKS {
             let key = self.block_key(block);
             if self.shelf.items.get(&key)?.is_none() {
                 break;
             }
             let holders = self.holders(block * BLOCK..(block + 1) * BLOCK)?;
-            let ids: Vec<Identity> = holders.into_iter().flatten().collect();
+            let ids: Vec<Identity> =
+                holders.into_iter().flatten().filter(|id| seen.insert(*id)).collect();
             let keys: Vec<String> = ids.iter().map(|id| self.record_key(*id)).collect();
             let items = self.shelf.items.get_many(&keys)?;
             for ((id, key), item) in ids.iter().zip(&keys).zip(items) {
@@ -213,7 +237,7 @@ impl Store for ManualStore {
                 }
             }
         }
-        Ok(Roll { epoch: Some(EPOCH), generation: 0, instances })
+        Ok(Roll { epoch: Some(EPOCH), generation: 0, instances, lost: 0 })
     }
 
     fn states(&mut self, _: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {

@@ -421,7 +421,7 @@ impl Store for RedisStore {
             cmd
         };
         let commands: Vec<Cmd> = known.iter().map(lease).collect();
-        let mut instances = Vec::with_capacity(known.len());
+        let (mut instances, mut lost) = (Vec::with_capacity(known.len()), 0);
         if !commands.is_empty() {
             let leases = self.checked(shard, &commands)?;
             for (id, lease) in known.iter().zip(&leases) {
@@ -431,12 +431,14 @@ impl Store for RedisStore {
                         // Its record was evicted or outlived its data.
                         let keys = self.keys(shard, Some(*id));
                         let id = vec![id.to_string().into_bytes()];
-                        self.run(shard, Step::Sweep, &keys, vec![id])?;
+                        let swept = self.run(shard, Step::Sweep, &keys, vec![id])?;
+                        lost += swept.first().and_then(number).unwrap_or(0);
                     }
                 }
             }
         }
-        Ok(Roll { epoch: mark(0).map(Epoch), generation: mark(1).unwrap_or(0), instances })
+        let (epoch, generation) = (mark(0).map(Epoch), mark(1).unwrap_or(0));
+        Ok(Roll { epoch, generation, instances, lost })
     }
 
     fn states(&mut self, shard: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {

@@ -93,10 +93,12 @@ for at = 5, #ARGV do redis.call('HDEL', total, ARGV[at]) end
 return 1
 ";
 
-/// Takes an id whose record is gone from the list. ARGV: id.
+/// Takes an id whose record is gone from the list. ARGV: id. 1 if it was listed, and nothing folded it.
 const SWEEP: &str = r"
-if not r[1] then redis.call('SREM', ids, id) end
-return 1
+local was = 0
+if not r[1] then was = redis.call('SREM', ids, id) end
+if t[4] then return 0 end
+return was
 ";
 
 /// What the scripts of leases begin with. KEYS: the lease, with its owner (`o`), what that is called

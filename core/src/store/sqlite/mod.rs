@@ -260,7 +260,7 @@ impl Store for SqliteStore {
                 Ok(Listed { id, expired: row.get::<_, i64>(1)? <= now })
             })?;
             let instances = rows.collect::<Result<_, _>>()?;
-            Ok(Roll { epoch: meta.epoch, generation: meta.generation, instances })
+            Ok(Roll { epoch: meta.epoch, generation: meta.generation, instances, lost: 0 })
         })
     }
 
