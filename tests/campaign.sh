@@ -98,6 +98,8 @@ sharing() {
   TALLYPORT_CROWD_SERIES=100000 TALLYPORT_CROWD_LEASE_MS=5000 TALLYPORT_CROWD_SECONDS=120 \
     TALLYPORT_CROWD_SYNCS=300 \
     cargo test --release --quiet -p tallyport-core --test sharing processes -- --test-threads 1 --nocapture
+  TALLYPORT_CUT_STEP=1 cargo test --release --quiet -p tallyport-core --test sharing -- \
+    --test-threads 1 --nocapture cut answered_with_garbage
   TALLYPORT_TURN_SEEDS=20000 cargo test --release --quiet -p tallyport-core --lib turns
 }
 
@@ -123,7 +125,7 @@ step swaps "a pinned file swapped 10,000 times while it is loaded: only checked 
 step isolation "2,000 helpers killed at any time, 100,000 exports through one, 10,000 rounds of nonsense from either side: the host lives, nothing is left behind" isolation
 step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files; full disks of ext4 and XFS, btrfs refused" arena
 step exporting "5 processes export one file every 200 ms over Redis and over SQLite, 300 s each, stopped for up to three lease times and killed: no token twice, nothing older over something newer, no gap past the formula" exporting
-step sharing "8 processes of 100,000 series that share totals in Redis, a Redis Cluster, SQLite, memcached and a host's store, with and without arena files, killed and stopped past their leases at random, 120 s each: nothing lost, nothing doubled, nothing falls; 20,000 random orders of the calls of steps" sharing
+step sharing "8 processes of 100,000 series that share totals in Redis, a Redis Cluster, SQLite, memcached and a host's store, with and without arena files, killed and stopped past their leases at random, 120 s each: nothing lost, nothing doubled, nothing falls; connections cut, or answered with garbage, at every byte of a sync, a withdrawal, an aggregate; 20,000 random orders of the calls of steps" sharing
 step forks "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
 step packages "the Debian packages, checked by lintian: no error, no warning" packages
 step serve "metrics over HTTP: 10,000 connections that ask for nothing, 20,000 rounds of nonsense, slow and deaf clients: scrapes go on, memory bounded" serve

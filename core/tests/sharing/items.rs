@@ -26,8 +26,16 @@ use crate::{
 
 /// A store over items; the test fails where there is none to be had.
 pub(crate) fn store_of(items: impl KeyValue + 'static, demand: Option<Strategy>) -> Box<dyn Store> {
+    store_in(items, "shared", demand)
+}
+
+pub(crate) fn store_in(
+    items: impl KeyValue + 'static,
+    namespace: &str,
+    demand: Option<Strategy>,
+) -> Box<dyn Store> {
     let clock = Arc::new(SystemClock::default());
-    match keyed::open(Box::new(items), "shared", clock, demand).unwrap() {
+    match keyed::open(Box::new(items), namespace, clock, demand).unwrap() {
         Opened::Store(store) => store,
         Opened::KeepsNothing => panic!("it keeps nothing"),
     }

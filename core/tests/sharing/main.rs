@@ -13,6 +13,7 @@
 mod agree;
 mod arenas;
 mod cluster;
+mod cuts;
 mod engine;
 mod idle;
 mod instances;

@@ -18,8 +18,9 @@ use tallyport_core::{
 };
 
 use crate::{
+    cuts::{self, Place},
     instances::{Instance, named, values},
-    items::{memcached, memcached_at},
+    items::{memcached, memcached_at, store_in},
     proxy::Proxy,
     redis_faults::nonsense,
     testing::MemcachedServer,
@@ -334,6 +335,40 @@ fn a_memcached_connection_that_is_cut_at_every_byte_loses_and_doubles_nothing() 
     assert_eq!(observer.total("requests", "/"), recorded);
     let mishaps = a.session.mishaps();
     assert_eq!((mishaps.lost, mishaps.resets, mishaps.ambiguous), (0, 0, 0));
+}
+
+fn over_a_proxy(act: impl FnOnce(&Place<'_>)) {
+    let server = MemcachedServer::start(&[]);
+    let connect = |address: &str, namespace: &str| {
+        store_in(Memcached::connect(address, Duration::from_secs(5)).unwrap(), namespace, None)
+    };
+    let proxy = Proxy::start(server.port());
+    act(&Place { proxy: &proxy, address: server.address(), connect: &connect });
+}
+
+#[test]
+fn a_first_memcached_sync_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
+    over_a_proxy(|place| cuts::a_first_sync_that_is_cut_is_exact(place, 23));
+}
+
+#[test]
+fn a_memcached_withdrawal_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
+    over_a_proxy(|place| cuts::a_withdrawal_that_is_cut_and_repeated_is_exact(place, 37));
+}
+
+#[test]
+fn a_memcached_aggregate_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
+    over_a_proxy(|place| cuts::an_aggregate_that_is_cut_is_exact(place, 37));
+}
+
+#[test]
+fn a_memcached_sync_that_is_answered_with_garbage_loses_and_doubles_nothing() {
+    let replies: [&[u8]; 3] =
+        [b"STORED\r\n", b"VALUE mine 0 1 1\r\nx\r\nEND\r\n", b"SERVER_ERROR busy\r\n"];
+    let lies: [&[u8]; 2] = [b"EXISTS\r\n", b"NOT_FOUND\r\n"];
+    over_a_proxy(|place| {
+        cuts::a_sync_that_is_answered_with_garbage_is_exact(place, &replies, &lies, 13)
+    });
 }
 
 #[test]

@@ -1,15 +1,52 @@
-//! A TCP proxy that cuts connections after so many bytes.
+//! A TCP proxy that cuts connections after so many bytes, or goes on with garbage.
 
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread,
     time::Duration,
 };
+
+use proptest::{
+    prelude::Rng,
+    test_runner::{RngAlgorithm, TestRng},
+};
+
+/// What a server is made to answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Garbage {
+    /// Random bytes.
+    Noise,
+    /// A reply of the protocol that nobody asked for, again and again.
+    Reply(&'static [u8]),
+}
+
+impl Garbage {
+    /// More than any reply that is awaited: who takes it in is not left waiting.
+    const BYTES: usize = 70_000;
+
+    fn bytes(self, seed: u64) -> Vec<u8> {
+        match self {
+            Self::Noise => {
+                let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed as u8; 32]);
+                let mut bytes = vec![0; Self::BYTES];
+                random.fill_bytes(&mut bytes);
+                bytes
+            }
+            Self::Reply(reply) => reply.repeat(Self::BYTES / reply.len()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterGarbage {
+    TheEnd,
+    GoesOn,
+}
 
 #[derive(Default)]
 struct Way {
@@ -21,6 +58,8 @@ struct Way {
     half: AtomicBool,
     /// The end of its room ends one connection; the next ones have all the room.
     once: AtomicBool,
+    /// What comes when its room is used up.
+    garbage: Mutex<Option<(Garbage, AfterGarbage)>>,
 }
 
 /// Passes bytes on until a way's room is used up, and then closes both sides.
@@ -43,6 +82,10 @@ impl Proxy {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
                     continue;
                 };
+                // What comes is passed on at once, as without a proxy.
+                for socket in [&client, &server] {
+                    socket.set_nodelay(true).unwrap();
+                }
                 for (from, to, way) in [(&client, &server, &up), (&server, &client, &down)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let way = Arc::clone(way);
@@ -77,8 +120,16 @@ impl Proxy {
 
     /// Lets so many bytes pass from now on, to the server and from it.
     pub(crate) fn allow(&self, up: u64, down: u64) {
+        *self.down.garbage.lock().unwrap() = None;
         self.up.room.store(up, SeqCst);
         self.down.room.store(down, SeqCst);
+    }
+
+    /// Lets so many bytes of answers pass from now on, and garbage instead of more: once, where the
+    /// connection then goes on.
+    pub(crate) fn garble(&self, after: u64, garbage: Garbage, then: AfterGarbage) {
+        *self.down.garbage.lock().unwrap() = Some((garbage, then));
+        self.down.room.store(after, SeqCst);
     }
 
     /// Cuts the connection that is there when its next bytes come, before they pass. Others are let alone.
@@ -109,7 +160,15 @@ fn pass(mut from: TcpStream, mut to: TcpStream, way: &Way) {
         if passing < read && way.once.swap(false, SeqCst) {
             way.room.store(u64::MAX, SeqCst);
         }
-        let written = to.write_all(&buffer[..passing]);
+        let mut written = to.write_all(&buffer[..passing]);
+        let garbage = *way.garbage.lock().unwrap();
+        if let Some((garbage, then)) = garbage.filter(|_| passing < read) {
+            written = written.and_then(|()| to.write_all(&garbage.bytes(passing as u64)));
+            if then == AfterGarbage::GoesOn && written.is_ok() {
+                way.room.store(u64::MAX, SeqCst);
+                continue;
+            }
+        }
         if read == 0 || passing < read || written.is_err() {
             break;
         }

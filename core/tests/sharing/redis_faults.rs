@@ -10,10 +10,11 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tallyport_core::{
     model::ErrorKind,
-    store::{RedisSettings, RedisStore},
+    store::{RedisSettings, RedisStore, Store},
 };
 
 use crate::{
+    cuts::{self, Place},
     instances::{Instance, named, redis},
     proxy::Proxy,
     testing::RedisServer,
@@ -229,6 +230,47 @@ fn a_connection_that_is_cut_at_every_byte_loses_and_doubles_nothing() {
     assert!(failed > 500, "only {failed} syncs were cut");
     assert_eq!(observer.total("requests", "/"), recorded);
     assert_eq!(a.session.mishaps(), Default::default());
+}
+
+fn over_a_proxy(act: impl FnOnce(&Place<'_>)) {
+    let server = RedisServer::start(&[]);
+    let connect = |address: &str, namespace: &str| -> Box<dyn Store> {
+        let settings = settings(redis_url(address), Duration::from_secs(5));
+        let settings = RedisSettings { namespace: namespace.into(), ..settings };
+        Box::new(RedisStore::connect(&settings).unwrap())
+    };
+    let address = format!("127.0.0.1:{}", server.port());
+    act(&Place { proxy: &Proxy::start(server.port()), address, connect: &connect });
+}
+
+#[test]
+fn a_first_sync_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
+    over_a_proxy(|place| cuts::a_first_sync_that_is_cut_is_exact(place, 7));
+}
+
+#[test]
+fn a_withdrawal_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
+    over_a_proxy(|place| cuts::a_withdrawal_that_is_cut_and_repeated_is_exact(place, 37));
+}
+
+#[test]
+fn an_aggregate_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
+    over_a_proxy(|place| cuts::an_aggregate_that_is_cut_is_exact(place, 41));
+}
+
+#[test]
+fn a_sync_that_is_answered_with_garbage_loses_and_doubles_nothing() {
+    let replies: [&[u8]; 6] = [
+        b"+OK\r\n",
+        b":1\r\n",
+        b"$-1\r\n",
+        b"*0\r\n",
+        b"*3\r\n$1\r\n1\r\n$1\r\n0\r\n$1\r\n0\r\n",
+        b"-ERR unknown command\r\n",
+    ];
+    over_a_proxy(|place| {
+        cuts::a_sync_that_is_answered_with_garbage_is_exact(place, &replies, &[], 17)
+    });
 }
 
 #[test]

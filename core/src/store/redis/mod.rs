@@ -273,15 +273,18 @@ impl RedisStore {
 
     fn answered(&mut self, replies: &[Value]) -> Result<Answer, Error> {
         let words = replies.last().and_then(words).unwrap_or_default();
-        let at = |index: usize| words.get(index).copied().unwrap_or("");
-        let number = |text: &str| text.parse::<u64>().ok();
-        let standing = match (number(at(3)), at(4).split(' ').next().and_then(number)) {
-            (Some(version), _) => Standing::Live(version),
-            (None, Some(version)) => Standing::Retired(version),
-            (None, None) => Standing::Unknown,
+        let &[epoch, generation, forgotten, version, tombstone] = words.as_slice() else {
+            return Err(value::damaged("an answer"));
         };
-        let (Some(epoch), Some(generation), Some(forgotten)) =
-            (number(at(0)), number(at(1)), number(at(2)))
+        let number = |text: &str| text.parse::<u64>().ok();
+        // Only what is empty says that there is none: of what else is no number nothing follows.
+        let standing = match (version, tombstone) {
+            ("", "") => Some(Standing::Unknown),
+            ("", _) => tombstone.split(' ').next().and_then(number).map(Standing::Retired),
+            _ => number(version).map(Standing::Live),
+        };
+        let (Some(epoch), Some(generation), Some(forgotten), Some(standing)) =
+            (number(epoch), number(generation), number(forgotten), standing)
         else {
             return Err(value::damaged("an answer"));
         };
