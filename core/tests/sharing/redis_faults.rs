@@ -102,6 +102,40 @@ fn keys_of_someone_else_are_left_as_they_are() {
 }
 
 #[test]
+fn a_record_that_someone_else_wrote_over_is_left_as_it_is() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    let mut b = connected(server.url(), Duration::from_secs(10));
+    for one in [&mut a, &mut b] {
+        one.add("requests", "/", 5);
+        one.sync();
+    }
+    let record = format!("{{tallyport:shared:0}}:i:{}", a.session.identity());
+    assert_eq!(server.command(&["SET", &record, "mine"]), "+OK\r\n");
+    a.add("requests", "/", 1);
+    for _ in 0..2 {
+        for one in [&mut a, &mut b] {
+            let snapshot = one.snapshot();
+            let errors = [
+                one.session.sync(&snapshot).unwrap_err(),
+                one.session.aggregate(&snapshot).map(drop).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+                assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+            }
+        }
+        assert_eq!(server.command(&["GET", &record]), "$4\r\nmine\r\n");
+    }
+    // Once it is gone, that is a record that was lost.
+    server.command(&["DEL", &record]);
+    a.sync();
+    b.sync();
+    assert_eq!((a.total("requests", "/"), b.total("requests", "/")), (11, 11));
+    assert_eq!((a.session.mishaps().lost, b.session.mishaps().lost), (1, 0));
+}
+
+#[test]
 fn a_redis_without_memory_refuses_whole_steps() {
     let server = RedisServer::start(&[]);
     let mut a = connected(server.url(), Duration::from_secs(10));
@@ -156,6 +190,42 @@ fn a_user_who_may_not_write_is_refused_at_connect() {
     let url = format!("redis://reader:wrong@127.0.0.1:{}/", server.port());
     let error = RedisStore::connect(&settings(url, Duration::from_secs(5))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+}
+
+#[test]
+fn a_user_who_may_no_longer_write_is_told_and_goes_on_when_it_may() {
+    let server = RedisServer::start(&[]);
+    let may = |rules: &[&str]| {
+        let user = ["ACL", "SETUSER", "writer", "on", ">secret", "~*"];
+        assert_eq!(server.command(&[&user, rules].concat()), "+OK\r\n");
+    };
+    may(&["+@all"]);
+    let url = format!("redis://writer:secret@127.0.0.1:{}/", server.port());
+    let mut a = connected(url, Duration::from_secs(10));
+    let mut observer = connected(server.url(), Duration::from_secs(10));
+    let mut recorded = 5;
+    a.add("requests", "/", 5);
+    a.sync();
+    // All that writes; one command of a script; scripts; the keys.
+    for taken in [&["-@write"][..], &["-hset"], &["-evalsha"], &["resetkeys", "~other"]] {
+        may(taken);
+        let before = recorded;
+        for _ in 0..2 {
+            a.add("requests", "/", 1);
+            recorded += 1;
+            let snapshot = a.snapshot();
+            let error = a.session.sync(&snapshot).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.kind(), ErrorKind::Config, "{taken:?}: {text}");
+            assert!(text.contains("the user needs"), "{taken:?}: {text}");
+            assert!(!text.contains("secret"), "{taken:?}: {text}");
+            assert_eq!(observer.total("requests", "/"), before, "{taken:?}");
+        }
+        may(&["resetkeys", "~*", "+@all"]);
+        a.sync();
+        assert_eq!(observer.total("requests", "/"), recorded, "{taken:?}");
+    }
+    assert_eq!(a.session.mishaps(), Default::default());
 }
 
 #[test]
