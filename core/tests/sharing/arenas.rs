@@ -8,6 +8,7 @@ use std::{
     env,
     fs::{self, File, OpenOptions},
     io::Write,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -23,9 +24,11 @@ use tallyport_core::{
 };
 
 use crate::{
+    cluster::cluster,
     instances::values,
-    processes::{least_syncs, setting},
-    testing::RedisServer,
+    items::FolderItems,
+    processes::{in_memory, least_syncs, setting},
+    testing::{MemcachedServer, RedisServer},
 };
 
 const CHANGES: usize = 100;
@@ -46,15 +49,24 @@ fn write_config(folder: &Path, store: &str, lease_ms: u64) {
 }
 
 fn open(folder: &Path) -> Engine {
-    let config = Config::load(folder.join("tallyport.toml")).unwrap();
-    Engine::builder().config(config).build().unwrap()
+    engine(folder, Config::load(folder.join("tallyport.toml")).unwrap())
+}
+
+/// An engine of a folder; a host's store is the folder of items beside it.
+fn engine(folder: &Path, config: Config) -> Engine {
+    let engine = Engine::builder().config(config).build().unwrap();
+    let items = folder.with_file_name("items");
+    if items.exists() {
+        engine.set_store(move || Ok(Box::new(FolderItems::open(&items)))).unwrap();
+    }
+    engine
 }
 
 /// Somebody who looks at the store, with an arena of its own.
 fn observer(folder: &Path) -> Engine {
     let mut config = Config::load(folder.join("tallyport.toml")).unwrap();
     config.recording = Default::default();
-    Engine::builder().config(config).build().unwrap()
+    engine(folder, config)
 }
 
 fn requests(snapshot: &Snapshot) -> u64 {
@@ -192,6 +204,10 @@ impl Drop for Family {
 /// `processes` that have `arenas` among them.
 fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize)) {
     let place = tempfile::tempdir().unwrap();
+    let items = store.contains("'host'").then(in_memory);
+    if let Some(items) = &items {
+        symlink(items.path(), place.path().join("items")).unwrap();
+    }
     let store = store.replace("HERE", place.path().to_str().unwrap());
     let folders: Vec<_> = (0..arenas).map(|n| place.path().join(n.to_string())).collect();
     for folder in &folders {
@@ -212,7 +228,7 @@ fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize
     let (mut seen, mut looks, mut kills, mut stops) = (0, 0, 0, 0);
     let mut stopped = None::<JoinHandle<()>>;
     let start = Instant::now();
-    let lasting = Duration::from_secs(setting("TALLYPORT_CROWD_SECONDS", 8) as u64);
+    let lasting = Duration::from_secs(setting("TALLYPORT_CROWD_SECONDS", 4) as u64);
     loop {
         let Written { acknowledged, syncs, retired } = written_down(&folders);
         let now = in_the_store(&observer);
@@ -303,6 +319,28 @@ fn stands_it_in_redis(test: &'static str, family: (usize, usize)) {
     }
 }
 
+fn stands_it_in_a_cluster(test: &'static str, family: (usize, usize)) {
+    if !is_one_of_many() {
+        let nodes = cluster();
+        stands_it(test, &format!("kind = 'redis'\nurl = '{}'", nodes[0].url()), family);
+    }
+}
+
+fn stands_it_in_memcached(test: &'static str, family: (usize, usize)) {
+    if !is_one_of_many() {
+        let server = MemcachedServer::start(&["-m", "1024"]);
+        stands_it(test, &format!("kind = 'memcached'\naddress = '{}'", server.address()), family);
+        let statistics = server.command("stats");
+        assert!(statistics.contains("STAT evictions 0\r\n"), "{statistics}");
+    }
+}
+
+fn stands_it_in_a_hosts_store(test: &'static str, family: (usize, usize)) {
+    if !is_one_of_many() {
+        stands_it(test, "kind = 'host'", family);
+    }
+}
+
 #[test]
 fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_sqlite() {
     stands_it_in_sqlite(
@@ -331,6 +369,57 @@ fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in
 fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis() {
     stands_it_in_redis(
         "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_redis",
+        (8, 8),
+    );
+}
+
+#[test]
+fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_a_cluster()
+{
+    stands_it_in_a_cluster(
+        "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_a_cluster",
+        (4, 1),
+    );
+}
+
+#[test]
+fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_memcached()
+{
+    stands_it_in_memcached(
+        "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_memcached",
+        (4, 1),
+    );
+}
+
+#[test]
+fn processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_a_hosts_store()
+ {
+    stands_it_in_a_hosts_store(
+        "arenas::processes_of_one_arena_that_are_killed_while_they_publish_lose_and_double_nothing_in_a_hosts_store",
+        (4, 1),
+    );
+}
+
+#[test]
+fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_a_cluster() {
+    stands_it_in_a_cluster(
+        "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_a_cluster",
+        (8, 8),
+    );
+}
+
+#[test]
+fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_memcached() {
+    stands_it_in_memcached(
+        "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_memcached",
+        (8, 8),
+    );
+}
+
+#[test]
+fn processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_a_hosts_store() {
+    stands_it_in_a_hosts_store(
+        "arenas::processes_with_an_arena_file_each_that_are_killed_and_stopped_lose_nothing_in_a_hosts_store",
         (8, 8),
     );
 }

@@ -66,6 +66,13 @@ pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// A folder of thousands of small files: in memory, where there is room.
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.unwrap()
+}
+
 /// Syncs of all lives, at the least.
 pub(crate) fn least_syncs() -> usize {
     setting("TALLYPORT_CROWD_SYNCS", 50)
@@ -326,10 +333,7 @@ fn processes_that_are_killed_and_stopped_lose_and_double_nothing_in_memcached() 
 
 #[test]
 fn processes_that_are_killed_and_stopped_lose_and_double_nothing_in_a_hosts_store() {
-    // Thousands of small files: in memory, where there is room.
-    let memory = Path::new("/dev/shm");
-    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    let folder = folder.unwrap();
+    let folder = in_memory();
     crowd("processes_that_are_killed_and_stopped_lose_and_double_nothing_in_a_hosts_store", || {
         format!("folder:{}", folder.path().display())
     });
