@@ -255,3 +255,43 @@ pub(crate) fn a_sync_that_is_answered_with_garbage_is_exact(
     println!("{failed} of {rounds} syncs failed");
     assert!(failed * 2 > rounds, "only {failed} of {rounds} syncs failed");
 }
+
+/// The server's answers to an aggregate turn into garbage, at every so many bytes.
+pub(crate) fn an_aggregate_that_is_answered_with_garbage_is_exact_or_none(
+    place: &Place<'_>,
+    replies: &[&'static [u8]],
+    otherwise: usize,
+) {
+    let (mut a, mut b) = (place.cut("garbage"), place.uncut("garbage"));
+    for one in [&mut a, &mut b] {
+        record(one, 2);
+        one.sync();
+    }
+    let last = b.snapshot();
+    assert_eq!(b.session.withdraw(&last).unwrap().retirement.folded, 1);
+    let (mut failed, mut rounds) = (0, 0);
+    let replies = replies.iter().map(|reply| Garbage::Reply(reply));
+    for garbage in [Garbage::Noise].into_iter().chain(replies) {
+        for then in [AfterGarbage::TheEnd, AfterGarbage::GoesOn] {
+            let before = place.proxy.passed(false);
+            assert_eq!(recorded(&mut a), 4);
+            let whole = place.proxy.passed(false) - before;
+            assert!(whole > 100, "{whole}");
+            for bytes in (0..whole).step_by(step(otherwise)) {
+                place.proxy.garble(bytes, garbage, then);
+                let snapshot = a.snapshot();
+                let done = a.session.aggregate(&snapshot);
+                place.proxy.allow(u64::MAX, u64::MAX);
+                (rounds, failed) = (rounds + 1, failed + usize::from(done.is_err()));
+                let at = || format!("{garbage:?} at {bytes}, then {then:?}");
+                if let Ok((overview, _)) = done {
+                    let all = values(&overview.snapshot);
+                    assert_eq!(all.get("requests{path=/}"), Some(&"4".into()), "{}", at());
+                }
+                assert_eq!(recorded(&mut a), 4, "{}", at());
+            }
+        }
+    }
+    println!("{failed} of {rounds} aggregates failed");
+    assert!(failed * 2 > rounds, "only {failed} of {rounds} aggregates failed");
+}

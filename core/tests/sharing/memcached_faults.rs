@@ -372,6 +372,19 @@ fn a_memcached_sync_that_is_answered_with_garbage_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_memcached_aggregate_that_is_answered_with_garbage_is_exact_or_none() {
+    let replies: [&[u8]; 4] = [
+        b"STORED\r\n",
+        b"EXISTS\r\n",
+        b"VALUE mine 0 1 1\r\nx\r\nEND\r\n",
+        b"SERVER_ERROR busy\r\n",
+    ];
+    over_a_proxy(|place| {
+        cuts::an_aggregate_that_is_answered_with_garbage_is_exact_or_none(place, &replies, 41);
+    });
+}
+
+#[test]
 fn a_slow_memcached_is_waited_for_until_the_deadline() {
     let server = MemcachedServer::start(&[]);
     let proxy = Proxy::start(server.port());

@@ -315,7 +315,7 @@ fn over_a_proxy(act: impl FnOnce(&Place<'_>)) {
 
 #[test]
 fn a_first_sync_that_is_cut_at_many_bytes_loses_and_doubles_nothing() {
-    over_a_proxy(|place| cuts::a_first_sync_that_is_cut_is_exact(place, 7));
+    over_a_proxy(|place| cuts::a_first_sync_that_is_cut_is_exact(place, 11));
 }
 
 #[test]
@@ -340,6 +340,20 @@ fn a_sync_that_is_answered_with_garbage_loses_and_doubles_nothing() {
     ];
     over_a_proxy(|place| {
         cuts::a_sync_that_is_answered_with_garbage_is_exact(place, &replies, &[], 17)
+    });
+}
+
+#[test]
+fn an_aggregate_that_is_answered_with_garbage_is_exact_or_none() {
+    // Not what says that there is nothing: who is told so believes it.
+    let replies: [&[u8]; 4] = [
+        b"+OK\r\n",
+        b":1\r\n",
+        b"*3\r\n$1\r\n1\r\n$1\r\n0\r\n$1\r\n0\r\n",
+        b"-ERR unknown command\r\n",
+    ];
+    over_a_proxy(|place| {
+        cuts::an_aggregate_that_is_answered_with_garbage_is_exact_or_none(place, &replies, 29);
     });
 }
 

@@ -409,15 +409,13 @@ impl Store for RedisStore {
         // In this order: a fold that the list does not show any more is in a later generation.
         let replies = self.checked(shard, &[redis::cmd("TIME"), marks, members])?;
         let now_ms = value::time_ms(replies.first())?;
-        let marks = replies.get(1).and_then(words).unwrap_or_default();
-        let mark = |index: usize| marks.get(index).and_then(|text| text.parse::<u64>().ok());
-        let known: Vec<Identity> = replies
-            .get(2)
-            .and_then(words)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(Identity::parse)
-            .collect();
+        // What is no list is not an empty one: instances would be missing from totals.
+        let Some(&[epoch, generation]) = replies.get(1).and_then(words).as_deref() else {
+            return Err(value::damaged("the marks of a shard"));
+        };
+        let members = replies.get(2).and_then(words);
+        let known = members.and_then(|ids| ids.into_iter().map(Identity::parse).collect());
+        let known: Vec<Identity> = known.ok_or_else(|| value::damaged("the list of instances"))?;
         let lease = |id: &Identity| {
             let mut cmd = redis::cmd("HGET");
             cmd.arg(&self.keys(shard, Some(*id))[1]).arg("l");
@@ -428,20 +426,24 @@ impl Store for RedisStore {
         if !commands.is_empty() {
             let leases = self.checked(shard, &commands)?;
             for (id, lease) in known.iter().zip(&leases) {
-                match number(lease) {
-                    Some(until) => instances.push(Listed { id: *id, expired: until <= now_ms }),
-                    None => {
+                match (number(lease), lease) {
+                    (Some(until), _) => {
+                        instances.push(Listed { id: *id, expired: until <= now_ms })
+                    }
+                    (None, Value::Nil) => {
                         // Its record was evicted or outlived its data.
                         let keys = self.keys(shard, Some(*id));
                         let id = vec![id.to_string().into_bytes()];
                         let swept = self.run(shard, Step::Sweep, &keys, vec![id])?;
                         lost += swept.first().and_then(number).unwrap_or(0);
                     }
+                    (None, _) => return Err(value::damaged("the lease of a record")),
                 }
             }
         }
-        let (epoch, generation) = (mark(0).map(Epoch), mark(1).unwrap_or(0));
-        Ok(Roll { epoch, generation, instances, lost })
+        let mark = |text: &str| text.parse::<u64>().ok();
+        let generation = mark(generation).unwrap_or(0);
+        Ok(Roll { epoch: mark(epoch).map(Epoch), generation, instances, lost })
     }
 
     fn states(&mut self, shard: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
@@ -481,7 +483,10 @@ impl Store for RedisStore {
             Wanted::Keys(keys) => {
                 let names = [b"e".to_vec(), b"g".to_vec(), b"d".to_vec()].into_iter();
                 let names = names.chain(keys.iter().map(|key| [b"s", key.as_slice()].concat()));
-                let Value::Array(values) = reply else { return Err(value::damaged("the totals")) };
+                let values = match reply {
+                    Value::Array(values) if values.len() == keys.len() + 3 => values,
+                    _ => return Err(value::damaged("the totals")),
+                };
                 let known = |(name, value)| match value {
                     Value::BulkString(bytes) => Some((name, bytes)),
                     _ => None,
