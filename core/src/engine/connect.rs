@@ -198,10 +198,7 @@ pub(super) fn place(config: &Config, kind: StoreKind) -> String {
     let store = &config.store;
     match kind {
         StoreKind::Redis => {
-            let url = url(config).unwrap_or_default();
-            let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
-            let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            format!("{scheme}://{} {}", rest.trim_end_matches('/'), store.namespace)
+            format!("{} {}", without_secrets(&url(config).unwrap_or_default()), store.namespace)
         }
         StoreKind::Memcached | StoreKind::Host => {
             let address = store.address.as_deref().unwrap_or_default();
@@ -213,6 +210,25 @@ pub(super) fn place(config: &Config, kind: StoreKind) -> String {
             format!("{} {}", kind_name(kind), path.display())
         }
     }
+}
+
+/// A Redis URL without user, password and what else its query says: `user` and `pass` of a socket.
+///
+/// As text: what has none of it stays byte for byte.
+fn without_secrets(url: &str) -> String {
+    // As it is parsed: these are in no URL.
+    let url = url.trim_matches(|c: char| c <= ' ').replace(['\t', '\n', '\r'], "");
+    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let (scheme, rest) =
+        url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).unwrap_or(("", &url));
+    let rest = rest.split('#').next().unwrap_or("");
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let told = |pair: &&str| ["db=", "protocol="].iter().any(|key| pair.starts_with(key));
+    let query = query.split('&').filter(told).collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{scheme}://{}", format!("{host}{path}{mark}{query}").trim_end_matches('/'))
 }
 
 #[cfg(not(feature = "store-redis"))]
@@ -235,4 +251,70 @@ fn memcached(_: &Config, _: Deadline) -> Result<Box<dyn KeyValue>, Error> {
 fn absent(what: &str, feature: &str) -> Error {
     let message = format!("this build has no {what} store (cargo feature `{feature}`)");
     Error::new(ErrorKind::Unsupported, message).with_field("store.kind")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place_of(url: &str) -> String {
+        let mut config = Config::default();
+        (config.store.url, config.store.namespace) = (Some(url.into()), "n".into());
+        place(&config, StoreKind::Redis)
+    }
+
+    #[test]
+    fn the_place_of_a_plain_url_stays_as_arenas_know_it() {
+        for (url, expected) in [
+            ("redis://127.0.0.1/", "redis://127.0.0.1 n"),
+            ("redis://h:6379/2", "redis://h:6379/2 n"),
+            ("redis://[::1]:7/0/", "redis://[::1]:7/0 n"),
+            ("REDIS://Host", "REDIS://Host n"),
+            ("redis://h/1?protocol=resp3", "redis://h/1?protocol=resp3 n"),
+            ("redis://user:geheim@h:1/2", "redis://h:1/2 n"),
+            ("redis+unix:///run/r.sock", "redis+unix:///run/r.sock n"),
+            ("unix:///run/r.sock?db=3", "unix:///run/r.sock?db=3 n"),
+            ("unix:/run/r.sock", "://unix:/run/r.sock n"),
+            ("", ":// n"),
+        ] {
+            assert_eq!(place_of(url), expected);
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_store_has_no_secret_of_its_url() {
+        for (url, expected) in [
+            ("redis+unix:///s?user=geheim&pass=geheim", "redis+unix:///s n"),
+            ("unix:///s?db=2&pass=ge@heim/geheim", "unix:///s?db=2 n"),
+            ("unix:///a@b/s?p%61ss=geheim&db=2", "unix:///a@b/s?db=2 n"),
+            ("unix:/s?pass=geheim", "://unix:/s n"),
+            ("unix:/s?pass=geheim://geheim", "://unix:/s n"),
+            ("valkey+unix:///s?pass=geheim#geheim", "valkey+unix:///s n"),
+            ("redis://user:ge@heim:geheim@h/1", "redis://h/1 n"),
+            ("redis://:geheim@h?password=geheim@x", "redis://h n"),
+            (" re\tdis://user:ge\nheim@h/ ", "redis://h n"),
+            ("redis:user:geheim@h", "://h n"),
+        ] {
+            assert_eq!(place_of(url), expected, "{url}");
+            assert!(!place_of(url).contains("heim"), "{url}");
+        }
+    }
+
+    #[cfg(feature = "store-redis")]
+    #[test]
+    fn every_url_without_its_secrets_leads_to_the_same_store() {
+        use crate::store::RedisSettings;
+        let settings = |url: &str| RedisSettings {
+            url: url.into(),
+            namespace: "n".into(),
+            shards: 1,
+            deadline: Duration::from_secs(1).into(),
+        };
+        let secret = settings("unix:///nowhere/s?user=u&pass=geheim&db=2");
+        assert!(!format!("{secret:?}").contains("geheim"), "{secret:?}");
+        // The path alone is what errors name.
+        let error = crate::store::RedisStore::connect(&secret).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/s"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
+    }
 }

@@ -12,6 +12,7 @@ mod value;
 
 use std::{
     collections::HashMap,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -40,7 +41,6 @@ const RECORDS: usize = 32;
 const REDIRECTS: usize = 5;
 
 /// A store in Redis.
-#[derive(Debug)]
 pub struct RedisStore {
     nodes: Vec<Node>,
     /// Node of each shard, as far as it is known; the first otherwise.
@@ -51,8 +51,19 @@ pub struct RedisStore {
     deadline: Deadline,
 }
 
+// What logs in is a password.
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("nodes", &self.nodes)
+            .field("namespace", &self.namespace)
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where and how a Redis store is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisSettings {
     /// `redis://[user:password@]host[:port][/db]`, or `redis+unix:///path`.
     pub url: String,
@@ -62,6 +73,18 @@ pub struct RedisSettings {
     pub shards: u32,
     /// How long one step may take, all in all.
     pub deadline: Deadline,
+}
+
+// The URL may have a password.
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("url", &"[FILTERED]")
+            .field("namespace", &self.namespace)
+            .field("shards", &self.shards)
+            .field("deadline", &self.deadline)
+            .finish()
+    }
 }
 
 impl RedisStore {
