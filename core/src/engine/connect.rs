@@ -85,7 +85,7 @@ fn demand(config: &Config) -> Option<Strategy> {
 ///
 /// What is done to it ends at `end`, if there is one; `Store::end_by` changes that.
 ///
-/// `None` for one that keeps nothing, where that was not ruled out: then nothing is shared.
+/// `None` for one that keeps nothing, where that was not ruled out: then nothing is shared, until it does.
 pub(super) fn connect(
     config: &Config,
     kind: StoreKind,
@@ -110,23 +110,18 @@ pub(super) fn connect(
             keyed_store(config, make()?, clock)?
         }
     };
-    tell(kind, store.as_deref());
+    if let Some(store) = &store {
+        tell(kind, store.strategy());
+    }
     Ok(store)
 }
 
 /// Says what is shared from now on, and what the store cannot do.
-fn tell(kind: StoreKind, store: Option<&dyn Store>) {
-    let (name, strategy) = (kind_name(kind), store.map_or(Strategy::LocalOnly, Store::strategy));
+fn tell(kind: StoreKind, strategy: Strategy) {
+    let name = kind_name(kind);
     let scope = if kind == StoreKind::Sqlite { "this host" } else { "all hosts" };
-    match strategy {
-        Strategy::LocalOnly => tracing::warn!(
-            store = name,
-            strategy = strategy.name(),
-            "the store does not give back what was written: nothing is shared"
-        ),
-        _ => tracing::info!(store = name, strategy = strategy.name(), scope, "totals are shared"),
-    }
-    if let Some(cannot) = strategy.cannot().filter(|_| strategy.is_shared()) {
+    tracing::info!(store = name, strategy = strategy.name(), scope, "totals are shared");
+    if let Some(cannot) = strategy.cannot() {
         let text = format!("what it cannot do: {cannot}");
         if strategy.folds() {
             tracing::info!(store = name, "{text}");
@@ -218,7 +213,8 @@ pub(super) fn place(config: &Config, kind: StoreKind) -> String {
 fn without_secrets(url: &str) -> String {
     // As it is parsed: these are in no URL.
     let url = url.trim_matches(|c: char| c <= ' ').replace(['\t', '\n', '\r'], "");
-    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let is_scheme =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     let (scheme, rest) =
         url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).unwrap_or(("", &url));
     let rest = rest.split('#').next().unwrap_or("");

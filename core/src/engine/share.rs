@@ -30,12 +30,16 @@ use crate::{
     sync::{GaugeModes, Mishaps, Session, Settings},
 };
 
-/// How long a store that failed again and again is left alone. Many instances lose the same store at
-/// once: they do not come back all together.
+/// How long a store that failed again and again is left alone, and one that kept nothing. Many instances
+/// lose the same store at once: they do not come back all together.
 const PAUSE: Backoff =
     Backoff { retries: u32::MAX, first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 /// The first time after which a failed background sync is tried again; it doubles up to the interval.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
+
+/// What a store that kept nothing cannot do, for people.
+const KEPT_NOTHING: &str = "nothing is shared: the store did not give back what was written. It is tried \
+                            again, after a second at first, after a minute at most";
 
 /// Who is told of a sync: the host's listeners, on a thread of the host only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +153,9 @@ struct State {
     in_a_row: u32,
     last_success_ns: u64,
     last_error: Option<String>,
+    /// How often the store was found to keep nothing, and when it is tried again.
+    in_vain: u32,
+    probe_at: Option<Duration>,
     /// Until then the store is left alone.
     pause_until: Option<Duration>,
     /// It failed: what it can is tried again before it is used.
@@ -260,15 +267,26 @@ impl State {
         paused.or_else(|| retry.delay(self.in_a_row, None, jitter())).unwrap_or(interval)
     }
 
-    /// What a configuration comes down to, with what is known of the store.
-    fn plan(&self, config: &Config) -> Plan {
-        match self.found {
-            Some(Strategy::LocalOnly) => Plan::Alone,
+    /// What a configuration comes down to now, with what is known of the store.
+    fn plan(&self, config: &Config, now: Duration) -> Plan {
+        match self.probe_at {
+            Some(at) if now < at => Plan::Alone,
             _ => plan(config, self.host.is_some()),
         }
     }
 
-    /// The session, connected at first use; `None` for a store that nothing can be shared through. What
+    /// The store does not give back what was written. It may have lost one item by chance, or come to
+    /// itself: it is tried again, ever more rarely.
+    fn keeps_nothing(&mut self, kind: StoreKind, now: Duration) {
+        if self.in_vain == 0 {
+            tracing::warn!(store = kind_name(kind), "{KEPT_NOTHING}");
+        }
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.found = Some(Strategy::LocalOnly);
+        self.probe_at = PAUSE.delay(self.in_vain, None, jitter()).map(|pause| now + pause);
+    }
+
+    /// The session, connected at first use; `None` for a store that keeps nothing, as far as is known. What
     /// is done with it ends at `end`, if there is one.
     fn session(
         &mut self,
@@ -284,10 +302,11 @@ impl State {
             let kind = kind(config, self.host.is_some());
             let store = connect(config, kind, self.host.as_ref(), metrics.clock(), end)?;
             let Some(store) = store else {
-                self.found = Some(Strategy::LocalOnly);
+                self.keeps_nothing(kind, metrics.clock().monotonic());
                 return Ok(None);
             };
             self.found = Some(store.strategy());
+            (self.in_vain, self.probe_at) = (0, None);
             self.session = Some(Session::of(metrics, store, settings(config, kind)));
         }
         if let Some(session) = &mut self.session {
@@ -308,11 +327,12 @@ fn status(config: &Config, state: &State) -> SyncStatus {
     let has_host = state.host.is_some();
     let strategy = state.found.unwrap_or_else(|| expected(plan(config, has_host), config));
     let kind = kind(config, has_host);
+    let cannot = if state.in_vain > 0 { Some(KEPT_NOTHING) } else { strategy.cannot() };
     SyncStatus {
         store: kind_name(kind),
         strategy,
         probed: state.found.is_some(),
-        cannot: strategy.cannot().filter(|_| kind != StoreKind::None),
+        cannot: cannot.filter(|_| kind != StoreKind::None),
         identity: session.map(|session| session.identity().to_string()),
         syncs: state.syncs,
         failures: state.failures,

@@ -22,6 +22,7 @@ mod leases;
 mod memcached_faults;
 #[path = "../../src/store/keyed/testing.rs"]
 mod memory_items;
+mod moods;
 mod on_disk;
 mod processes;
 mod proxy;

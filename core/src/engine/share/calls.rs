@@ -113,8 +113,7 @@ impl Engine {
         to_file: impl FnOnce(&Self, &Snapshot) -> Result<Synced, Error>,
     ) -> Result<Synced, Error> {
         self.has_own_totals()?;
-        let plan = self.0.share.lock()?.plan(&self.0.config);
-        match plan {
+        match self.plan_now()? {
             Plan::Alone => Ok(Synced::default()),
             Plan::File => self.synced(tell, |_, snapshot| to_file(self, &snapshot()?)),
             Plan::Shared(_) => self.synced(tell, |state, snapshot| {
@@ -168,16 +167,20 @@ impl Engine {
     pub(in crate::engine) fn shared_as(&self, tell: Tell) -> Result<Shared, Error> {
         if self.is_shared()? {
             self.sync_as(tell)?;
-        }
-        // The sync may have found that the store keeps nothing.
-        if self.is_shared()? {
-            return self.read_shared();
+            // It may have found that the store keeps nothing.
+            if self.0.share.lock()?.session.is_some() {
+                return self.read_shared();
+            }
         }
         Ok(Shared { snapshot: self.snapshot()?, instances: 1, overview: None })
     }
 
     fn is_shared(&self) -> Result<bool, Error> {
-        Ok(matches!(self.0.share.lock()?.plan(&self.0.config), Plan::Shared(_)))
+        Ok(matches!(self.plan_now()?, Plan::Shared(_)))
+    }
+
+    fn plan_now(&self) -> Result<Plan, Error> {
+        Ok(self.0.share.lock()?.plan(&self.0.config, self.0.metrics.clock().monotonic()))
     }
 
     /// Reads what all instances have, without being one of them.
@@ -188,7 +191,7 @@ impl Engine {
         let config = &self.0.config;
         let own = self.snapshot()?;
         let mut state = self.0.share.lock()?;
-        let session = match state.plan(config) {
+        let session = match state.plan(config, self.0.metrics.clock().monotonic()) {
             Plan::Shared(_) => state.session(self, self.end_of_sync())?,
             Plan::Alone | Plan::File => None,
         };
@@ -229,9 +232,10 @@ impl Engine {
         self.0.share.own_process()?;
         let config = &self.0.config;
         let mut state = self.0.share.lock()?;
-        let session = match state.plan(config) {
+        let now = self.0.metrics.clock().monotonic();
+        let session = match state.plan(config, now) {
             Plan::Shared(_) => {
-                state.admit(self.0.metrics.clock().monotonic())?;
+                state.admit(now)?;
                 // Each step of whatever it is has its deadline.
                 state.session(self, None)?
             }
