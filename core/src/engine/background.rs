@@ -309,7 +309,7 @@ enum Next {
 fn sync(engine: &Weak<Inner>) -> Option<Next> {
     let engine = Engine(engine.upgrade()?);
     let Err(error) = engine.sync_as(Tell::Nobody) else { return Some(Next::Interval) };
-    // That was logged when the store began to be left alone.
+    // That was logged when the store began to be left alone, or others came first and it comes back.
     if error.kind() == ErrorKind::Unavailable {
         tracing::debug!("sync: {error}");
     } else {

@@ -151,6 +151,8 @@ struct State {
     skipped: u64,
     failures: u64,
     in_a_row: u32,
+    /// Failures since the last success that were others' coming first: the store is there.
+    contended: u32,
     last_success_ns: u64,
     last_error: Option<String>,
     /// How often the store was found to keep nothing, and when it is tried again.
@@ -248,14 +250,23 @@ impl State {
 
     fn failed(&mut self, error: &Error, now: Duration, breaker: u32) {
         self.failures += 1;
+        self.last_error = Some(error.to_string());
+        if error.is_contended() {
+            self.contended = self.contended.saturating_add(1);
+            return;
+        }
         self.doubtful = true;
         self.in_a_row = self.in_a_row.saturating_add(1);
-        self.last_error = Some(error.to_string());
         if breaker == 0 || self.in_a_row < breaker {
             return;
         }
         let pause = PAUSE.delay(self.in_a_row - breaker + 1, None, jitter());
         self.pause_until = pause.map(|pause| now + pause);
+    }
+
+    /// Failures since the last success, of every kind.
+    fn failed_in_a_row(&self) -> u32 {
+        self.in_a_row.saturating_add(self.contended)
     }
 
     /// How long a background sync waits after a failure: until the store is asked again, or else less
@@ -264,7 +275,7 @@ impl State {
         let retry = Backoff { retries: u32::MAX, first: FIRST_RETRY, longest: interval };
         let paused = self.pause_until.and_then(|until| until.checked_sub(now));
         let paused = paused.filter(|left| !left.is_zero());
-        paused.or_else(|| retry.delay(self.in_a_row, None, jitter())).unwrap_or(interval)
+        paused.or_else(|| retry.delay(self.failed_in_a_row(), None, jitter())).unwrap_or(interval)
     }
 
     /// What a configuration comes down to now, with what is known of the store.
@@ -336,7 +347,7 @@ fn status(config: &Config, state: &State) -> SyncStatus {
         identity: session.map(|session| session.identity().to_string()),
         syncs: state.syncs,
         failures: state.failures,
-        failures_in_a_row: state.in_a_row,
+        failures_in_a_row: state.failed_in_a_row(),
         last_success_ns: state.last_success_ns,
         last_error: state.last_error.clone(),
         skipped: state.skipped,
@@ -380,5 +391,39 @@ impl Share {
             had = had.next.get_or_init(|| Box::new(Had::new(self.host.lock().clone())));
         }
         had
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn who_others_came_before_waits_ever_longer_and_does_not_give_the_store_up() {
+        const BREAKER: u32 = 3;
+        let (mut state, now, interval) =
+            (State::default(), Duration::ZERO, Duration::from_secs(30));
+        let contended = Error::new(ErrorKind::Unavailable, "others").with_contention();
+        for attempt in 0..10 {
+            state.failed(&contended, now, BREAKER);
+            state.admit(now).unwrap();
+            assert!(!state.doubtful);
+            let usual = (FIRST_RETRY * (1 << attempt)).min(interval);
+            let waits: BTreeSet<_> = (0..20).map(|_| state.retry_in(now, interval)).collect();
+            assert!(waits.len() > 10, "all at once: {waits:?}");
+            let around = usual.mul_f64(0.5)..=usual.mul_f64(1.5);
+            assert!(waits.iter().all(|wait| around.contains(wait)), "{attempt}: {waits:?}");
+        }
+        assert_eq!((state.failures, state.failed_in_a_row()), (10, 10));
+        // What it does fail with is counted as before.
+        let away = Error::new(ErrorKind::Io, "away");
+        for _ in 1..BREAKER {
+            state.failed(&away, now, BREAKER);
+            state.admit(now).unwrap();
+        }
+        state.failed(&away, now, BREAKER);
+        assert!(state.doubtful && state.admit(now).is_err());
     }
 }

@@ -135,13 +135,15 @@ struct Inner {
     message: String,
     field: Option<String>,
     os_error: Option<i32>,
+    contended: bool,
 }
 
 impl Error {
     /// An error of a kind, with its sentence.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), field: None, os_error: None }))
+        let (field, os_error, contended) = (None, None, false);
+        Self(Box::new(Inner { kind, message: message.into(), field, os_error, contended }))
     }
 
     /// The argument or configuration key `field` is invalid.
@@ -170,6 +172,19 @@ impl Error {
     pub(crate) fn with_os_error(mut self, number: Option<i32>) -> Self {
         self.0.os_error = number;
         self
+    }
+
+    /// Marks that others came first each time: nothing is broken, and a later try may go through.
+    #[must_use]
+    pub(crate) fn with_contention(mut self) -> Self {
+        self.0.contended = true;
+        self
+    }
+
+    /// Whether others came first each time.
+    #[must_use]
+    pub(crate) fn is_contended(&self) -> bool {
+        self.0.contended
     }
 
     /// The same error under another kind.
@@ -213,7 +228,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, field, os_error } = &*self.0;
+        let Inner { kind, message, field, os_error, .. } = &*self.0;
         write!(f, "{kind:?}: {message}")?;
         if let Some(field) = field {
             write!(f, " [field {field}]")?;

@@ -438,7 +438,7 @@ impl Session {
         let message = format!(
             "the store's records changed under {ROUNDS} messages of one sync; the next one goes on"
         );
-        Err(Error::new(ErrorKind::Unavailable, message))
+        Err(Error::new(ErrorKind::Unavailable, message).with_contention())
     }
 
     /// Publishes for the last time and folds this instance at once: its totals stay, its gauges go.

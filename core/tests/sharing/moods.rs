@@ -1,4 +1,5 @@
-//! Engines with a store that is not always itself: one that forgets for a while.
+//! Engines with a store that is not always itself: one that forgets for a while, and one that others are
+//! at without a pause.
 
 use std::{
     path::Path,
@@ -24,6 +25,8 @@ enum Mood {
     Honest,
     /// They give nothing back.
     Forgetful,
+    /// Others swap the ledger each time before this one does.
+    Busy,
 }
 
 /// Items of a mood, which clones share.
@@ -33,12 +36,15 @@ struct Moody {
     mood: Arc<Mutex<Mood>>,
     /// Calls that wrote or read.
     calls: Arc<AtomicU64>,
+    /// Times that it was tried.
+    probes: Arc<AtomicU64>,
 }
 
 impl Moody {
     fn new(mood: Mood) -> Self {
         let mood = Arc::new(Mutex::new(mood));
-        Self { items: MemoryItems::new(true), mood, calls: Arc::default() }
+        let (calls, probes) = Default::default();
+        Self { items: MemoryItems::new(true), mood, calls, probes }
     }
 
     fn becomes(&self, mood: Mood) {
@@ -76,11 +82,14 @@ impl KeyValue for Moody {
 
     fn add(&mut self, key: &str, bytes: &[u8], ttl: Duration) -> Result<bool, Error> {
         self.mood();
+        self.probes.fetch_add(u64::from(key.contains(":probe:")), SeqCst);
         self.items.add(key, bytes, ttl)
     }
 
     fn cas(&mut self, key: &str, bytes: &[u8], ttl: Duration, token: u64) -> Result<bool, Error> {
-        self.mood();
+        if self.mood() == Mood::Busy && key.ends_with(":ledger") {
+            return Ok(false);
+        }
         self.items.cas(key, bytes, ttl, token)
     }
 
@@ -142,4 +151,30 @@ fn a_store_that_kept_nothing_is_tried_again_ever_more_rarely_and_then_shared_thr
     add(&other, 5);
     assert_eq!((total(&other).as_str(), total(&one).as_str()), ("105", "105"));
     assert_eq!(one.read_shared().unwrap().instances, 2);
+}
+
+#[test]
+fn a_store_that_others_are_at_is_not_left_alone_and_not_tried_for_long() {
+    let (items, clock) = (Moody::new(Mood::Busy), Arc::new(Hand::default()));
+    let one = sharing(&items, &clock);
+    add(&one, 7);
+    for failures in 1..=9 {
+        let error = one.sync().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("other instances were at it"), "{error}");
+        // A few tries, and none of them asks whether the store can what it could.
+        let calls = items.called();
+        assert!((8..80).contains(&calls), "{calls} calls");
+        assert_eq!(items.probes.load(SeqCst), 2, "one try adds twice");
+        let status = one.sync_status();
+        assert_eq!((status.failures, status.failures_in_a_row), (failures, failures as u32));
+    }
+    // What was begun in vain does not stay.
+    let records = items.items.kept.lock().unwrap();
+    assert_eq!(records.items.keys().filter(|key| key.contains(":i:")).count(), 0);
+    drop(records);
+    items.becomes(Mood::Honest);
+    assert_eq!(total(&one), "7");
+    let status = one.sync_status();
+    assert_eq!((status.syncs, status.failures_in_a_row, status.last_error), (1, 0, None));
 }

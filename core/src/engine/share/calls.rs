@@ -68,8 +68,8 @@ impl Engine {
     /// nothing is sent, and [`Synced::skipped_for`] says whose turn it was.
     ///
     /// # Errors
-    /// What the store answers, Timeout, Unavailable while a failing store is left alone,
-    /// Unsupported for a store that this build lacks, and in a forked child that has a copy of its
+    /// What the store answers, Timeout, Unavailable while a failing store is left alone and where other
+    /// instances came first at each try, which a later call may not meet; Unsupported for a store that this build lacks, and in a forked child that has a copy of its
     /// parent's values; Conflict where the arena is published to another store, Damaged where it does
     /// not say how far it was.
     pub fn sync(&self) -> Result<Synced, Error> {
@@ -307,7 +307,8 @@ impl Engine {
             }
             Ok(_) => {
                 state.syncs += 1;
-                (state.in_a_row, state.last_error, state.pause_until) = (0, None, None);
+                (state.in_a_row, state.contended) = (0, 0);
+                (state.last_error, state.pause_until) = (None, None);
                 state.last_success_ns = clock.unix_ns();
             }
             Err(error) => {

@@ -32,8 +32,16 @@ use crate::model::{Error, ErrorKind, random};
 #[cfg(test)]
 use crate::sync::planted::{Bug, planted};
 
-/// How often a step is tried again when others come between.
-pub(super) const TRIES: usize = 200;
+/// How often a step that swaps is tried at once when others come between; then its caller comes back, by
+/// its backoff.
+///
+/// Measured, twice each, with 64 instances that register and leave three times at once on one memcached
+/// and come back as a background sync does: with 8 tries all are done after 2.8 s and 6000 to 6700 writes,
+/// with 4 after 2.6 to 3.6 s and 5500 to 5900, with 16 after 4.1 to 4.9 s and 9000, with 64 after 3.8 s and
+/// 12,500. About 145 of their calls fail with 4, 8 or 16.
+pub(super) const TRIES: usize = 8;
+/// How often a step that only reads is tried: it takes nothing from those that swap.
+const READS: usize = 200;
 /// Bytes of a page of values: what one changed series costs at most.
 const VALUES_PAGE: usize = 32 << 10;
 /// Bytes of any other page.
@@ -148,8 +156,9 @@ pub(super) fn state_of(shelf: &mut Shelf, record: &Record) -> Result<State, Faul
 }
 
 pub(super) fn restless() -> Error {
-    let message = format!("the store's items changed under {TRIES} tries of one step");
-    Error::new(ErrorKind::Unavailable, message)
+    let message = "the store's items changed under each try of one step: other instances were at it, and \
+                   it is tried again later";
+    Error::new(ErrorKind::Unavailable, message).with_contention()
 }
 
 impl BasicStore {
@@ -291,7 +300,7 @@ impl BasicStore {
         id: Identity,
         sealed: Option<(Epoch, u64)>,
     ) -> Result<Answer, Error> {
-        for _ in 0..TRIES {
+        for _ in 0..READS {
             let (ledger, token) = self.ledger_or_begin(fresh, lease)?;
             let sealed = sealed.filter(|(epoch, _)| *epoch == ledger.epoch);
             match self.standing(&ledger, id, sealed.map(|(_, version)| version)) {
@@ -553,6 +562,10 @@ impl Store for BasicStore {
                 Err(fault) => self.without_page(&ledger, token, fault)?,
             }
         }
+        // It is in no list, and nobody will publish to it.
+        if let Err(error) = self.shelf.items.delete(&self.record_key(id)) {
+            tracing::debug!("a record that nothing leads to stays: {error}");
+        }
         Err(restless())
     }
 
@@ -599,7 +612,7 @@ impl Store for BasicStore {
 
     fn roll(&mut self, _: u32) -> Result<Roll, Error> {
         self.shelf.items.begin();
-        for _ in 0..TRIES {
+        for _ in 0..READS {
             let Some((ledger, token)) = self.ledger()? else {
                 return Ok(Roll { epoch: None, generation: 0, instances: Vec::new(), lost: 0 });
             };
@@ -623,7 +636,11 @@ impl Store for BasicStore {
                         instances.push(Listed { id: *id, expired });
                     }
                     // It is lost, or was folded a moment ago.
-                    None => lost += u64::from(self.unlist(*id)?),
+                    None => match self.unlist(*id) {
+                        // Whoever lists them next sees it too.
+                        Err(error) if error.is_contended() => {}
+                        done => lost += u64::from(done?),
+                    },
                 }
             }
             let (epoch, generation) = (Some(ledger.epoch), ledger.generation);
@@ -644,7 +661,7 @@ impl Store for BasicStore {
                         state = Some(read);
                         break;
                     }
-                    Err(_) if tried >= TRIES => return Err(restless()),
+                    Err(_) if tried >= READS => return Err(restless()),
                     Err(fault) => {
                         // For as long as the record would have stayed at the least.
                         let ttl = Duration::from_millis(LEDGER_EXTRA_MS);
@@ -659,7 +676,7 @@ impl Store for BasicStore {
 
     fn totals(&mut self, _: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
         self.shelf.items.begin();
-        for _ in 0..TRIES {
+        for _ in 0..READS {
             let now_ms = self.shelf.now_ms();
             let Some((ledger, token)) = self.ledger()? else {
                 let (tombstones, series) = Default::default();
