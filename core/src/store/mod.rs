@@ -73,6 +73,15 @@ pub trait Store: Leases + Send + fmt::Debug {
         1
     }
 
+    /// Looks how many shards it has now: one that lost everything may have been created anew with another
+    /// number, which is then what [`Store::shards`] says.
+    ///
+    /// # Errors
+    /// What the store answers; Timeout, Io.
+    fn recount(&mut self) -> Result<u32, Error> {
+        Ok(self.shards())
+    }
+
     /// What it can do.
     fn strategy(&self) -> Strategy {
         Strategy::DistributedAtomic

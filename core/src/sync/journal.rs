@@ -6,7 +6,7 @@
 //! point at which the last message may or may not have arrived. That is a lost reply, and no new case.
 //!
 //! ```text
-//! whole    identity, registered, epoch, generation, version, highest, slots, steps     alone at first
+//! whole    identity, registered, store, its shards, epoch, generation, version, highest, slots, steps     alone at first
 //! planned  when it looked, new and changed slots, steps that are going to be sent
 //! settled  epoch, generation, version that the store was at
 //! ```
@@ -36,6 +36,7 @@ const VERSION: u8 = 1;
 const REGISTERED: u8 = 1;
 const REWRITE: u8 = 2;
 const HAS_EPOCH: u8 = 4;
+const HAS_SHARDS: u8 = 8;
 
 const TOLD: u8 = 1;
 const GONE: u8 = 2;
@@ -187,9 +188,11 @@ impl Publisher {
         out.push(
             flag(self.registered, REGISTERED)
                 | flag(self.rewrite, REWRITE)
-                | flag(self.epoch.is_some(), HAS_EPOCH),
+                | flag(self.epoch.is_some(), HAS_EPOCH)
+                | HAS_SHARDS,
         );
         text(&mut out, self.place.as_bytes());
+        number(&mut out, self.shards);
         number(&mut out, self.epoch.map_or(0, |epoch| epoch.0));
         for value in [self.generation, self.version, self.highest, self.looked_ns] {
             number(&mut out, value);
@@ -209,7 +212,8 @@ impl Publisher {
         }
     }
 
-    /// The publisher that wrote these entries, as far as they go; `None` where there are none.
+    /// The publisher that wrote these entries, as far as they go; `None` where there are none. `shards` are
+    /// the store's, where they do not say.
     ///
     /// # Errors
     /// Damaged.
@@ -245,6 +249,10 @@ impl Publisher {
     fn read_whole(&mut self, read: &mut Reader<'_>) -> Result<(), Error> {
         let flags = read.byte()?;
         read.text()?.clone_into(&mut self.place);
+        // Of the store as it was: which shard the record lies in follows from it.
+        if flags & HAS_SHARDS != 0 {
+            self.shards = read_u32(read)?.max(1);
+        }
         let epoch = Epoch(read.u64()?);
         self.epoch = Some(epoch).filter(|_| flags & HAS_EPOCH != 0);
         self.registered = flags & REGISTERED != 0;
@@ -330,9 +338,10 @@ impl Publisher {
         &self.place
     }
 
-    /// Goes on in another store, which is told what was counted since.
-    pub(super) fn move_to(&mut self, place: &str) {
+    /// Goes on in another store, of so many shards, which is told what was counted since.
+    pub(super) fn move_to(&mut self, place: &str, shards: u32) {
         place.clone_into(&mut self.place);
+        self.shards = shards;
         self.unwritten.whole = true;
         (self.epoch, self.generation) = (None, 0);
     }

@@ -24,7 +24,7 @@ pub struct Member {
 /// What the store answers.
 pub fn members(store: &mut dyn Store) -> Result<Vec<Member>, Error> {
     let mut members = Vec::new();
-    for shard in 0..store.shards() {
+    for shard in 0..store.recount()? {
         let roll = store.roll(shard)?;
         let ids: Vec<Identity> = roll.instances.iter().map(|listed| listed.id).collect();
         let states = store.states(shard, &ids)?;

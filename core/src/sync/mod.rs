@@ -15,6 +15,7 @@ mod pace;
 #[cfg(test)]
 pub(crate) mod planted;
 mod publisher;
+mod reshard;
 pub mod retire;
 mod session;
 mod slot;

@@ -46,7 +46,7 @@ pub(super) struct Sent {
 pub struct Publisher {
     pub(super) identity: Identity,
     pub(super) registered: bool,
-    shards: u32,
+    pub(super) shards: u32,
     /// What store that is, as a person would call it.
     pub(super) place: String,
     pub(super) epoch: Option<Epoch>,
@@ -69,7 +69,7 @@ pub struct Publisher {
     numbering: u64,
     /// It ended its record itself: that it is retired is no mishap.
     renewed: bool,
-    mishaps: Mishaps,
+    pub(super) mishaps: Mishaps,
     pub(super) unwritten: Unwritten,
 }
 
@@ -369,7 +369,7 @@ impl Publisher {
         self.take_acknowledged_as_folded();
     }
 
-    fn take_all_as_folded(&mut self) {
+    pub(super) fn take_all_as_folded(&mut self) {
         self.settle(u64::MAX);
         self.take_acknowledged_as_folded();
     }
@@ -383,7 +383,7 @@ impl Publisher {
     }
 
     /// Goes on under another identity of the same shard, which has nothing yet.
-    fn rename(&mut self, draw: &mut dyn FnMut() -> u128) {
+    pub(super) fn rename(&mut self, draw: &mut dyn FnMut() -> u128) {
         let shard = self.identity.shard(self.shards);
         let other = |id: &Identity| id.shard(self.shards) == shard && *id != self.identity;
         let drawn = std::iter::repeat_with(|| Identity(draw())).take(100_000).find(other);

@@ -185,7 +185,7 @@ impl Session {
             return Err(Error::new(ErrorKind::Conflict, message).with_field("store"));
         }
         if there != here {
-            self.publisher.move_to(here);
+            self.publisher.move_to(here, self.store.shards());
         }
         // Of a process that ended while it registered, or one that failed to.
         self.publisher.identity_anew(&mut random);
@@ -294,11 +294,16 @@ impl Session {
     /// every message.
     pub fn sync(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
         self.began = self.clock.monotonic();
-        let (mut done, before) = (Synced::default(), self.publisher.mishaps());
+        let mut done = Synced::default();
+        self.follow_shards()?;
+        let before = self.publisher.mishaps();
         self.publish(snapshot, self.settings.lease, &mut done)?;
         if self.publisher.mishaps() != before {
             // The store may not be what it was.
             self.neighbours = 0;
+            if self.follow_shards()? {
+                self.publish(snapshot, self.settings.lease, &mut done)?;
+            }
         }
         // All is acknowledged: what is left is for the next one.
         if self.has_time() {
@@ -307,6 +312,16 @@ impl Session {
         }
         self.pace.took(self.so_far());
         Ok(done)
+    }
+
+    /// Follows a store that was created anew with another number of shards. True when it was.
+    fn follow_shards(&mut self) -> Result<bool, Error> {
+        let shards = self.store.recount()?;
+        let other = self.publisher.reshard(shards, &mut random);
+        if other {
+            self.neighbours = 0;
+        }
+        Ok(other)
     }
 
     /// How long the sync that runs has taken.
@@ -450,6 +465,7 @@ impl Session {
     pub fn withdraw(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
         self.began = self.clock.monotonic();
         let mut done = Synced::default();
+        self.follow_shards()?;
         let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
         self.publish(snapshot, lease, &mut done)?;
         self.fold_own(&mut done)?;
@@ -484,7 +500,8 @@ impl Session {
         let mut done = Retirement::default();
         let mut everyone = Everyone::default();
         let mut totals = Vec::new();
-        for shard in 0..self.store.shards() {
+        // The publisher follows when it publishes: this may be somebody who only looks.
+        for shard in 0..self.store.recount()? {
             self.in_time()?;
             if self.store.strategy().folds() {
                 let roll = self.store.roll(shard)?;

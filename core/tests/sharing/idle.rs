@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tallyport_core::store::{
-    Claim, KeyValue, Leases, Memcached, Owner, RedisSettings, RedisStore, Wish,
+    Batch, Claim, Epoch, Identity, KeyValue, Leases, Memcached, Owner, RedisSettings, RedisStore,
+    Standing, Store, Wish,
 };
 
 use crate::{
@@ -86,15 +87,26 @@ fn a_redis_that_was_restarted_between_two_syncs_costs_none() {
 fn a_redis_connection_that_is_gone_without_a_word_is_made_anew_where_that_is_safe() {
     let server = RedisServer::start(&[]);
     let proxy = Proxy::start(server.port());
+    // Whether a register took place nobody knows: it is not sent again, and a publish is.
+    let mut bare = at(proxy.url());
+    let (epoch, lease) = (Epoch(1), named("").lease);
+    bare.register(Identity(8), "b", epoch, lease).unwrap();
+    for to_server in [true, false] {
+        let id = Identity(u128::from(to_server));
+        proxy.cut_once(to_server);
+        bare.register(id, "b", epoch, lease).unwrap_err();
+        bare.register(id, "b", epoch, lease).unwrap();
+        proxy.cut_once(to_server);
+        let step = Batch { to: 1, ..Batch::default() };
+        let answer = bare.publish(id, (epoch, epoch), lease, &[step]).unwrap();
+        assert_eq!(answer.standing, Standing::Live(1));
+    }
+    server.command(&["FLUSHALL"]);
     let mut a = Instance::new(Box::new(at(proxy.url())), named("a"));
-    // Whether a register took place nobody knows: the next sync goes on under another identity.
     a.add("requests", "/", 1);
-    proxy.cut_once(false);
-    let snapshot = a.snapshot();
-    a.session.sync(&snapshot).unwrap_err();
     a.sync();
     for to_server in [true, false] {
-        // A publish may arrive twice, and the reads after it.
+        // Whatever a sync begins with, the connection is made anew.
         for _ in 0..2 {
             a.add("requests", "/", 1);
             proxy.cut_once(to_server);

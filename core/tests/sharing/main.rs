@@ -27,6 +27,7 @@ mod on_disk;
 mod processes;
 mod proxy;
 mod redis_faults;
+mod reshard;
 mod retired;
 mod slow;
 #[path = "../../src/store/testing.rs"]

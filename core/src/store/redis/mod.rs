@@ -48,6 +48,8 @@ pub struct RedisStore {
     login: Vec<Cmd>,
     namespace: String,
     shards: u32,
+    /// Records in another shard than theirs, since the number of shards changed: where they are.
+    strays: HashMap<Identity, u32>,
     deadline: Deadline,
 }
 
@@ -107,6 +109,7 @@ impl RedisStore {
             login,
             namespace: namespace.clone(),
             shards: *shards,
+            strays: HashMap::new(),
             deadline: *deadline,
         };
         store.shards = store.fixed_shards()?;
@@ -154,14 +157,23 @@ impl RedisStore {
 
     /// The number of shards that the store has: the first to come says.
     fn fixed_shards(&mut self) -> Result<u32, Error> {
-        let key = format!("{{tallyport:{}}}:shards", self.namespace);
+        let key = self.shards_key();
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(self.shards).arg("NX");
         let mut read = redis::cmd("GET");
         read.arg(&key);
         let replies = self.commands(u32::MAX, &[set, read], Repeat::Safe)?;
-        let shards = replies.get(1).and_then(number).and_then(|n| u32::try_from(n).ok());
+        self.shards_of(replies.get(1))
+    }
+
+    fn shards_key(&self) -> String {
+        format!("{{tallyport:{}}}:shards", self.namespace)
+    }
+
+    fn shards_of(&self, reply: Option<&Value>) -> Result<u32, Error> {
+        let shards = reply.and_then(number).and_then(|n| u32::try_from(n).ok());
         shards.filter(|shards| (1..=MAX_SHARDS).contains(shards)).ok_or_else(|| {
+            let key = self.shards_key();
             let message =
                 format!("Redis store: `{key}` is no number of shards; is it someone else's?");
             Error::new(ErrorKind::Conflict, message)
@@ -356,6 +368,27 @@ impl Store for RedisStore {
         self.shards
     }
 
+    fn recount(&mut self) -> Result<u32, Error> {
+        let mut read = redis::cmd("GET");
+        read.arg(self.shards_key());
+        let reply = self.checked(u32::MAX, &[read])?.pop();
+        // Where it is not there, whoever lists instances first says.
+        let shards = match reply {
+            Some(Value::Nil) => self.shards,
+            reply => self.shards_of(reply.as_ref())?,
+        };
+        if shards != self.shards {
+            tracing::warn!(
+                namespace = self.namespace,
+                before = self.shards,
+                now = shards,
+                "the store was created anew with another number of shards: this instance follows"
+            );
+            self.shards = shards;
+        }
+        Ok(shards)
+    }
+
     fn end_by(&mut self, end: Option<Instant>) {
         self.deadline = self.deadline.by(end);
     }
@@ -419,7 +452,8 @@ impl Store for RedisStore {
     fn roll(&mut self, shard: u32) -> Result<Roll, Error> {
         if self.fixed_shards()? != self.shards {
             let message = format!(
-                "Redis store: namespace `{}` was created anew with another number of shards: connect again",
+                "Redis store: namespace `{}` was created anew with another number of shards a moment ago: \
+                 the next sync or aggregate follows",
                 self.namespace
             );
             return Err(Error::new(ErrorKind::Conflict, message));
@@ -439,6 +473,10 @@ impl Store for RedisStore {
         let members = replies.get(2).and_then(words);
         let known = members.and_then(|ids| ids.into_iter().map(Identity::parse).collect());
         let known: Vec<Identity> = known.ok_or_else(|| value::damaged("the list of instances"))?;
+        self.strays.retain(|_, at| *at != shard);
+        let stray = |id: &&Identity| id.shard(self.shards) != shard;
+        let strays: Vec<_> = known.iter().filter(stray).map(|id| (*id, shard)).collect();
+        self.strays.extend(strays);
         let lease = |id: &Identity| {
             let mut cmd = redis::cmd("HGET");
             cmd.arg(&self.keys(shard, Some(*id))[1]).arg("l");
@@ -552,7 +590,8 @@ impl Store for RedisStore {
     }
 
     fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
-        let shard = fold.id.shard(self.shards);
+        let stray = self.strays.get(&fold.id).copied();
+        let shard = stray.unwrap_or_else(|| fold.id.shard(self.shards));
         let mut words = vec![
             fold.id.to_string().into_bytes(),
             word(fold.epoch.0),
