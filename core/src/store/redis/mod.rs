@@ -22,7 +22,7 @@ use self::{
     node::Node,
     reply::{Hash, Reply},
     scripts::Step,
-    value::{field, number, pairs, refused, text_of, words},
+    value::{field, number, pairs, refused, text_of, texts, words},
 };
 use super::{
     Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State,
@@ -307,7 +307,8 @@ impl RedisStore {
     }
 
     fn answered(&mut self, replies: &[Value]) -> Result<Answer, Error> {
-        let words = replies.last().and_then(words).unwrap_or_default();
+        // A script says "" for what is not there: anything but text is no answer of one.
+        let words = replies.last().and_then(texts).unwrap_or_default();
         let &[epoch, generation, forgotten, version, tombstone] = words.as_slice() else {
             return Err(value::damaged("an answer"));
         };

@@ -111,10 +111,17 @@ pub(super) fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// The texts of an array; what is none is "".
+/// The texts of an array that has nothing else.
+pub(super) fn texts(value: &Value) -> Option<Vec<&str>> {
+    let (Value::Array(values) | Value::Set(values)) = value else { return None };
+    values.iter().map(text_of).collect()
+}
+
+/// The texts of an array; what is not there is "".
 pub(super) fn words(value: &Value) -> Option<Vec<&str>> {
     let (Value::Array(values) | Value::Set(values)) = value else { return None };
-    Some(values.iter().map(|value| text_of(value).unwrap_or("")).collect())
+    let word = |value| if matches!(value, &Value::Nil) { Some("") } else { text_of(value) };
+    values.iter().map(word).collect()
 }
 
 /// Fields and values of a hash.
