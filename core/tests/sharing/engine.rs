@@ -66,6 +66,44 @@ fn engines_of_one_configuration_share_their_totals() {
 }
 
 #[test]
+fn a_permission_that_is_taken_away_is_counted_until_it_is_given_back() {
+    let (server, folder) = (RedisServer::start(&[]), tempfile::tempdir().unwrap());
+    let may = |rule| {
+        let user = ["ACL", "SETUSER", "writer", "on", ">secret", "~*", rule];
+        assert_eq!(server.command(&user), "+OK\r\n");
+    };
+    may("+@all");
+    let toml = format!(
+        "schema = 1\n[store]\nkind = 'redis'\nurl = 'redis://writer:secret@127.0.0.1:{}/'\n\
+         [sync]\nbreaker_failures = 0",
+        server.port()
+    );
+    let a = engine(&toml, folder.path());
+    add(&a, 5);
+    a.sync().unwrap();
+    may("-@write");
+    for _ in 0..2 {
+        add(&a, 1);
+        assert_eq!(a.sync().unwrap_err().kind(), ErrorKind::Config);
+    }
+    let status = a.sync_status();
+    assert_eq!((status.syncs, status.failures), (1, 2));
+    let told = status.last_error.unwrap().to_string();
+    assert!(told.contains("the user needs") && !told.contains("secret"), "{told}");
+    let failures = |a: &Engine| {
+        let all = values(&a.snapshot().unwrap());
+        let of = |(key, _): &(&String, &String)| key.starts_with("tallyport_sync_failures_total{");
+        let all: Vec<_> = all.iter().filter(of).map(|(key, n)| format!("{key} {n}")).collect();
+        all
+    };
+    let reason = ErrorKind::Config.name();
+    assert_eq!(failures(&a), [format!("tallyport_sync_failures_total{{reason={reason}}} 2")]);
+    may("+@all");
+    assert_eq!(values(&a.shared().unwrap().snapshot)["requests{path=/}"], "7");
+    assert_eq!((a.sync_status().failures, a.sync_status().mishaps), (2, Default::default()));
+}
+
+#[test]
 fn a_slow_store_costs_no_more_than_the_time_of_a_sync() {
     let (server, folder) = (RedisServer::start(&[]), tempfile::tempdir().unwrap());
     let proxy = Proxy::start(server.port());
