@@ -22,11 +22,11 @@ use self::{
     node::Node,
     reply::{Hash, Reply},
     scripts::Step,
-    value::{field, number, pairs, refused, text_of, texts, words},
+    value::{Fields, field, number, pairs, refused, text_of, words},
 };
 use super::{
-    Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State,
-    Store, Swap, Tombstone, Totals, Wanted,
+    Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, State, Store, Swap,
+    Totals, Wanted,
     socket::{Address, Repeat},
 };
 use crate::model::{Error, ErrorKind};
@@ -306,27 +306,6 @@ impl RedisStore {
         }
     }
 
-    fn answered(&mut self, replies: &[Value]) -> Result<Answer, Error> {
-        // A script says "" for what is not there: anything but text is no answer of one.
-        let words = replies.last().and_then(texts).unwrap_or_default();
-        let &[epoch, generation, forgotten, version, tombstone] = words.as_slice() else {
-            return Err(value::damaged("an answer"));
-        };
-        let number = |text: &str| text.parse::<u64>().ok();
-        // Only what is empty says that there is none: of what else is no number nothing follows.
-        let standing = match (version, tombstone) {
-            ("", "") => Some(Standing::Unknown),
-            ("", _) => tombstone.split(' ').next().and_then(number).map(Standing::Retired),
-            _ => number(version).map(Standing::Live),
-        };
-        let (Some(epoch), Some(generation), Some(forgotten), Some(standing)) =
-            (number(epoch), number(generation), number(forgotten), standing)
-        else {
-            return Err(value::damaged("an answer"));
-        };
-        Ok(Answer { epoch: Epoch(epoch), generation, forgotten, standing })
-    }
-
     fn swapped(replies: &[Value]) -> Result<Swap, Error> {
         match replies.first().and_then(number) {
             Some(1) => Ok(Swap::Done),
@@ -415,7 +394,7 @@ impl Store for RedisStore {
         ];
         let keys = self.keys(shard, Some(id));
         let replies = self.run(shard, Step::Register, &keys, vec![arguments])?;
-        self.answered(&replies)
+        value::answer(&replies)
     }
 
     fn publish(
@@ -447,7 +426,7 @@ impl Store for RedisStore {
         let keys = self.keys(shard, Some(id));
         let arguments = batches.iter().map(arguments).collect();
         let replies = self.run(shard, Step::Publish, &keys, arguments)?;
-        self.answered(&replies)
+        value::answer(&replies)
     }
 
     fn roll(&mut self, shard: u32) -> Result<Roll, Error> {
@@ -540,7 +519,7 @@ impl Store for RedisStore {
         let mut replies = self.checked(shard, &[redis::cmd("TIME"), read])?.into_iter();
         let now_ms = value::time_ms(replies.next().as_ref())?;
         let reply = replies.next().unwrap_or(Value::Nil);
-        let fields: Vec<(Vec<u8>, Vec<u8>)> = match wanted {
+        let fields: Fields = match wanted {
             Wanted::All => pairs(reply)?,
             Wanted::Keys(keys) => {
                 let names = [b"e".to_vec(), b"g".to_vec(), b"d".to_vec()].into_iter();
@@ -556,38 +535,7 @@ impl Store for RedisStore {
                 names.zip(values).filter_map(known).collect()
             }
         };
-        let mut totals = Totals {
-            epoch: None,
-            generation: 0,
-            forgotten: 0,
-            now_ms,
-            tombstones: Vec::new(),
-            series: Vec::new(),
-        };
-        for (name, bytes) in fields {
-            let text = || std::str::from_utf8(&bytes).ok();
-            let number = || text().and_then(|text| text.parse::<u64>().ok());
-            match name.split_first() {
-                Some((b'e', [])) => totals.epoch = number().map(Epoch),
-                Some((b'g', [])) => totals.generation = number().unwrap_or(0),
-                Some((b'd', [])) => totals.forgotten = number().unwrap_or(0),
-                Some((b's', key)) => totals.series.push((key.to_vec(), bytes)),
-                Some((b'x', id)) => {
-                    let id = std::str::from_utf8(id).ok().and_then(Identity::parse);
-                    let mut numbers =
-                        text().unwrap_or("").split(' ').map(|number| number.parse::<u64>().ok());
-                    let mut next = || numbers.next().flatten();
-                    let (Some(id), Some(version), Some(generation), Some(at_ms)) =
-                        (id, next(), next(), next())
-                    else {
-                        return Err(value::damaged("a tombstone"));
-                    };
-                    totals.tombstones.push(Tombstone { id, version, generation, at_ms });
-                }
-                _ => return Err(value::damaged("a field of the totals")),
-            }
-        }
-        Ok(totals)
+        value::totals(fields, now_ms)
     }
 
     fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {

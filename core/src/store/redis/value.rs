@@ -3,8 +3,7 @@
 use redis::{Cmd, ConnectionAddr, IntoConnectionInfo, Value};
 
 use super::{
-    super::{Pairs, socket::Address},
-    State,
+    super::{Answer, Epoch, Identity, Pairs, Standing, State, Tombstone, Totals, socket::Address},
     reply::Hash,
 };
 use crate::model::{Error, ErrorKind};
@@ -112,7 +111,7 @@ pub(super) fn number(value: &Value) -> Option<u64> {
 }
 
 /// The texts of an array that has nothing else.
-pub(super) fn texts(value: &Value) -> Option<Vec<&str>> {
+fn texts(value: &Value) -> Option<Vec<&str>> {
     let (Value::Array(values) | Value::Set(values)) = value else { return None };
     values.iter().map(text_of).collect()
 }
@@ -125,7 +124,7 @@ pub(super) fn words(value: &Value) -> Option<Vec<&str>> {
 }
 
 /// Fields and values of a hash.
-type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Reads a hash.
 pub(super) fn pairs(value: Value) -> Result<Fields, Error> {
@@ -149,6 +148,64 @@ pub(super) fn time_ms(value: Option<&Value>) -> Result<u64, Error> {
         (Some(seconds), Some(micros)) => Ok(seconds.saturating_mul(1000) + micros / 1000),
         _ => Err(damaged("the time")),
     }
+}
+
+/// What a script of a shard answered last.
+pub(super) fn answer(replies: &[Value]) -> Result<Answer, Error> {
+    // A script says "" for what is not there: anything but text is no answer of one.
+    let words = replies.last().and_then(texts).unwrap_or_default();
+    let &[epoch, generation, forgotten, version, tombstone] = words.as_slice() else {
+        return Err(damaged("an answer"));
+    };
+    let number = |text: &str| text.parse::<u64>().ok();
+    // Only what is empty says that there is none: of what else is no number nothing follows.
+    let standing = match (version, tombstone) {
+        ("", "") => Some(Standing::Unknown),
+        ("", _) => tombstone.split(' ').next().and_then(number).map(Standing::Retired),
+        _ => number(version).map(Standing::Live),
+    };
+    let (Some(epoch), Some(generation), Some(forgotten), Some(standing)) =
+        (number(epoch), number(generation), number(forgotten), standing)
+    else {
+        return Err(damaged("an answer"));
+    };
+    Ok(Answer { epoch: Epoch(epoch), generation, forgotten, standing })
+}
+
+/// The retired total of a shard, by the fields that were read of it.
+pub(super) fn totals(fields: Fields, now_ms: u64) -> Result<Totals, Error> {
+    let mut totals = Totals {
+        epoch: None,
+        generation: 0,
+        forgotten: 0,
+        now_ms,
+        tombstones: Vec::new(),
+        series: Vec::new(),
+    };
+    for (name, bytes) in fields {
+        let text = || std::str::from_utf8(&bytes).ok();
+        let number = || text().and_then(|text| text.parse::<u64>().ok());
+        match name.split_first() {
+            Some((b'e', [])) => totals.epoch = number().map(Epoch),
+            Some((b'g', [])) => totals.generation = number().unwrap_or(0),
+            Some((b'd', [])) => totals.forgotten = number().unwrap_or(0),
+            Some((b's', key)) => totals.series.push((key.to_vec(), bytes)),
+            Some((b'x', id)) => {
+                let id = std::str::from_utf8(id).ok().and_then(Identity::parse);
+                let mut numbers =
+                    text().unwrap_or("").split(' ').map(|number| number.parse::<u64>().ok());
+                let mut next = || numbers.next().flatten();
+                let (Some(id), Some(version), Some(generation), Some(at_ms)) =
+                    (id, next(), next(), next())
+                else {
+                    return Err(damaged("a tombstone"));
+                };
+                totals.tombstones.push(Tombstone { id, version, generation, at_ms });
+            }
+            _ => return Err(damaged("a field of the totals")),
+        }
+    }
+    Ok(totals)
 }
 
 /// Name of a field of a record: its kind and the series' number.
