@@ -7,11 +7,11 @@
 mod prototypes;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use tallyport_core::plugin::Sha256;
@@ -47,7 +47,7 @@ fn host(file: &str) -> PathBuf {
     repo_root().join("tests/hosts").join(file)
 }
 
-/// Compiles a host. The test fails when it does not compile.
+/// Compiles a host, once: another test may run it already. The test fails when it does not compile.
 fn build(source: &Path, compiler: Compiler, std: &str, link: Link, more: &[&str]) -> PathBuf {
     let folder = library_folder();
     let name = source.file_name().unwrap().to_string_lossy();
@@ -67,8 +67,13 @@ fn build(source: &Path, compiler: Compiler, std: &str, link: Link, more: &[&str]
     // Debian 12's valgrind cannot read the DWARF 5 of clang.
     flags.extend(["-pthread", "-gdwarf-4"]);
     flags.extend(more);
-    compile(compiler, std, &[source], &flags, &output)
-        .unwrap_or_else(|text| panic!("{name} does not compile:\n{text}"))
+    static BUILT: Mutex<BTreeMap<PathBuf, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
+    let once = Arc::clone(BUILT.lock().unwrap().entry(output.clone()).or_default());
+    once.get_or_init(|| {
+        compile(compiler, std, &[source], &flags, &output)
+            .unwrap_or_else(|text| panic!("{name} does not compile:\n{text}"))
+    })
+    .clone()
 }
 
 /// Runs a host; it must say nothing.
