@@ -76,13 +76,20 @@ impl Instance {
     /// again what they wrote.
     pub(super) fn stand_where_it_was(&self, raw: &mut Raw, commands: &[u8]) -> Result<(), String> {
         // EVALSHA hash 3 total record ids id fresh alive data epoch from to …
-        let words = request(commands).ok_or("the commands that were written down are none")?;
-        let [script, .., from, _to] = words.get(..13).ok_or("a publish has more words")? else {
+        let mut rest = commands;
+        let words = loop {
+            let (words, next) = request(rest).ok_or("no publish was written down")?;
+            if words.first() == Some(&b"EVALSHA".as_slice()) {
+                break words;
+            }
+            rest = next;
+        };
+        let [_, .., from, _to] = words.get(..13).ok_or("a publish has more words")? else {
             return Err("a publish has more words".to_owned());
         };
         let record = words.get(4).copied().unwrap_or_default();
-        if *script != b"EVALSHA" || !record.starts_with(b"{tallyport:bench:0}:i:") {
-            return Err(format!("the first command is no publish: {}", record.escape_ascii()));
+        if !record.starts_with(b"{tallyport:bench:0}:i:") {
+            return Err(format!("the first script is no publish: {}", record.escape_ascii()));
         }
         raw.exchange(&super::raw::command(&[b"HSET", record, b"v", from])).map(drop)
     }

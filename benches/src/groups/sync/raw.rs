@@ -102,8 +102,8 @@ pub(super) fn one_by_one(series: usize) -> Vec<u8> {
     (0..series).flat_map(one).collect()
 }
 
-/// The words of the first command.
-pub(super) fn request(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+/// The words of the first command, and what follows it.
+pub(super) fn request(bytes: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     let (words, mut rest) = number(bytes, b'*')?;
     let mut all = Vec::with_capacity(words);
     for _ in 0..words {
@@ -111,7 +111,7 @@ pub(super) fn request(bytes: &[u8]) -> Option<Vec<&[u8]>> {
         all.push(word.get(..len)?);
         rest = word.get(len + 2..)?;
     }
-    Some(all)
+    Some((all, rest))
 }
 
 /// The number of a line that begins with `sort`, and what follows the line.
@@ -125,11 +125,7 @@ fn number(bytes: &[u8], sort: u8) -> Option<(usize, &[u8])> {
 fn count(mut bytes: &[u8]) -> Result<usize, String> {
     let mut commands = 0;
     while !bytes.is_empty() {
-        let (words, mut rest) = number(bytes, b'*').ok_or("a command is cut")?;
-        for _ in 0..words {
-            let (len, word) = number(rest, b'$').ok_or("a word is cut")?;
-            rest = word.get(len + 2..).ok_or("a word is cut")?;
-        }
+        let (_, rest) = request(bytes).ok_or("a command is cut")?;
         bytes = rest;
         commands += 1;
     }
