@@ -90,10 +90,10 @@ fn abidiff_finds_by_itself_what_the_list_would_forget() {
     assert!(found.stderr.contains("abidiff finds"), "{found:?}");
 }
 
-/// Compiles a file of a record with that record's headers only.
-fn compile(record: &Path, source: &str, flags: &[&str]) -> PathBuf {
-    let name = record.file_name().unwrap().to_string_lossy().into_owned();
-    let output = build_folder().join(format!("abi-{}-{name}-{source}.out", std::process::id()));
+/// Compiles a file of a record with that record's headers only, into a folder of the test's own: another
+/// test may be running the same.
+fn compile(record: &Path, source: &str, flags: &[&str], folder: &Path) -> PathBuf {
+    let output = folder.join(format!("{source}.out"));
     let mut gcc = Command::new("gcc");
     gcc.args(["-std=c11", "-g", "-I"]).arg(record).arg(record.join(source)).args(flags);
     let _ = run(gcc.arg("-o").arg(&output)).success();
@@ -109,10 +109,12 @@ fn an_old_host_with_an_old_plugin_runs_with_the_present_library() {
     let soname = said.split("Library soname: [").nth(1).unwrap().split(']').next().unwrap();
     fs::copy(&library, folder.join(soname)).unwrap();
     for record in records() {
-        let plugin = compile(&record, "good_minimal.c", PLUGIN_LINK);
-        let path = folder.join(soname);
-        let host = compile(&record, "every_call.c", &[path.to_str().unwrap(), "-lm"]);
         let work = tempfile::tempdir().unwrap();
+        let built = tempfile::tempdir().unwrap();
+        let plugin = compile(&record, "good_minimal.c", PLUGIN_LINK, built.path());
+        let path = folder.join(soname);
+        let library = [path.to_str().unwrap(), "-lm"];
+        let host = compile(&record, "every_call.c", &library, built.path());
         let mut old = Command::new(host);
         old.env("LD_LIBRARY_PATH", &folder).arg(&plugin).arg(work.path());
         let said = run(&mut old).success();
@@ -124,7 +126,8 @@ fn an_old_host_with_an_old_plugin_runs_with_the_present_library() {
 fn an_old_plugin_keeps_the_contract_as_the_present_kit_checks_it() {
     let command = built("tallyport");
     for record in records() {
-        let plugin = compile(&record, "good_minimal.c", PLUGIN_LINK);
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = compile(&record, "good_minimal.c", PLUGIN_LINK, folder.path());
         let said = run(Command::new(&command).args(["plugins", "inspect"]).arg(&plugin)).success();
         assert!(said.stdout.contains("com.example.good-minimal"), "{said:?}");
     }
