@@ -19,35 +19,23 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     super::{
-        Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Pairs, Prune, Roll, Standing, State,
-        Store, Strategy, Swap, Tombstone, Totals, Wanted,
-        total::{Reader, varint},
+        Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store,
+        Strategy, Swap, Totals, Wanted,
     },
-    heads::{Ledger, Record, Sort, wrap},
-    pages::{At, Changes, Entry, Pages},
+    heads::{Ledger, Record},
+    ledger::{
+        Change, LEDGER_EXTRA_MS, PAGE, TRIES, by_id, by_key, id_of, ms, restless, tombstone,
+        tombstone_bytes,
+    },
+    pages::{Changes, Entry},
     probe,
+    records::{Found, changed, state_of},
     shelf::{Fault, Shelf},
 };
-use crate::model::{Error, ErrorKind, random};
-#[cfg(test)]
-use crate::sync::planted::{Bug, planted};
+use crate::model::Error;
 
-/// How often a step that swaps is tried at once when others come between; then its caller comes back, by
-/// its backoff.
-///
-/// Measured, twice each, with 64 instances that register and leave three times at once on one memcached
-/// and come back as a background sync does: with 8 tries all are done after 2.8 s and 6000 to 6700 writes,
-/// with 4 after 2.6 to 3.6 s and 5500 to 5900, with 16 after 4.1 to 4.9 s and 9000, with 64 after 3.8 s and
-/// 12,500. About 145 of their calls fail with 4, 8 or 16.
-pub(super) const TRIES: usize = 8;
 /// How often a step that only reads is tried: it takes nothing from those that swap.
 const READS: usize = 200;
-/// Bytes of a page of values: what one changed series costs at most.
-const VALUES_PAGE: usize = 32 << 10;
-/// Bytes of any other page.
-const PAGE: usize = 256 << 10;
-/// How much longer than data of instances the ledger stays, when nobody comes: as tombstones do.
-pub(super) const LEDGER_EXTRA_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 
 /// A store over items that can be compared and swapped.
 #[derive(Debug)]
@@ -55,225 +43,14 @@ pub struct BasicStore {
     pub(super) shelf: Shelf,
 }
 
-/// A record as it was found.
-enum Found {
-    /// With the token to swap it by.
-    Live(Record, u64),
-    /// It is not there, or is marked as lost.
-    Nothing,
-}
-
-pub(super) fn by_number(number: u32) -> At {
-    (number.into(), Vec::new())
-}
-
-fn by_id(id: Identity) -> At {
-    ((id.0 >> 64) as u64, id.0.to_be_bytes().to_vec())
-}
-
-fn by_key(key: &[u8]) -> At {
-    (xxh3_64(key), key.to_vec())
-}
-
-fn id_of(key: &[u8]) -> Option<Identity> {
-    key.try_into().ok().map(|bytes| Identity(u128::from_be_bytes(bytes)))
-}
-
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn tombstone_bytes(version: u64, generation: u64, at_ms: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16);
-    for number in [version, generation, at_ms] {
-        varint(&mut out, number.into());
-    }
-    out
-}
-
-fn tombstone((at, bytes): &Entry) -> Result<Tombstone, Error> {
-    let mut read = Reader::new(bytes);
-    let id = id_of(&at.1).ok_or_else(|| super::super::total::damaged("a tombstone"))?;
-    Ok(Tombstone { id, version: read.u64()?, generation: read.u64()?, at_ms: read.u64()? })
-}
-
 fn answer(ledger: &Ledger, standing: Standing) -> Answer {
     let Ledger { epoch, generation, forgotten, .. } = *ledger;
     Answer { epoch, generation, forgotten, standing }
 }
 
-/// What the texts and values of a record changed by, if the record stands before these batches.
-pub(super) fn changes_of(version: &mut u64, batches: &[Batch]) -> (Changes, Changes) {
-    let (mut texts, mut values) = (Changes::new(), Changes::new());
-    for batch in batches {
-        if batch.from != *version {
-            continue;
-        }
-        *version = batch.to;
-        let some = |(number, bytes): &(u32, Vec<u8>)| (by_number(*number), Some(bytes.clone()));
-        texts.extend(batch.texts.iter().map(some));
-        values.extend(batch.values.iter().map(some));
-        for number in &batch.gone {
-            texts.insert(by_number(*number), None);
-            values.insert(by_number(*number), None);
-        }
-    }
-    (texts, values)
-}
-
-/// Writes what batches change to new pages, and returns the record that names them.
-pub(super) fn changed(
-    shelf: &mut Shelf,
-    record: &Record,
-    lease: Lease,
-    batches: &[Batch],
-) -> Result<Record, Fault> {
-    let now = shelf.now_ms();
-    let mut next = record.clone();
-    let (texts, values) = changes_of(&mut next.version, batches);
-    next.texts = shelf.write(&record.texts, &texts, PAGE, lease.data)?;
-    next.values = shelf.write(&record.values, &values, VALUES_PAGE, lease.data)?;
-    next.until_ms = now.saturating_add(ms(lease.alive));
-    if now.saturating_sub(record.kept_ms) > ms(lease.data) / 2 {
-        shelf.keep(&[&next.texts, &next.values], lease.data)?;
-        next.kept_ms = now;
-    }
-    Ok(next)
-}
-
-/// What a record's pages hold.
-pub(super) fn state_of(shelf: &mut Shelf, record: &Record) -> Result<State, Fault> {
-    let [texts, values] = shelf.read([&record.texts, &record.values])?;
-    let mut series = Pairs::with_capacity(values.len(), 0);
-    for (at, value) in values {
-        if let Ok(index) = texts.binary_search_by(|(known, _)| known.cmp(&at))
-            && let Some((_, text)) = texts.get(index)
-        {
-            series.push(text, &value);
-        }
-    }
-    Ok(State { version: record.version, name: record.name.clone(), series })
-}
-
-pub(super) fn restless() -> Error {
-    let message = "the store's items changed under each try of one step: other instances were at it, and \
-                   it is tried again later";
-    Error::new(ErrorKind::Unavailable, message).with_contention()
-}
-
 impl BasicStore {
     pub(super) fn new(shelf: Shelf) -> Self {
         Self { shelf }
-    }
-
-    fn ledger_key(&self) -> String {
-        self.shelf.key("ledger")
-    }
-
-    fn record_key(&self, id: Identity) -> String {
-        self.shelf.key(format_args!("i:{id}"))
-    }
-
-    fn ledger(&mut self) -> Result<Option<(Ledger, u64)>, Error> {
-        let key = self.ledger_key();
-        let Some(item) = self.shelf.items.get(&key)? else { return Ok(None) };
-        Ok(Some((Ledger::from_bytes(&key, &item.bytes)?, item.token)))
-    }
-
-    /// The ledger; a new one of this epoch if there is none.
-    fn ledger_or_begin(&mut self, fresh: Epoch, lease: Lease) -> Result<(Ledger, u64), Error> {
-        for _ in 0..TRIES {
-            if let Some(found) = self.ledger()? {
-                return Ok(found);
-            }
-            let ttl_ms = ms(lease.data).saturating_add(LEDGER_EXTRA_MS);
-            let new = Ledger::new(fresh, self.shelf.now_ms(), ttl_ms);
-            let key = self.ledger_key();
-            self.shelf.items.add(&key, &new.to_bytes(), Duration::from_millis(ttl_ms))?;
-        }
-        Err(restless())
-    }
-
-    /// Swaps the ledger, and removes the pages that are then nobody's.
-    fn swap_ledger(&mut self, old: &Ledger, new: &Ledger, token: u64) -> Result<bool, Error> {
-        let key = self.ledger_key();
-        let ttl = Duration::from_millis(new.ttl_ms);
-        let done = self.shelf.items.cas(&key, &new.to_bytes(), ttl, token)?;
-        let (gone, kept) = if done { (old, new) } else { (new, old) };
-        self.shelf.remove(&gone.pages(), &kept.pages());
-        Ok(done)
-    }
-
-    fn record(&mut self, id: Identity) -> Result<Found, Error> {
-        let key = self.record_key(id);
-        let Some(item) = self.shelf.items.get(&key)? else { return Ok(Found::Nothing) };
-        Ok(match Record::from_bytes(&key, &item.bytes)? {
-            Some(record) => Found::Live(record, item.token),
-            None => Found::Nothing,
-        })
-    }
-
-    fn tombstone(&mut self, ledger: &Ledger, id: Identity) -> Result<Option<Tombstone>, Fault> {
-        let at = by_id(id);
-        let entries = self.shelf.read_holding(&ledger.tombstones, std::iter::once(at.0))?;
-        let found = entries.iter().find(|(known, _)| *known == at);
-        Ok(found.map(tombstone).transpose()?)
-    }
-
-    fn is_listed(&mut self, ledger: &Ledger, id: Identity) -> Result<bool, Fault> {
-        let at = by_id(id);
-        let entries = self.shelf.read_holding(&ledger.instances, std::iter::once(at.0))?;
-        Ok(entries.iter().any(|(known, _)| *known == at))
-    }
-
-    /// A page of the ledger is not there: it is read again, or begins anew where the page is lost.
-    fn without_page(&mut self, ledger: &Ledger, token: u64, fault: Fault) -> Result<(), Error> {
-        let page = match fault {
-            Fault::Failed(error) => return Err(error),
-            Fault::Missing(page) => page,
-        };
-        if self.ledger()?.is_none_or(|(_, now)| now != token) {
-            return Ok(());
-        }
-        let ttl = Duration::from_millis(ledger.ttl_ms);
-        if !self.shelf.is_gone(&page, ttl)? {
-            let message = format!("the item `{page}` of the store is there, and is not given");
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
-        let new = Ledger::new(Epoch(random() as u64), self.shelf.now_ms(), ledger.ttl_ms);
-        if self.swap_ledger(ledger, &new, token)? {
-            tracing::warn!(
-                store = self.shelf.items.name(),
-                item = page,
-                "the store lost a part of the retired total: it begins anew, instances send everything"
-            );
-        }
-        Ok(())
-    }
-
-    /// A page of a record is not there: it is read again, or marked as lost.
-    fn without_record_page(
-        &mut self,
-        id: Identity,
-        token: u64,
-        ttl: Duration,
-        fault: Fault,
-    ) -> Result<(), Error> {
-        let page = match fault {
-            Fault::Failed(error) => return Err(error),
-            Fault::Missing(page) => page,
-        };
-        match self.record(id)? {
-            Found::Live(_, now) if now == token => {}
-            _ => return Ok(()),
-        }
-        if !self.shelf.is_gone(&page, ttl)? {
-            let message = format!("the item `{page}` of the store is there, and is not given");
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
-        let key = self.record_key(id);
-        self.shelf.items.cas(&key, &wrap(Sort::Gone, &[]), ttl, token)?;
-        Ok(())
     }
 
     /// How an instance stands that has no record in this life of the store, or a sealed one.
@@ -305,53 +82,6 @@ impl BasicStore {
             let sealed = sealed.filter(|(epoch, _)| *epoch == ledger.epoch);
             match self.standing(&ledger, id, sealed.map(|(_, version)| version)) {
                 Ok(standing) => return Ok(answer(&ledger, standing)),
-                Err(fault) => self.without_page(&ledger, token, fault)?,
-            }
-        }
-        Err(restless())
-    }
-
-    /// Writes the ledger's pages again, so that they stay. Others may come first.
-    fn keep_ledger(&mut self, ledger: &Ledger, token: u64) -> Result<(), Error> {
-        let now = self.shelf.now_ms();
-        if now.saturating_sub(ledger.kept_ms) <= ledger.ttl_ms / 4 {
-            return Ok(());
-        }
-        match self.shelf.keep(&ledger.pages(), Duration::from_millis(ledger.ttl_ms)) {
-            Ok(()) => {
-                let new = Ledger { kept_ms: now, ..ledger.clone() };
-                self.swap_ledger(ledger, &new, token).map(drop)
-            }
-            Err(fault) => self.without_page(ledger, token, fault),
-        }
-    }
-
-    /// Takes an instance out of the list whose record is gone, if it really is; whether it was. Who was
-    /// folded is not listed any more.
-    fn unlist(&mut self, id: Identity) -> Result<bool, Error> {
-        let key = self.record_key(id);
-        for _ in 0..TRIES {
-            let Some((ledger, token)) = self.ledger()? else { return Ok(false) };
-            match self.is_listed(&ledger, id) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(fault) => {
-                    self.without_page(&ledger, token, fault)?;
-                    continue;
-                }
-            }
-            if !self.shelf.is_gone(&key, Duration::from_millis(ledger.ttl_ms))? {
-                return Ok(false);
-            }
-            let gone = Changes::from([(by_id(id), None)]);
-            let ttl = Duration::from_millis(ledger.ttl_ms);
-            match self.shelf.write(&ledger.instances, &gone, PAGE, ttl) {
-                Ok(instances) => {
-                    let new = Ledger { instances, ..ledger.clone() };
-                    if self.swap_ledger(&ledger, &new, token)? {
-                        return Ok(true);
-                    }
-                }
                 Err(fault) => self.without_page(&ledger, token, fault)?,
             }
         }
@@ -407,123 +137,6 @@ impl BasicStore {
         }
         Ok(Some(Standing::Live(version)))
     }
-
-    /// Changes the totals from one generation to the next, if they still stand there. Instances may come
-    /// meanwhile, which does not touch the totals: their pages are written once.
-    fn step_totals(
-        &mut self,
-        (epoch, generation): (Epoch, u64),
-        change: &Change,
-    ) -> Result<Swap, Error> {
-        let mut written: Option<(Pages, Pages)> = None;
-        let mut done = false;
-        for _ in 0..TRIES {
-            let found = self.ledger()?;
-            let Some((ledger, token)) = found
-                .filter(|(ledger, _)| ledger.epoch == epoch && ledger.generation == generation)
-            else {
-                break;
-            };
-            match self.try_step(&ledger, token, change, &mut written) {
-                Ok(Some(Swap::Done)) => {
-                    done = true;
-                    break;
-                }
-                Ok(Some(Swap::Conflict)) => break,
-                Ok(None) => {}
-                Err(fault) => self.without_page(&ledger, token, fault)?,
-            }
-        }
-        if done {
-            return Ok(Swap::Done);
-        }
-        if let Some((before, totals)) = written {
-            self.shelf.remove(&[&totals], &[&before]);
-        }
-        Ok(Swap::Conflict)
-    }
-
-    /// One try of that; `None` when others came between.
-    fn try_step(
-        &mut self,
-        ledger: &Ledger,
-        token: u64,
-        change: &Change,
-        written: &mut Option<(Pages, Pages)>,
-    ) -> Result<Option<Swap>, Fault> {
-        if let Some(id) = change.listed
-            && !self.is_listed(ledger, id)?
-        {
-            return Ok(Some(Swap::Conflict));
-        }
-        let ttl = Duration::from_millis(ledger.ttl_ms);
-        if written.is_none() {
-            let totals = self.shelf.write(&ledger.totals, &change.totals, PAGE, ttl)?;
-            *written = Some((ledger.totals.clone(), totals));
-        }
-        let totals = written.as_ref().map_or(&ledger.totals, |(_, totals)| totals).clone();
-        let new = Ledger {
-            instances: self.shelf.write(&ledger.instances, &change.instances, PAGE, ttl)?,
-            tombstones: self.shelf.write(&ledger.tombstones, &change.tombstones, PAGE, ttl)?,
-            totals,
-            generation: ledger.generation + 1,
-            forgotten: ledger.forgotten.max(change.forgotten),
-            ..ledger.clone()
-        };
-        let key = self.ledger_key();
-        if self.shelf.items.cas(&key, &new.to_bytes(), ttl, token)? {
-            self.shelf.remove(&ledger.pages(), &new.pages());
-            return Ok(Some(Swap::Done));
-        }
-        let lists = [&ledger.instances, &ledger.tombstones];
-        self.shelf.remove(&[&new.instances, &new.tombstones], &lists);
-        Ok(None)
-    }
-
-    /// Seals a record whose lease has ended at a version, so that it takes nothing any more.
-    fn seal(&mut self, id: Identity, version: u64, ttl_ms: u64) -> Result<bool, Error> {
-        let Found::Live(record, token) = self.record(id)? else { return Ok(false) };
-        if record.version != version {
-            return Ok(false);
-        }
-        if record.sealed {
-            return Ok(true);
-        }
-        if record.until_ms > self.shelf.now_ms() {
-            return Ok(false);
-        }
-        #[cfg(test)]
-        if planted(Bug::NoSeal) {
-            return Ok(true);
-        }
-        let sealed = Record { sealed: true, ..record };
-        let key = self.record_key(id);
-        self.shelf.items.cas(&key, &sealed.to_bytes(), Duration::from_millis(ttl_ms), token)
-    }
-
-    /// Removes the record of an instance that was folded. What fails is removed by its time.
-    fn bury(&mut self, id: Identity) {
-        let key = self.record_key(id);
-        match self.record(id) {
-            Ok(Found::Live(record, _)) => self.shelf.remove(&[&record.texts, &record.values], &[]),
-            Ok(Found::Nothing) => {}
-            Err(error) => tracing::debug!(item = key, "a folded record stays: {error}"),
-        }
-        if let Err(error) = self.shelf.items.delete(&key) {
-            tracing::debug!(item = key, "a folded record stays: {error}");
-        }
-    }
-}
-
-/// What a fold or a prune changes of the ledger.
-#[derive(Debug, Default)]
-struct Change {
-    /// Must be in the list.
-    listed: Option<Identity>,
-    instances: Changes,
-    tombstones: Changes,
-    totals: Changes,
-    forgotten: u64,
 }
 
 impl Store for BasicStore {

@@ -11,8 +11,8 @@ use super::{
         total::{Reader, text},
     },
     BasicStore, ManualStore,
-    basic::{LEDGER_EXTRA_MS, TRIES, restless},
     heads::{Sort, unwrap, wrap},
+    ledger::{LEDGER_EXTRA_MS, TRIES, restless},
 };
 use crate::model::Error;
 

@@ -15,9 +15,10 @@ use super::{
         Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store,
         Strategy, Swap, Totals, Wanted,
     },
-    basic::{changed, ms, state_of},
     heads::{Record, Sort, unwrap, wrap},
+    ledger::ms,
     probe,
+    records::{changed, state_of},
     shelf::{Fault, Shelf},
 };
 use crate::model::{Error, ErrorKind};

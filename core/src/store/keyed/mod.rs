@@ -8,9 +8,11 @@
 mod basic;
 mod heads;
 mod lease;
+mod ledger;
 mod manual;
 mod pages;
 mod probe;
+mod records;
 mod shelf;
 #[cfg(test)]
 pub(crate) mod testing;
