@@ -18,14 +18,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tallyport_core::{
-    engine::{Engine, config::Config},
+    engine::{Engine, Shared, config::Config},
     model::{ErrorKind, SystemClock, Value},
     snapshot::{self, Snapshot},
 };
 
 use crate::{
     cluster::cluster,
-    instances::values,
+    instances::{unless_later, values},
     items::FolderItems,
     processes::{in_memory, least_syncs, setting},
     testing::{MemcachedServer, RedisServer},
@@ -91,7 +91,18 @@ fn in_arenas(folders: &[PathBuf]) -> u64 {
 }
 
 fn in_the_store(observer: &Engine) -> u64 {
-    requests(&observer.read_shared().unwrap().snapshot)
+    requests(&everyone(observer).snapshot)
+}
+
+/// What all have; asked for again while somebody who is stopped has the store.
+fn everyone(observer: &Engine) -> Shared {
+    let end = Instant::now() + Duration::from_secs(240);
+    loop {
+        if let Some(overview) = unless_later(observer.read_shared()) {
+            return overview;
+        }
+        assert!(Instant::now() < end, "nothing can be read");
+    }
 }
 
 /// One life: records and syncs until it is killed, or the file `stop` is there.
@@ -110,16 +121,19 @@ fn live(folder: &Path, log: &Path) {
             counters[at].add(1);
         }
         let all = requests(&one.snapshot().unwrap());
-        let done = one.sync().unwrap();
-        if done.skipped_for.is_none() {
+        let done = unless_later(one.sync());
+        let acknowledged = done.as_ref().is_some_and(|done| done.skipped_for.is_none());
+        if acknowledged {
             writeln!(log, "acknowledged {all}").unwrap();
+        } else if done.is_none() {
+            writeln!(log, "late").unwrap();
         }
         let now = one.sync_status().mishaps.retired;
         if now > retired {
             writeln!(log, "retired {now}").unwrap();
             retired = now;
         }
-        if last && done.skipped_for.is_none() {
+        if last && acknowledged {
             return;
         }
     }
@@ -133,6 +147,8 @@ struct Written {
     syncs: usize,
     /// How often a life found its arena's instance retired.
     retired: u64,
+    /// Syncs whose time was over, or that others came between.
+    late: usize,
 }
 
 fn written_down(folders: &[PathBuf]) -> Written {
@@ -153,6 +169,7 @@ fn written_down(folders: &[PathBuf]) -> Written {
             };
             let told = numbers("acknowledged ");
             all.syncs += told.len();
+            all.late += text.lines().filter(|line| *line == "late").count();
             most = told.into_iter().fold(most, u64::max);
             all.retired += numbers("retired ").pop().unwrap_or(0);
         }
@@ -230,7 +247,7 @@ fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize
     let start = Instant::now();
     let lasting = Duration::from_secs(setting("TALLYPORT_CROWD_SECONDS", 4) as u64);
     loop {
-        let Written { acknowledged, syncs, retired } = written_down(&folders);
+        let Written { acknowledged, syncs, retired, .. } = written_down(&folders);
         let now = in_the_store(&observer);
         let most = in_arenas(&folders);
         assert!(now >= acknowledged, "lost: {now} of {acknowledged} acknowledged");
@@ -280,7 +297,7 @@ fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize
     assert_eq!(in_the_store(&observer), recorded);
     // Their leases end, everything is folded; a file is opened again, and counts on.
     let end = Instant::now() + alive() * 20 + Duration::from_secs(200);
-    while observer.read_shared().unwrap().instances > 0 {
+    while everyone(&observer).instances > 0 {
         assert_eq!(in_the_store(&observer), recorded);
         assert!(Instant::now() < end, "instances stay");
     }
@@ -290,10 +307,10 @@ fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize
     assert_eq!(in_the_store(&observer), recorded + 7);
     later.leave().unwrap();
     assert_eq!(in_the_store(&observer), recorded + 7);
-    let Written { syncs, retired, .. } = written_down(&folders);
+    let Written { syncs, retired, late, .. } = written_down(&folders);
     println!(
         "{test}: {} lives, {kills} killed, {stops} stops, {retired} times retired, {looks} looks, \
-         {syncs} syncs; {recorded} recorded",
+         {syncs} syncs, {late} late; {recorded} recorded",
         family.lives
     );
 }

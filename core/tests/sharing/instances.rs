@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tallyport_core::{
     metrics::{Cells, Limits, Metrics, Share},
-    model::{SystemClock, Value},
+    model::{Error, ErrorKind, SystemClock, Value},
     snapshot::{Snapshot, Snapshots},
     store::{RedisSettings, RedisStore, Store},
     sync::{Overview, Session, Settings, Synced},
@@ -41,10 +41,14 @@ impl Instance {
     }
 
     pub(crate) fn everyone(&mut self) -> Overview {
+        self.try_everyone().unwrap()
+    }
+
+    pub(crate) fn try_everyone(&mut self) -> Result<Overview, Error> {
         let snapshot = self.snapshot();
-        let (overview, retirement) = self.session.aggregate(&snapshot).unwrap();
+        let (overview, retirement) = self.session.aggregate(&snapshot)?;
         assert_eq!((overview.damaged, retirement.damaged), (0, 0));
-        overview
+        Ok(overview)
     }
 
     /// The value of a u64 counter of everyone; 0 when it is not there.
@@ -55,6 +59,17 @@ impl Instance {
 
     pub(crate) fn add(&self, name: &str, path: &str, amount: u64) {
         self.metrics.counter(name, &[("path", path)]).unwrap().add(amount);
+    }
+}
+
+/// What a call gave; `None` where a host calls again: its time was over, or others came between.
+///
+/// A process that is stopped outlasts its deadlines, and in a transaction of SQLite those of others.
+pub(crate) fn unless_later<T>(done: Result<T, Error>) -> Option<T> {
+    match done {
+        Ok(done) => Some(done),
+        Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) => None,
+        Err(error) => panic!("{error}"),
     }
 }
 

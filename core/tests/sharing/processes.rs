@@ -26,7 +26,7 @@ use tallyport_core::{
 
 use crate::{
     cluster::cluster,
-    instances::{Instance, values},
+    instances::{Instance, unless_later, values},
     items::{FolderItems, memcached_at, store_of},
     testing::{MemcachedServer, RedisServer},
 };
@@ -95,14 +95,16 @@ fn live(place: &str, log: &Path, stop: &Path) {
             recorded += 1;
         }
         writeln!(log, "sent {recorded}").unwrap();
-        one.sync();
-        writeln!(log, "acknowledged {recorded}").unwrap();
+        let snapshot = one.snapshot();
+        let done = unless_later(one.session.sync(&snapshot));
+        let line = if done.is_some() { "acknowledged" } else { "late" };
+        writeln!(log, "{line} {recorded}").unwrap();
         let now = one.session.mishaps().retired;
         if now > retired {
             writeln!(log, "retired {now}").unwrap();
             retired = now;
         }
-        if last {
+        if last && done.is_some() {
             return;
         }
     }
@@ -116,6 +118,8 @@ struct Written {
     syncs: usize,
     /// How often a life found itself retired.
     retired: u64,
+    /// Syncs whose time was over, or that others came between.
+    late: usize,
 }
 
 fn written_down(folder: &Path) -> Written {
@@ -137,7 +141,9 @@ fn written_down(folder: &Path) -> Written {
         all.sent += last("sent ") + if cut { CHANGES as u64 } else { 0 };
         all.acknowledged += last("acknowledged ");
         all.retired += last("retired ");
-        all.syncs += whole().filter(|line| line.starts_with("acknowledged ")).count();
+        let lines = |word: &str| whole().filter(|line| line.starts_with(word)).count();
+        all.syncs += lines("acknowledged ");
+        all.late += lines("late ");
     }
     all
 }
@@ -179,12 +185,18 @@ impl Drop for Crowd {
     }
 }
 
-fn total(observer: &mut Instance) -> u64 {
-    let all = values(&observer.everyone().snapshot);
-    all.iter()
-        .filter(|(key, _)| key.starts_with("requests{"))
-        .map(|(_, value)| value.parse::<u64>().unwrap())
-        .sum()
+/// The total of all, and how many instances there are.
+fn total(observer: &mut Instance) -> (u64, usize) {
+    let end = Instant::now() + Duration::from_secs(240);
+    let overview = loop {
+        if let Some(overview) = unless_later(observer.try_everyone()) {
+            break overview;
+        }
+        assert!(Instant::now() < end, "nothing can be read");
+    };
+    let all = values(&overview.snapshot);
+    let requests = all.iter().filter(|(key, _)| key.starts_with("requests{"));
+    (requests.map(|(_, value)| value.parse::<u64>().unwrap()).sum(), overview.instances)
 }
 
 fn stands_it(test: &str, place: String, lasting: Duration) {
@@ -209,7 +221,7 @@ fn stands_it(test: &str, place: String, lasting: Duration) {
     let start = Instant::now();
     loop {
         let before = written_down(&crowd.folder);
-        let now = total(&mut observer);
+        let (now, _) = total(&mut observer);
         let after = written_down(&crowd.folder);
         assert!(now >= before.acknowledged, "lost: {now} of {} acknowledged", before.acknowledged);
         assert!(now <= after.sent, "doubled: {now} of {} sent", after.sent);
@@ -254,21 +266,21 @@ fn stands_it(test: &str, place: String, lasting: Duration) {
     for child in &mut crowd.children {
         assert!(child.wait().unwrap().success());
     }
-    let Written { sent, acknowledged, syncs, retired } = written_down(&crowd.folder);
+    let Written { sent, acknowledged, syncs, retired, late } = written_down(&crowd.folder);
     let end = Instant::now() + alive() * 20 + Duration::from_secs(200);
     // Their leases end, and everything is folded.
     let folded = loop {
-        let now = total(&mut observer);
+        let (now, instances) = total(&mut observer);
         assert!(now >= seen && now >= acknowledged && now <= sent, "{now}: {acknowledged}..{sent}");
         seen = now;
-        if observer.everyone().instances == 0 {
+        if instances == 0 {
             break now;
         }
         assert!(Instant::now() < end, "instances stay");
     };
     println!(
         "{test}: {} lives, {kills} killed, {stops} stops, {retired} times retired, {looks} looks, \
-         {syncs} syncs; acknowledged {acknowledged} <= {folded} <= sent {sent}",
+         {syncs} syncs, {late} late; acknowledged {acknowledged} <= {folded} <= sent {sent}",
         crowd.lives
     );
 }
