@@ -3,9 +3,13 @@
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../core/src/store/testing.rs"]
+mod testing;
+
 use std::{
     fmt::{self, Write},
-    fs,
+    fs::{self, File},
+    io::Read,
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, Mutex},
@@ -21,6 +25,7 @@ use tallyport_core::{
 };
 use tallyport_tests::plugin;
 use tempfile::TempDir;
+use testing::RedisServer;
 use tracing::{Event, Metadata, Subscriber, field, span};
 
 /// Keeps the text of every event.
@@ -166,4 +171,58 @@ fn a_file_that_everybody_can_read_holds_no_secret() {
     }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     Engine::builder().config(config(folder.path())).build().unwrap();
+}
+
+#[test]
+fn the_password_of_a_store_is_told_to_nobody_and_lies_in_no_arena() {
+    let server = RedisServer::start(&[]);
+    let user = ["ACL", "SETUSER", "teller", "on", ">battery-staple", "~*", "+@all"];
+    assert_eq!(server.command(&user), "+OK\r\n");
+    let url = |rest: &str| format!("redis://teller:{rest}");
+    let right = url(&format!("battery-staple@127.0.0.1:{}/?a=battery-staple", server.port()));
+    let other = right.replace("/?a", "/1?a");
+    let wrong = url(&format!("battery-horse@127.0.0.1:{}/", server.port()));
+    // Nobody is there.
+    let away = url("battery-away@127.0.0.1:1/");
+    let folder = tempfile::tempdir().unwrap();
+    let arena = folder.path().join("metrics.arena");
+    let log = Log::default();
+    let mut shown = tracing::subscriber::with_default(log.clone(), || {
+        let mut shown = String::new();
+        for (url, kind) in [
+            (&right, None),
+            (&wrong, Some(ErrorKind::Config)),
+            (&away, Some(ErrorKind::Io)),
+            // The arena was published to the first one.
+            (&other, Some(ErrorKind::Conflict)),
+        ] {
+            let text = format!(
+                "schema = 1\n[recording]\nshare = \"file\"\narena = {arena:?}\n\
+                 [store]\nkind = \"redis\"\nurl = {url:?}\n"
+            );
+            let config = Config::parse(&text, "t.toml", folder.path()).unwrap();
+            shown += &format!("{config:?}");
+            let engine = Engine::builder().config(config);
+            shown += &format!("{engine:?}");
+            let engine = engine.build().unwrap();
+            let done = engine.sync();
+            assert_eq!(done.as_ref().err().map(Error::kind), kind, "{done:?}");
+            shown += &format!("{done:?}{:?}{engine:?}", engine.sync_status());
+            shown += &done.err().map(|error| error.to_string()).unwrap_or_default();
+            shown += &format!("{:?}", engine.read_shared().map(drop));
+        }
+        shown
+    });
+    shown += &log.0.lock().unwrap();
+    // What is no secret is there.
+    for text in ["127.0.0.1", "distributed_atomic"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
+    assert!(!shown.contains("battery"), "{shown}");
+    // The header and all of the heap that is in use: the rest of the file is holes.
+    let mut used = Vec::new();
+    File::open(arena).unwrap().take(2 << 20).read_to_end(&mut used).unwrap();
+    assert!(used[1 << 20..].iter().all(|byte| *byte == 0));
+    let found = |text: &[u8]| used.windows(text.len()).any(|window| window == text);
+    assert!(found(b"redis://127.0.0.1") && !found(b"battery"));
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tallyport_core::{
-    model::GaugeMode,
+    metrics::Description,
+    model::{GaugeMode, Kind, Number},
     snapshot,
     store::{MemoryStore, RedisSettings, RedisStore, SqliteStore, Store},
     sync::Settings,
@@ -79,6 +80,63 @@ fn counters_of_all_instances_add_up_and_outlive_them() {
         after.insert("in_flight{}".into(), "4".into());
         after.insert("requests{path=/}".into(), "16".into());
         assert_eq!(values(&b.everyone().snapshot), after, "{kind}");
+    });
+}
+
+#[test]
+fn an_aggregate_reads_the_same_whoever_asks() {
+    /// Help, unit and series of each family, in their order.
+    fn shape(one: &mut Instance) -> Vec<(String, String, String, Vec<String>)> {
+        let read = |view: &tallyport_plugin_api::Snapshot<'_>| {
+            let told = |text: &str| text.to_owned();
+            let families = view.families().map(|family| {
+                let labels = family.series().map(|s| s.labels().map(|(_, v)| v).collect());
+                (told(family.name()), told(family.help()), told(family.unit()), labels.collect())
+            });
+            Ok::<_, tallyport_plugin_api::Error>(families.collect())
+        };
+        one.everyone().snapshot.read(read).unwrap()
+    }
+    on_every_store(|kind, open| {
+        let mut a = Instance::new(open(), named("a"));
+        let mut b = Instance::new(open(), named("b"));
+        let described = |help, unit| Description {
+            name: "requests",
+            kind: Kind::Counter,
+            number: Number::U64,
+            bounds: &[],
+            help,
+            unit,
+            cells: None,
+            mode: GaugeMode::Undeclared,
+        };
+        // Whose texts are the least is neither the first nor the last to tell them.
+        b.metrics.describe(&described("Requests, by path.", "")).unwrap();
+        a.metrics.describe(&described("All requests.", "requests")).unwrap();
+        for (one, paths) in [(&b, ["/z", "/y"]), (&a, ["/y", "/x"])] {
+            one.add("later", "/", 1);
+            for path in paths {
+                one.add("requests", path, 1);
+            }
+        }
+        b.sync();
+        a.sync();
+        let mut c = Instance::new(open(), named("c"));
+        c.add("requests", "/z", 1);
+        c.sync();
+        let first = shape(&mut a);
+        let [(later, ..), (requests, help, unit, series)] = &first[..] else {
+            panic!("{kind}: {first:?}");
+        };
+        assert_eq!((&**later, &**requests), ("later", "requests"), "{kind}");
+        assert_eq!((&**help, &**unit), ("All requests.", "requests"), "{kind}");
+        // By instance, and then as that has them; identities are by chance.
+        let mut sorted = series.clone();
+        sorted.sort();
+        assert_eq!(sorted, ["/x", "/y", "/z"], "{kind}");
+        for one in [&mut a, &mut b, &mut c] {
+            assert_eq!(shape(one), first, "{kind}");
+        }
     });
 }
 
