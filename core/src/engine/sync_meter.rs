@@ -20,6 +20,7 @@ const CONFLICTS: &str = "tallyport_sync_conflicts_total";
 const DAMAGED: &str = "tallyport_sync_damaged_series_total";
 const DROPPED: &str = "tallyport_sync_dropped_total";
 const LOST: &str = "tallyport_sync_lost_records_total";
+const UNREADABLE: &str = "tallyport_sync_unreadable_total";
 const MISHAPS: &str = "tallyport_sync_mishaps_total";
 
 const FOLDED_HELP: &str = "Ended instances that this one folded into the retired total.";
@@ -83,6 +84,8 @@ fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
     }
     let dropped = "Retired series that nothing touched, and tombstones beyond the limit, that were \
                    dropped from the store.";
+    let unreadable =
+        "Syncs that retired nobody, because they could not read what is there of others.";
     for (name, help, labels, amount) in [
         (FOLDED, FOLDED_HELP, [].as_slice(), done.folded),
         (CONFLICTS, "Folds and prunes that another instance came before.", &[], done.conflicts),
@@ -90,6 +93,7 @@ fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
         (DROPPED, dropped, &[("what", "series")], done.dropped_series),
         (DROPPED, dropped, &[("what", "tombstones")], done.dropped_tombstones),
         (LOST, "Records of instances that the store lost before a fold.", &[], done.lost),
+        (UNREADABLE, unreadable, &[], done.unreadable),
     ] {
         if amount > 0 {
             counter(metrics, name, help)?;

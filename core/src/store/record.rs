@@ -68,6 +68,13 @@ pub struct Batch {
     pub gone: Vec<u32>,
 }
 
+impl Batch {
+    /// Bytes of its texts and values.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.values.iter().chain(&self.texts).map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+}
+
 /// How a record stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

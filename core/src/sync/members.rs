@@ -26,6 +26,12 @@ pub fn members(store: &mut dyn Store) -> Result<Vec<Member>, Error> {
     let mut members = Vec::new();
     for shard in 0..store.recount()? {
         let roll = store.roll(shard)?;
+        if roll.lost > 0 {
+            tracing::warn!(
+                records = roll.lost,
+                "the store lost records of instances before a fold"
+            );
+        }
         let ids: Vec<Identity> = roll.instances.iter().map(|listed| listed.id).collect();
         let states = store.states(shard, &ids)?;
         // One that is gone meanwhile is no member any more.

@@ -24,9 +24,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A sync took this long, whether it succeeded or not.
-    pub(super) fn took(&mut self, time: Duration) {
+    /// A sync took this long. One that failed says how long they may take, not how short.
+    pub(super) fn took(&mut self, time: Duration, well: bool) {
         let time = time.min(LONGEST);
+        if !well && time <= self.typical() {
+            return;
+        }
         if self.count == 0 {
             self.last = [time; SYNCS];
         }
@@ -71,17 +74,31 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(alive(&pace, 0), 90);
         assert_eq!(alive(&pace, 2), 96, "the first one counts while it runs");
-        pace.took(Duration::from_secs(4));
+        pace.took(Duration::from_secs(4), true);
         assert_eq!(alive(&pace, 0), 90 + 3 * 4);
         for _ in 0..SYNCS {
-            pace.took(Duration::from_secs(1));
+            pace.took(Duration::from_secs(1), true);
         }
         assert_eq!(alive(&pace, 0), 93);
         // Stopped once, for an hour.
-        pace.took(Duration::from_secs(3600));
+        pace.took(Duration::from_secs(3600), true);
         assert_eq!(alive(&pace, 0), 93);
-        pace.took(Duration::from_secs(3600));
+        pace.took(Duration::from_secs(3600), true);
         assert_eq!(alive(&pace, 0), 90 + 3 * 60);
         assert_eq!(pace.stretched(lease(0), Duration::from_secs(9)).alive, Duration::ZERO);
+    }
+
+    #[test]
+    fn failed_syncs_stretch_a_lease_and_never_shorten_it() {
+        let mut pace = Pace::default();
+        for _ in 0..2 {
+            pace.took(Duration::from_secs(40), false);
+        }
+        assert_eq!(alive(&pace, 0), 90 + 3 * 40);
+        for _ in 0..2 * SYNCS {
+            // Refused at once.
+            pace.took(Duration::ZERO, false);
+        }
+        assert_eq!(alive(&pace, 0), 90 + 3 * 40);
     }
 }

@@ -35,6 +35,8 @@ pub struct Retirement {
     pub dropped_tombstones: u64,
     /// Records that the store had lost before anybody folded them.
     pub lost: u64,
+    /// Times that what is there of another instance could not be read, so that none was folded.
+    pub unreadable: u64,
 }
 
 impl Retirement {
@@ -46,6 +48,7 @@ impl Retirement {
         self.dropped_series += other.dropped_series;
         self.dropped_tombstones += other.dropped_tombstones;
         self.lost += other.lost;
+        self.unreadable += other.unreadable;
     }
 }
 

@@ -1,7 +1,7 @@
 //! One arena and one store: publish, retire, aggregate.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +24,9 @@ use crate::{
 
 /// Messages of one sync, before it is left to the next one.
 const ROUNDS: usize = 8;
+/// Bytes of texts and values of one step, unless one batch alone has more: with `store.deadline_ms` of 5 s
+/// a link of 7 Mbit/s carries that.
+const STEP_BYTES: u64 = 4 << 20;
 /// How many of a shard's instances look for those that ended, on average, in the time that each syncs
 /// once: if all did, what they read would grow with their square.
 const LOOKS: usize = 8;
@@ -95,6 +98,8 @@ pub struct Session {
     end: Option<Instant>,
     /// Instances of its shard, when it last looked; 0: it is to look.
     neighbours: usize,
+    /// What syncs and aggregates that failed later had done, and nobody was told of.
+    untold: Retirement,
 }
 
 fn is_before(end: Option<Instant>) -> bool {
@@ -126,9 +131,19 @@ impl Session {
     pub fn new(store: Box<dyn Store>, settings: Settings) -> Self {
         let publisher = Publisher::new(store.shards(), &mut random);
         let clock = Arc::new(SystemClock::default());
-        let (columns, pace) = Default::default();
-        let (journal, began, end, neighbours) = (None, Duration::ZERO, None, 0);
-        Self { store, publisher, columns, settings, journal, clock, pace, began, end, neighbours }
+        Self {
+            store,
+            publisher,
+            columns: Columns::default(),
+            settings,
+            journal: None,
+            clock,
+            pace: Pace::default(),
+            began: Duration::ZERO,
+            end: None,
+            neighbours: 0,
+            untold: Retirement::default(),
+        }
     }
 
     /// A session of an arena that other processes may publish as well, one after the other: what each
@@ -161,8 +176,11 @@ impl Session {
             let writes = turn.writes();
             let read = Publisher::read(self.store.shards(), &turn.read()?);
             let read = read.map_err(|_| ledger_damaged())?;
+            let mishaps = self.publisher.mishaps();
             self.publisher =
                 read.unwrap_or_else(|| Publisher::new(self.store.shards(), &mut random));
+            // Of this process: the others count theirs.
+            self.publisher.forgive(mishaps);
             self.columns = Columns::default();
             journal.writes = Some(writes);
         }
@@ -295,23 +313,38 @@ impl Session {
     pub fn sync(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
         self.began = self.clock.monotonic();
         let mut done = Synced::default();
+        let result = self.publish_and_retire(snapshot, &mut done);
+        self.pace.took(self.so_far(), result.is_ok());
+        self.told(result, &mut done.retirement)?;
+        Ok(done)
+    }
+
+    fn publish_and_retire(&mut self, snapshot: &Snapshot, done: &mut Synced) -> Result<(), Error> {
         self.follow_shards()?;
         let before = self.publisher.mishaps();
-        self.publish(snapshot, self.settings.lease, &mut done)?;
+        self.publish(snapshot, self.settings.lease, done)?;
         if self.publisher.mishaps() != before {
             // The store may not be what it was.
             self.neighbours = 0;
             if self.follow_shards()? {
-                self.publish(snapshot, self.settings.lease, &mut done)?;
+                self.publish(snapshot, self.settings.lease, done)?;
             }
         }
         // All is acknowledged: what is left is for the next one.
         if self.has_time() {
-            self.fold_others(&mut done)?;
-            self.renew(snapshot, &mut done)?;
+            self.fold_others(done)?;
+            self.renew(snapshot, done)?;
         }
-        self.pace.took(self.so_far());
-        Ok(done)
+        Ok(())
+    }
+
+    /// Hands over what was retired: after a failure with the next call that has none.
+    fn told<T>(&mut self, result: Result<T, Error>, done: &mut Retirement) -> Result<T, Error> {
+        self.untold.add(done);
+        if result.is_ok() {
+            *done = mem::take(&mut self.untold);
+        }
+        result
     }
 
     /// Follows a store that was created anew with another number of shards. True when it was.
@@ -350,6 +383,8 @@ impl Session {
     }
 
     /// Folds the expired instances of this one's shard, where the store can. This one is alive.
+    ///
+    /// What it finds there that cannot be read is another one's, and keeps this one from nothing.
     fn fold_others(&mut self, done: &mut Synced) -> Result<(), Error> {
         let looks = self.neighbours <= LOOKS || random() as usize % self.neighbours < LOOKS;
         if !looks || !self.store.strategy().folds() {
@@ -357,9 +392,18 @@ impl Session {
         }
         let own = self.publisher.identity();
         let shard = own.shard(self.store.shards());
-        let roll = self.store.roll(shard)?;
-        self.neighbours = roll.instances.len();
-        self.fold(shard, &roll, Some(own), &mut done.retirement)
+        let looked = self.store.roll(shard).and_then(|roll| {
+            self.neighbours = roll.instances.len();
+            self.fold(shard, &roll, Some(own), &mut done.retirement)
+        });
+        match looked {
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Conflict) => {
+                tracing::warn!("instances that ended are not retired: {error}");
+                done.retirement.unreadable += 1;
+                Ok(())
+            }
+            looked => looked,
+        }
     }
 
     /// Folds the expired instances of a shard but one, beginning with any: others are at it too.
@@ -409,12 +453,10 @@ impl Session {
     ) -> Result<(), Error> {
         for _ in 0..ROUNDS {
             self.in_time()?;
-            let fresh = Epoch(random() as u64);
-            let id = self.publisher.identity();
-            let so_far = self.so_far();
             if !self.publisher.is_registered() {
+                let (fresh, id) = (Epoch(random() as u64), self.publisher.identity());
                 // Also of one that is to end: it has not published yet.
-                let lease = self.pace.stretched(self.settings.lease, so_far);
+                let lease = self.pace.stretched(self.settings.lease, self.so_far());
                 let answer = self.store.register(id, &self.settings.name, fresh, lease);
                 let answer = answer.inspect_err(|_| self.publisher.abandon(&mut random))?;
                 self.publisher.registered(&answer, &mut random);
@@ -424,36 +466,59 @@ impl Session {
             self.columns.show(snapshot, &self.settings.gauge_modes, &mut self.publisher)?;
             let all_new = self.publisher.plan();
             self.note()?;
-            let epoch = self.publisher.epoch(fresh);
-            let batches = self.publisher.batches();
-            let (mut series, mut bytes) = (0, 0);
-            for batch in batches {
-                series += batch.values.len() as u64;
-                let sizes = batch.values.iter().chain(&batch.texts);
-                bytes += sizes.map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-            }
-            done.bytes += bytes;
-            done.messages += batches.len().max(1) as u64;
-            let lease = self.pace.stretched(lease, so_far);
-            let answer = self.store.publish(id, (epoch, fresh), lease, batches)?;
-            let settled = self.publisher.answered(&answer, &mut random);
-            self.note()?;
-            if settled {
-                done.series += series;
-                if all_new {
-                    if let Some(turn) =
-                        self.journal.as_ref().and_then(|journal| journal.turn.as_ref())
-                    {
-                        turn.published();
-                    }
-                    return Ok(());
+            let settled = self.send(lease, done)?;
+            if settled && all_new {
+                if let Some(turn) = self.journal.as_ref().and_then(|journal| journal.turn.as_ref())
+                {
+                    turn.published();
                 }
+                return Ok(());
             }
         }
         let message = format!(
             "the store's records changed under {ROUNDS} messages of one sync; the next one goes on"
         );
         Err(Error::new(ErrorKind::Unavailable, message).with_contention())
+    }
+
+    /// Sends what was planned, some of it at a time: each is a step with a deadline of its own, so that
+    /// a slow store is told more by every sync. True when all that was planned is in the record.
+    fn send(&mut self, lease: Lease, done: &mut Synced) -> Result<bool, Error> {
+        loop {
+            let (fresh, id) = (Epoch(random() as u64), self.publisher.identity());
+            let epoch = self.publisher.epoch(fresh);
+            let planned = self.publisher.batches();
+            let (mut count, mut series, mut bytes) = (0, 0, 0);
+            for batch in planned {
+                let size = batch.bytes();
+                if count > 0 && bytes + size > STEP_BYTES {
+                    break;
+                }
+                (count, bytes) = (count + 1, bytes + size);
+                series += batch.values.len() as u64;
+            }
+            let some = planned.get(..count).unwrap_or(planned);
+            let all = some.len() == planned.len();
+            done.bytes += bytes;
+            done.messages += count.max(1) as u64;
+            // A record that is to end does so with the last of it.
+            let lease = if all { lease } else { self.settings.lease };
+            let lease = self.pace.stretched(lease, self.so_far());
+            let left = planned.len().saturating_sub(count);
+            let answer = self.store.publish(id, (epoch, fresh), lease, some)?;
+            let before = self.publisher.mishaps();
+            let settled = self.publisher.answered(&answer, &mut random);
+            self.note()?;
+            let taken =
+                self.publisher.batches().len() == left && self.publisher.mishaps() == before;
+            if taken {
+                done.series += series;
+            }
+            if all || !taken {
+                return Ok(settled);
+            }
+            self.in_time()?;
+        }
     }
 
     /// Publishes for the last time and folds this instance at once: its totals stay, its gauges go.
@@ -465,10 +530,12 @@ impl Session {
     pub fn withdraw(&mut self, snapshot: &Snapshot) -> Result<Synced, Error> {
         self.began = self.clock.monotonic();
         let mut done = Synced::default();
-        self.follow_shards()?;
         let lease = Lease { alive: Duration::ZERO, ..self.settings.lease };
-        self.publish(snapshot, lease, &mut done)?;
-        self.fold_own(&mut done)?;
+        let result = self
+            .follow_shards()
+            .and_then(|_| self.publish(snapshot, lease, &mut done))
+            .and_then(|()| self.fold_own(&mut done));
+        self.told(result, &mut done.retirement)?;
         // Where that fails, the next sync learns of it.
         if self.store.strategy().folds()
             && let Err(error) = self.learn_of_the_end(lease)
@@ -498,6 +565,12 @@ impl Session {
     /// What the store answers; Timeout when the time is over; Limit when there are more series than a snapshot can number.
     pub fn aggregate(&mut self, own: &Snapshot) -> Result<(Overview, Retirement), Error> {
         let mut done = Retirement::default();
+        let result = self.read_everyone(own, &mut done);
+        let overview = self.told(result, &mut done)?;
+        Ok((overview, done))
+    }
+
+    fn read_everyone(&mut self, own: &Snapshot, done: &mut Retirement) -> Result<Overview, Error> {
         let mut everyone = Everyone::default();
         let mut totals = Vec::new();
         // The publisher follows when it publishes: this may be somebody who only looks.
@@ -505,7 +578,7 @@ impl Session {
             self.in_time()?;
             if self.store.strategy().folds() {
                 let roll = self.store.roll(shard)?;
-                self.fold(shard, &roll, None, &mut done)?;
+                self.fold(shard, &roll, None, done)?;
             }
             let read = read_shard(&mut *self.store, shard)?;
             everyone.add(&read);
@@ -530,6 +603,6 @@ impl Session {
             let include_instances = self.settings.include_instances;
             Ok::<_, Error>(View { include_instances, own })
         })?;
-        Ok((overview(&everyone, &view, own.time_unix_ns())?, done))
+        overview(&everyone, &view, own.time_unix_ns())
     }
 }

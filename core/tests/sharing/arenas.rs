@@ -495,6 +495,26 @@ fn engines_of_one_arena_take_turns_and_none_leaves_while_others_are_there() {
 }
 
 #[test]
+fn what_happened_to_the_record_of_an_arena_is_counted_by_whichever_process_meets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let server = RedisServer::start(&[]);
+    write_config(folder, &format!("kind = 'redis'\nurl = '{}'", server.url()), 60_000);
+    let (one, other) = (open(folder), open(folder));
+    one.metrics().counter("requests", &[("path", "/")]).unwrap().add(5);
+    one.sync().unwrap();
+    for resets in 1..=3 {
+        server.command(&["FLUSHALL"]);
+        one.sync().unwrap();
+        other.sync().unwrap();
+        assert_eq!(one.sync_status().mishaps.resets, resets);
+        assert_eq!(other.sync_status().mishaps.resets, 0);
+        let own = values(&one.snapshot().unwrap());
+        assert_eq!(own["tallyport_sync_mishaps_total{kind=reset}"], resets.to_string());
+    }
+}
+
+#[test]
 fn an_arena_is_published_to_one_store_and_moves_when_it_left() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

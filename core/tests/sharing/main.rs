@@ -24,6 +24,7 @@ mod memcached_faults;
 mod memory_items;
 mod moods;
 mod on_disk;
+mod partly;
 mod processes;
 mod proxy;
 mod redis_faults;

@@ -1,9 +1,9 @@
-//! Syncs that take longer than the lease, and many at once.
+//! Syncs that take longer than the lease, or than one step may; steps that fail; and many at once.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -32,13 +32,21 @@ struct Slow {
     step: Duration,
     /// How often its instances were listed.
     rolls: Arc<AtomicUsize>,
+    /// Bytes that it still takes in time.
+    room: Arc<AtomicU64>,
+    /// Records that it lost and did not tell of yet.
+    lost: Arc<AtomicU64>,
+    /// Its totals cannot be read.
+    broken: Arc<AtomicBool>,
 }
 
 impl Slow {
     fn new(step: Duration) -> Self {
         let clock = Arc::new(Hand::default());
         let store = MemoryStore::new(Arc::clone(&clock) as _);
-        Self { store, clock, step, rolls: Arc::default() }
+        let room = Arc::new(AtomicU64::new(u64::MAX));
+        let (rolls, lost, broken) = Default::default();
+        Self { store, clock, step, rolls, room, lost, broken }
     }
 
     fn step<R>(&mut self, act: impl FnOnce(&mut MemoryStore) -> R) -> R {
@@ -69,12 +77,19 @@ impl Store for Slow {
         lease: Lease,
         batches: &[Batch],
     ) -> Result<Answer, Error> {
+        let sizes = batches.iter().flat_map(|batch| batch.values.iter().chain(&batch.texts));
+        let bytes = sizes.map(|(_, bytes)| bytes.len() as u64).sum();
+        let room = self.room.load(SeqCst).checked_sub(bytes);
+        let room = room.ok_or_else(|| Error::new(ErrorKind::Timeout, "the deadline passed"))?;
+        self.room.store(room, SeqCst);
         self.step(|store| store.publish(id, epochs, lease, batches))
     }
 
     fn roll(&mut self, shard: u32) -> Result<Roll, Error> {
         self.rolls.fetch_add(1, SeqCst);
-        self.step(|store| store.roll(shard))
+        let mut roll = self.step(|store| store.roll(shard))?;
+        roll.lost += self.lost.swap(0, SeqCst);
+        Ok(roll)
     }
 
     fn states(&mut self, shard: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
@@ -82,6 +97,9 @@ impl Store for Slow {
     }
 
     fn totals(&mut self, shard: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
+        if self.broken.load(SeqCst) {
+            return Err(Error::new(ErrorKind::Io, "the connection went"));
+        }
         self.step(|store| store.totals(shard, wanted))
     }
 
@@ -162,4 +180,54 @@ fn of_many_instances_a_few_look_for_those_that_ended() {
         }
     }
     assert_eq!(folded, 1);
+}
+
+#[test]
+fn a_store_that_is_too_slow_for_all_is_told_more_by_every_sync() {
+    let store = Slow::new(Duration::ZERO);
+    let mut one = Instance::new(Box::new(store.clone()), named("one"));
+    // Twelve MB of texts.
+    let long = "x".repeat(400);
+    for number in 0..30_000 {
+        one.add("requests", &format!("{long}{number}"), 1);
+    }
+    let mut failed = 0;
+    loop {
+        store.room.store(5 << 20, SeqCst);
+        let snapshot = one.snapshot();
+        match one.session.sync(&snapshot) {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout, "{error}"),
+        }
+        failed += 1;
+        assert!(failed < 10, "nothing arrives");
+    }
+    assert!(failed > 0, "it was quick enough for all");
+    store.room.store(u64::MAX, SeqCst);
+    let all = crate::instances::values(&one.everyone().snapshot);
+    assert_eq!((all.len(), all.values().filter(|value| *value == "1").count()), (30_000, 30_000));
+    // For the last time, in several steps: its lease ends with the last one only.
+    for number in 0..30_000 {
+        one.add("again", &format!("{long}{number}"), 1);
+    }
+    let last = one.snapshot();
+    let done = one.session.withdraw(&last).unwrap();
+    assert_eq!((done.series, done.retirement.folded), (30_000, 1));
+    assert_eq!(one.session.mishaps(), Default::default());
+}
+
+#[test]
+fn what_a_failed_aggregate_found_lost_is_told_by_the_next_one() {
+    let store = Slow::new(Duration::ZERO);
+    let mut one = Instance::new(Box::new(store.clone()), named("one"));
+    one.add("requests", "/", 1);
+    one.sync();
+    store.lost.store(1, SeqCst);
+    store.broken.store(true, SeqCst);
+    let snapshot = one.snapshot();
+    let error = one.session.aggregate(&snapshot).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    store.broken.store(false, SeqCst);
+    assert_eq!(one.sync().retirement.lost, 1);
+    assert_eq!(one.sync().retirement.lost, 0, "told twice");
 }

@@ -34,6 +34,8 @@ use super::{
 };
 use crate::model::Error;
 
+/// Instances that are read in one step, which has one deadline.
+pub(super) const STATES_AT_ONCE: usize = 32;
 /// How often a step that only reads is tried: it takes nothing from those that swap.
 const READS: usize = 200;
 
@@ -263,9 +265,11 @@ impl Store for BasicStore {
     }
 
     fn states(&mut self, _: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
-        self.shelf.items.begin();
         let mut states = Vec::with_capacity(ids.len());
-        for id in ids {
+        for (index, id) in ids.iter().enumerate() {
+            if index % STATES_AT_ONCE == 0 {
+                self.shelf.items.begin();
+            }
             let mut state = None;
             for tried in 0.. {
                 let Found::Live(record, token) = self.record(*id)? else { break };

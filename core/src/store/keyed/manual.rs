@@ -15,6 +15,7 @@ use super::{
         Answer, Batch, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, Standing, State, Store,
         Strategy, Swap, Totals, Wanted,
     },
+    basic::STATES_AT_ONCE,
     heads::{Record, Sort, unwrap, wrap},
     ledger::ms,
     probe,
@@ -242,9 +243,11 @@ impl Store for ManualStore {
     }
 
     fn states(&mut self, _: u32, ids: &[Identity]) -> Result<Vec<Option<State>>, Error> {
-        self.shelf.items.begin();
         let mut states = Vec::with_capacity(ids.len());
-        for id in ids {
+        for (index, id) in ids.iter().enumerate() {
+            if index % STATES_AT_ONCE == 0 {
+                self.shelf.items.begin();
+            }
             let mut state = None;
             // Once more, where its owner wrote it meanwhile; a page that is lost then takes it along.
             for _ in 0..3 {

@@ -59,7 +59,14 @@ pub(super) fn changed(
     let mut next = record.clone();
     let (texts, values) = changes_of(&mut next.version, batches);
     next.texts = shelf.write(&record.texts, &texts, PAGE, lease.data)?;
-    next.values = shelf.write(&record.values, &values, VALUES_PAGE, lease.data)?;
+    next.values = match shelf.write(&record.values, &values, VALUES_PAGE, lease.data) {
+        Ok(values) => values,
+        Err(fault) => {
+            let texts = shelf.keys_of(&[&next.texts], &[&record.texts]);
+            shelf.orphaned(texts);
+            return Err(fault);
+        }
+    };
     next.until_ms = now.saturating_add(ms(lease.alive));
     if now.saturating_sub(record.kept_ms) > ms(lease.data) / 2 {
         shelf.keep(&[&next.texts, &next.values], lease.data)?;

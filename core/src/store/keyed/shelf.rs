@@ -17,6 +17,9 @@ use crate::model::{Clock, Error, ErrorKind, random};
 /// Pages that are asked for in one call: some MiB.
 const PAGES_AT_ONCE: usize = 16;
 
+/// Most pages that are remembered to be removed.
+const MAX_ORPHANS: usize = 4096;
+
 /// Why a map was not read or written.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -37,6 +40,8 @@ pub(super) struct Shelf {
     pub(super) items: Box<dyn KeyValue>,
     prefix: String,
     clock: Arc<dyn Clock>,
+    /// Pages of writes that failed: nothing leads to them, and they may be there.
+    orphans: Vec<String>,
 }
 
 impl Shelf {
@@ -52,7 +57,7 @@ impl Shelf {
             );
             return Err(Error::new(ErrorKind::Unsupported, message).with_field("max_item_bytes"));
         }
-        Ok(Self { items, prefix: format!("tallyport:{namespace}:"), clock })
+        Ok(Self { items, prefix: format!("tallyport:{namespace}:"), clock, orphans: Vec::new() })
     }
 
     pub(super) fn key(&self, name: impl Display) -> String {
@@ -124,6 +129,7 @@ impl Shelf {
         limit: usize,
         ttl: Duration,
     ) -> Result<Pages, Fault> {
+        self.remove_orphans();
         let mut by_page: BTreeMap<usize, BTreeMap<_, _>> = BTreeMap::new();
         for (at, value) in changes {
             let index = pages.holding(at.0).unwrap_or(0);
@@ -155,8 +161,37 @@ impl Shelf {
             }
             replaced.insert(index, new);
         }
-        self.items.set_many(&items, ttl)?;
+        if let Err(error) = self.items.set_many(&items, ttl) {
+            self.orphaned(items.into_iter().map(|(key, _)| key));
+            return Err(error.into());
+        }
         Ok(pages.replaced(&replaced))
+    }
+
+    /// Pages that were written, and that nothing will lead to.
+    pub(super) fn orphaned(&mut self, keys: impl IntoIterator<Item = String>) {
+        self.orphans.extend(keys);
+        let surplus = self.orphans.len().saturating_sub(MAX_ORPHANS);
+        // The oldest: they end with their time.
+        self.orphans.drain(..surplus);
+    }
+
+    /// Removes what writes that failed left: a store that is slow would fill with it.
+    fn remove_orphans(&mut self) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        match self.items.delete_many(&self.orphans) {
+            Ok(()) => self.orphans.clear(),
+            Err(error) => tracing::debug!("pages that nothing leads to stay: {error}"),
+        }
+    }
+
+    /// The keys of the pages that are in some maps and not in others.
+    pub(super) fn keys_of(&self, these: &[&Pages], but_not: &[&Pages]) -> Vec<String> {
+        let kept: HashSet<u64> = but_not.iter().flat_map(|pages| pages.names()).collect();
+        let gone = these.iter().flat_map(|pages| pages.names()).filter(|name| !kept.contains(name));
+        gone.map(|name| self.page_key(name)).collect()
     }
 
     /// Writes all pages again as they are, so that they stay for longer.
@@ -171,9 +206,7 @@ impl Shelf {
 
     /// Removes the pages that are in some maps and not in others. What fails is removed by its time.
     pub(super) fn remove(&mut self, these: &[&Pages], but_not: &[&Pages]) {
-        let kept: HashSet<u64> = but_not.iter().flat_map(|pages| pages.names()).collect();
-        let gone = these.iter().flat_map(|pages| pages.names()).filter(|name| !kept.contains(name));
-        let keys: Vec<String> = gone.map(|name| self.page_key(name)).collect();
+        let keys = self.keys_of(these, but_not);
         if keys.is_empty() {
             return;
         }
