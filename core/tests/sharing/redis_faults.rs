@@ -3,14 +3,18 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
+    os::unix::net::UnixStream,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket},
+    process::{Pid, Signal, kill_process},
+};
 use tallyport_core::{
-    model::ErrorKind,
-    store::{RedisSettings, RedisStore, Store},
+    model::{Error, ErrorKind},
+    store::{Memcached, RedisSettings, RedisStore, Store},
 };
 
 use crate::{
@@ -373,6 +377,51 @@ fn a_slow_redis_is_waited_for_until_the_deadline() {
     proxy.delay(Duration::ZERO);
     a.sync();
     assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_slow_redis_is_waited_for_no_longer_than_the_sync_may_take() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let mut a = connected(proxy.url(), Duration::from_secs(60));
+    a.add("requests", "/", 5);
+    a.sync();
+    // There and back: ten seconds for each exchange.
+    proxy.delay(Duration::from_secs(5));
+    a.add("requests", "/", 1);
+    let (start, snapshot) = (Instant::now(), a.snapshot());
+    a.session.end_by(Some(start + Duration::from_millis(300)));
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    proxy.delay(Duration::ZERO);
+    a.session.end_by(None);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_socket_that_takes_no_connection_costs_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.sock");
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&socket, 0).unwrap();
+    // One waits to be taken, and there is room for no other.
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let deadline = Duration::from_millis(400);
+    let path = path.to_str().unwrap();
+    let redis = || RedisStore::connect(&settings(format!("redis+unix://{path}"), deadline)).err();
+    let memcached = || Memcached::connect(path, deadline).err();
+    for connect in [&redis as &dyn Fn() -> Option<Error>, &memcached] {
+        let start = Instant::now();
+        let error = connect().unwrap();
+        let took = start.elapsed();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.to_string().contains("the deadline passed"), "{error}");
+        assert!(took >= deadline - Duration::from_millis(20), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
 }
 
 fn redis_url(address: &str) -> String {
