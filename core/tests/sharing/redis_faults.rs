@@ -85,21 +85,64 @@ fn an_evicted_record_is_sent_again_and_nothing_doubles() {
 }
 
 #[test]
+fn whatever_key_of_a_shard_is_evicted_who_lives_is_told() {
+    let server = RedisServer::start(&[]);
+    let keys = || {
+        let reply = server.command(&["KEYS", "{tallyport:shared:0}:*"]);
+        let keys = reply.lines().filter(|line| line.starts_with('{')).map(str::to_owned);
+        keys.collect::<Vec<_>>()
+    };
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    let mut b = connected(server.url(), Duration::from_secs(10));
+    for one in [&mut a, &mut b] {
+        one.add("requests", "/", 5);
+        one.sync();
+    }
+    let all = keys();
+    assert_eq!(all.len(), 3, "two records and what the shard hangs on: {all:?}");
+    let told = |one: &Instance| one.session.mishaps().lost + one.session.mishaps().resets;
+    for key in keys() {
+        let before = told(&a) + told(&b);
+        assert_eq!(server.command(&["DEL", &key]), ":1\r\n");
+        a.sync();
+        b.sync();
+        assert!(told(&a) + told(&b) > before, "{key} is gone, and nobody was told");
+        assert_eq!((a.total("requests", "/"), b.total("requests", "/")), (10, 10), "{key}");
+    }
+}
+
+#[test]
+fn a_list_of_instances_that_is_none_is_an_error_of_whoever_reads_it() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    let total = "{tallyport:shared:0}:total";
+    let id = a.session.identity().to_string();
+    for list in [&id[1..], "nobody", &format!("{id}  "), &format!("{id} x ")] {
+        server.command(&["HSET", total, "i", list]);
+        let error = a.try_everyone().map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{list:?}: {error}");
+    }
+    server.command(&["HSET", total, "i", ""]);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 5, "who is in no list enters it again");
+}
+
+#[test]
 fn keys_of_someone_else_are_left_as_they_are() {
     let server = RedisServer::start(&[]);
     let mut a = connected(server.url(), Duration::from_secs(10));
-    let keys = ["total", "ids"].map(|name| format!("{{tallyport:shared:0}}:{name}"));
-    for key in &keys {
-        server.command(&["FLUSHALL"]);
-        server.command(&["SET", key, "mine"]);
-        a.add("requests", "/", 1);
-        let snapshot = a.snapshot();
-        let error = a.session.sync(&snapshot).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
-        assert_eq!(server.command(&["GET", key]), "$4\r\nmine\r\n");
-        assert_eq!(server.command(&["DBSIZE"]), ":1\r\n", "something else was written");
-    }
+    let key = "{tallyport:shared:0}:total";
+    server.command(&["FLUSHALL"]);
+    server.command(&["SET", key, "mine"]);
+    a.add("requests", "/", 2);
+    let snapshot = a.snapshot();
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    assert_eq!(server.command(&["GET", key]), "$4\r\nmine\r\n");
+    assert_eq!(server.command(&["DBSIZE"]), ":1\r\n", "something else was written");
     server.command(&["FLUSHALL"]);
     a.sync();
     assert_eq!(a.total("requests", "/"), 2);

@@ -2,7 +2,7 @@
 //!
 //! K shards, fixed when the store is created: each has its instances, its tombstones and its own
 //! retired total under one tag, so a step touches one slot. What a shard's life hangs on (epoch,
-//! totals, tombstones) is one key, and so is each instance's record: an eviction takes a whole one.
+//! list of instances, totals, tombstones) is one key, and so is each instance's record: an eviction takes a whole one.
 
 mod cluster;
 mod lease;
@@ -124,8 +124,7 @@ impl RedisStore {
     /// What the server refuses, such as NOPERM, OOM, READONLY, NOREPLICAS.
     fn probe_shard(&mut self, shard: u32) -> Result<(), Error> {
         let tag = self.tag(shard);
-        let keys =
-            [format!("{tag}probe:total"), format!("{tag}probe:i"), format!("{tag}probe:ids")];
+        let keys = [format!("{tag}probe:total"), format!("{tag}probe:i")];
         let reply = self.run(shard, Step::Probe, &keys, vec![vec![b"probe".to_vec()]])?;
         match reply.first().map(text_of) {
             Some(Some("0")) => Ok(()),
@@ -141,11 +140,11 @@ impl RedisStore {
         format!("{{tallyport:{}:{shard}}}:", self.namespace)
     }
 
-    /// Keys of a shard's total, of a record, of the list of instances.
-    fn keys(&self, shard: u32, id: Option<Identity>) -> [String; 3] {
+    /// Keys of a shard's total and of a record.
+    fn keys(&self, shard: u32, id: Option<Identity>) -> [String; 2] {
         let tag = self.tag(shard);
         let record = id.map_or_else(|| format!("{tag}i:"), |id| format!("{tag}i:{id}"));
-        [format!("{tag}total"), record, format!("{tag}ids")]
+        [format!("{tag}total"), record]
     }
 
     /// The number of shards that the store has: the first to come says.
@@ -357,21 +356,18 @@ impl Store for RedisStore {
             );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        let [total, _, ids] = self.keys(shard, None);
+        let [total, _] = self.keys(shard, None);
         let mut marks = redis::cmd("HMGET");
-        marks.arg(&total).arg("e").arg("g");
-        let mut members = redis::cmd("SMEMBERS");
-        members.arg(&ids);
-        // In this order: a fold that the list does not show any more is in a later generation.
-        let replies = self.checked(shard, &[redis::cmd("TIME"), marks, members])?;
+        marks.arg(&total).arg("e").arg("g").arg("i");
+        let replies = self.checked(shard, &[redis::cmd("TIME"), marks])?;
         let now_ms = value::time_ms(replies.first())?;
         // What is no list is not an empty one: instances would be missing from totals.
-        let Some(&[epoch, generation]) = replies.get(1).and_then(words).as_deref() else {
+        let Some(&[epoch, generation, list]) = replies.get(1).and_then(words).as_deref() else {
             return Err(value::damaged("the marks of a shard"));
         };
-        let members = replies.get(2).and_then(words);
-        let known = members.and_then(|ids| ids.into_iter().map(Identity::parse).collect());
-        let known: Vec<Identity> = known.ok_or_else(|| value::damaged("the list of instances"))?;
+        let known: Option<Vec<Identity>> =
+            list.split_terminator(' ').map(Identity::parse).collect();
+        let known = known.ok_or_else(|| value::damaged("the list of instances"))?;
         self.strays.retain(|_, at| *at != shard);
         let stray = |id: &&Identity| id.shard(self.shards) != shard;
         let strays: Vec<_> = known.iter().filter(stray).map(|id| (*id, shard)).collect();

@@ -220,6 +220,7 @@ pub(super) fn totals(fields: Fields, now_ms: u64) -> Result<Totals, Error> {
             Some((b'e', [])) => totals.epoch = number().map(Epoch),
             Some((b'g', [])) => totals.generation = number().unwrap_or(0),
             Some((b'd', [])) => totals.forgotten = number().unwrap_or(0),
+            Some((b'i', [])) => {}
             Some((b's', key)) => totals.series.push((key.to_vec(), bytes)),
             Some((b'x', id)) => {
                 let id = std::str::from_utf8(id).ok().and_then(Identity::parse);
