@@ -6,15 +6,18 @@
 use std::{
     fmt,
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use rustix::{
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{
+        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
+        socket_with, sockopt,
+    },
 };
 
 use crate::model::{Error, ErrorKind};
@@ -50,7 +53,7 @@ pub(super) enum Socket {
 impl Socket {
     pub(super) fn connect(address: &Address, deadline: Instant) -> io::Result<Self> {
         match address {
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+            Address::Unix(path) => connect_unix(path, deadline).map(Self::Unix),
             Address::Tcp(host, port) => connect_tcp(host, *port, deadline).map(Self::Tcp),
         }
     }
@@ -94,10 +97,20 @@ pub(super) fn failed(what: impl fmt::Display, error: &io::Error, deadline: Insta
     Error::io(what, error)
 }
 
+/// Looks a name up, for as long as the system's resolver takes, and connects to one of its addresses.
 fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    connect_any(&addresses, deadline)
+}
+
+/// Connects to the first address that answers. None takes the time of those behind it.
+fn connect_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
+    let mut rest = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in addresses {
+        let share = left(deadline)? / rest.max(1);
+        rest = rest.saturating_sub(1);
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
@@ -106,6 +119,22 @@ fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream
         }
     }
     Err(last)
+}
+
+/// Connects to a socket of this host. Its server may not take connections: the one who waits in the
+/// system's queue then waits no longer than the deadline.
+fn connect_unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    loop {
+        // Each write sets its own later.
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(left(deadline)?))?;
+        match connect(&socket, &address) {
+            Ok(()) => return Ok(UnixStream::from(socket)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// What is left until a deadline.
@@ -178,5 +207,48 @@ impl Write for Timed<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use rustix::net::{bind, listen};
+
+    use super::*;
+
+    /// An address whose queue is full: a connection to it is neither taken nor refused.
+    fn black_hole() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+        let socket =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.unwrap();
+        bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        listen(&socket, 0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(one) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(one);
+            assert!(waiting.len() < 100, "its queue has no end");
+        }
+        (address, waiting, listener)
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let (hole, _waiting, _listener) = black_hole();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let good = listener.local_addr().unwrap();
+        let (start, all) = (Instant::now(), Duration::from_secs(2));
+        let stream = connect_any(&[hole, good], start + all).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(start.elapsed() < all, "{:?}", start.elapsed());
+        // Alone it has all of the time.
+        let (start, all) = (Instant::now(), Duration::from_millis(300));
+        let error = connect_any(&[hole], start + all).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        let took = start.elapsed();
+        assert!(took >= all - Duration::from_millis(20) && took < all * 10, "{took:?}");
     }
 }

@@ -37,6 +37,12 @@ pub(crate) fn cluster() -> Vec<RedisServer> {
     nodes
 }
 
+/// What a node is called in its cluster.
+pub(crate) fn id(node: &RedisServer) -> String {
+    let reply = node.command(&["CLUSTER", "MYID"]);
+    reply.split("\r\n").nth(1).unwrap().to_owned()
+}
+
 #[test]
 fn shards_of_a_cluster_lie_on_its_nodes_and_add_up() {
     let nodes = cluster();
@@ -86,10 +92,6 @@ fn shards_of_a_cluster_lie_on_its_nodes_and_add_up() {
     let number = |reply: String| reply.trim_matches([':', '\r', '\n']).parse::<usize>().unwrap();
     let slot = number(nodes[0].command(&["CLUSTER", "KEYSLOT", &tag(0)]));
     let (from, to) = (slot / 5461, (slot / 5461 + 1) % 3);
-    let id = |node: &RedisServer| {
-        let reply = node.command(&["CLUSTER", "MYID"]);
-        reply.split("\r\n").nth(1).unwrap().to_owned()
-    };
     let (from, to) = (&nodes[from.min(2)], &nodes[to]);
     let slot = slot.to_string();
     to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);

@@ -15,6 +15,7 @@ mod arenas;
 mod cluster;
 mod cuts;
 mod engine;
+mod failover;
 mod idle;
 mod instances;
 mod items;

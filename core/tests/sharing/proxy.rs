@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -65,6 +65,7 @@ struct Way {
 /// Passes bytes on until a way's room is used up, and then closes both sides.
 pub(crate) struct Proxy {
     port: u16,
+    target: Arc<AtomicU16>,
     up: Arc<Way>,
     down: Arc<Way>,
 }
@@ -74,11 +75,14 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (up, down) = (Arc::new(Way::default()), Arc::new(Way::default()));
-        let proxy = Self { port, up: Arc::clone(&up), down: Arc::clone(&down) };
+        let target = Arc::new(AtomicU16::new(target));
+        let aim = Arc::clone(&target);
+        let proxy = Self { port, target, up: Arc::clone(&up), down: Arc::clone(&down) };
         proxy.allow(u64::MAX, u64::MAX);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
+                let target = aim.load(SeqCst);
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
                     continue;
                 };
@@ -102,6 +106,11 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where connections lead that are made from now on: those that are there stay.
+    pub(crate) fn aim(&self, target: u16) {
+        self.target.store(target, SeqCst);
     }
 
     /// Holds what passes up for so long, each piece.

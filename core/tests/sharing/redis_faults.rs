@@ -3,14 +3,18 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
+    os::unix::net::UnixStream,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket},
+    process::{Pid, Signal, kill_process},
+};
 use tallyport_core::{
-    model::ErrorKind,
-    store::{RedisSettings, RedisStore, Store},
+    model::{Error, ErrorKind},
+    store::{Memcached, RedisSettings, RedisStore, Store},
 };
 
 use crate::{
@@ -81,21 +85,64 @@ fn an_evicted_record_is_sent_again_and_nothing_doubles() {
 }
 
 #[test]
+fn whatever_key_of_a_shard_is_evicted_who_lives_is_told() {
+    let server = RedisServer::start(&[]);
+    let keys = || {
+        let reply = server.command(&["KEYS", "{tallyport:shared:0}:*"]);
+        let keys = reply.lines().filter(|line| line.starts_with('{')).map(str::to_owned);
+        keys.collect::<Vec<_>>()
+    };
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    let mut b = connected(server.url(), Duration::from_secs(10));
+    for one in [&mut a, &mut b] {
+        one.add("requests", "/", 5);
+        one.sync();
+    }
+    let all = keys();
+    assert_eq!(all.len(), 3, "two records and what the shard hangs on: {all:?}");
+    let told = |one: &Instance| one.session.mishaps().lost + one.session.mishaps().resets;
+    for key in keys() {
+        let before = told(&a) + told(&b);
+        assert_eq!(server.command(&["DEL", &key]), ":1\r\n");
+        a.sync();
+        b.sync();
+        assert!(told(&a) + told(&b) > before, "{key} is gone, and nobody was told");
+        assert_eq!((a.total("requests", "/"), b.total("requests", "/")), (10, 10), "{key}");
+    }
+}
+
+#[test]
+fn a_list_of_instances_that_is_none_is_an_error_of_whoever_reads_it() {
+    let server = RedisServer::start(&[]);
+    let mut a = connected(server.url(), Duration::from_secs(10));
+    a.add("requests", "/", 5);
+    a.sync();
+    let total = "{tallyport:shared:0}:total";
+    let id = a.session.identity().to_string();
+    for list in [&id[1..], "nobody", &format!("{id}  "), &format!("{id} x ")] {
+        server.command(&["HSET", total, "i", list]);
+        let error = a.try_everyone().map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{list:?}: {error}");
+    }
+    server.command(&["HSET", total, "i", ""]);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 5, "who is in no list enters it again");
+}
+
+#[test]
 fn keys_of_someone_else_are_left_as_they_are() {
     let server = RedisServer::start(&[]);
     let mut a = connected(server.url(), Duration::from_secs(10));
-    let keys = ["total", "ids"].map(|name| format!("{{tallyport:shared:0}}:{name}"));
-    for key in &keys {
-        server.command(&["FLUSHALL"]);
-        server.command(&["SET", key, "mine"]);
-        a.add("requests", "/", 1);
-        let snapshot = a.snapshot();
-        let error = a.session.sync(&snapshot).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
-        assert_eq!(server.command(&["GET", key]), "$4\r\nmine\r\n");
-        assert_eq!(server.command(&["DBSIZE"]), ":1\r\n", "something else was written");
-    }
+    let key = "{tallyport:shared:0}:total";
+    server.command(&["FLUSHALL"]);
+    server.command(&["SET", key, "mine"]);
+    a.add("requests", "/", 2);
+    let snapshot = a.snapshot();
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    assert_eq!(server.command(&["GET", key]), "$4\r\nmine\r\n");
+    assert_eq!(server.command(&["DBSIZE"]), ":1\r\n", "something else was written");
     server.command(&["FLUSHALL"]);
     a.sync();
     assert_eq!(a.total("requests", "/"), 2);
@@ -376,6 +423,51 @@ fn a_slow_redis_is_waited_for_until_the_deadline() {
     proxy.delay(Duration::ZERO);
     a.sync();
     assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_slow_redis_is_waited_for_no_longer_than_the_sync_may_take() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let mut a = connected(proxy.url(), Duration::from_secs(60));
+    a.add("requests", "/", 5);
+    a.sync();
+    // There and back: ten seconds for each exchange.
+    proxy.delay(Duration::from_secs(5));
+    a.add("requests", "/", 1);
+    let (start, snapshot) = (Instant::now(), a.snapshot());
+    a.session.end_by(Some(start + Duration::from_millis(300)));
+    let error = a.session.sync(&snapshot).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    proxy.delay(Duration::ZERO);
+    a.session.end_by(None);
+    a.sync();
+    assert_eq!(a.total("requests", "/"), 6);
+}
+
+#[test]
+fn a_socket_that_takes_no_connection_costs_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.sock");
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&socket, 0).unwrap();
+    // One waits to be taken, and there is room for no other.
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let deadline = Duration::from_millis(400);
+    let path = path.to_str().unwrap();
+    let redis = || RedisStore::connect(&settings(format!("redis+unix://{path}"), deadline)).err();
+    let memcached = || Memcached::connect(path, deadline).err();
+    for connect in [&redis as &dyn Fn() -> Option<Error>, &memcached] {
+        let start = Instant::now();
+        let error = connect().unwrap();
+        let took = start.elapsed();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.to_string().contains("the deadline passed"), "{error}");
+        assert!(took >= deadline - Duration::from_millis(20), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
 }
 
 fn redis_url(address: &str) -> String {

@@ -2,8 +2,9 @@
 //!
 //! K shards, fixed when the store is created: each has its instances, its tombstones and its own
 //! retired total under one tag, so a step touches one slot. What a shard's life hangs on (epoch,
-//! totals, tombstones) is one key, and so is each instance's record: an eviction takes a whole one.
+//! list of instances, totals, tombstones) is one key, and so is each instance's record: an eviction takes a whole one.
 
+mod cluster;
 mod lease;
 mod node;
 mod reply;
@@ -19,15 +20,14 @@ use std::{
 use redis::{Cmd, Value};
 
 use self::{
-    node::Node,
+    cluster::Nodes,
     reply::{Hash, Reply},
     scripts::Step,
     value::{Fields, field, number, pairs, refused, text_of, words},
 };
 use super::{
     Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Prune, Roll, State, Store, Swap,
-    Totals, Wanted,
-    socket::{Address, Repeat},
+    Totals, Wanted, socket::Repeat,
 };
 use crate::model::{Error, ErrorKind};
 
@@ -37,15 +37,10 @@ pub const DEFAULT_SHARDS: u32 = 8;
 pub const MAX_SHARDS: u32 = 1024;
 /// Records that are read in one exchange.
 const RECORDS: usize = 32;
-/// How often a command follows to another node.
-const REDIRECTS: usize = 5;
 
 /// A store in Redis.
 pub struct RedisStore {
-    nodes: Vec<Node>,
-    /// Node of each shard, as far as it is known; the first otherwise.
-    routes: HashMap<u32, usize>,
-    login: Vec<Cmd>,
+    nodes: Nodes,
     namespace: String,
     shards: u32,
     /// Records in another shard than theirs, since the number of shards changed: where they are.
@@ -104,9 +99,7 @@ impl RedisStore {
         }
         let (address, login) = value::read_url(url)?;
         let mut store = Self {
-            nodes: vec![Node::new(address)],
-            routes: HashMap::new(),
-            login,
+            nodes: Nodes::new(address, login),
             namespace: namespace.clone(),
             shards: *shards,
             strays: HashMap::new(),
@@ -121,7 +114,7 @@ impl RedisStore {
             );
         }
         store.probe()?;
-        store.warn_of_eviction();
+        store.look_around();
         Ok(store)
     }
 
@@ -131,8 +124,7 @@ impl RedisStore {
     /// What the server refuses, such as NOPERM, OOM, READONLY, NOREPLICAS.
     fn probe_shard(&mut self, shard: u32) -> Result<(), Error> {
         let tag = self.tag(shard);
-        let keys =
-            [format!("{tag}probe:total"), format!("{tag}probe:i"), format!("{tag}probe:ids")];
+        let keys = [format!("{tag}probe:total"), format!("{tag}probe:i")];
         let reply = self.run(shard, Step::Probe, &keys, vec![vec![b"probe".to_vec()]])?;
         match reply.first().map(text_of) {
             Some(Some("0")) => Ok(()),
@@ -148,11 +140,11 @@ impl RedisStore {
         format!("{{tallyport:{}:{shard}}}:", self.namespace)
     }
 
-    /// Keys of a shard's total, of a record, of the list of instances.
-    fn keys(&self, shard: u32, id: Option<Identity>) -> [String; 3] {
+    /// Keys of a shard's total and of a record.
+    fn keys(&self, shard: u32, id: Option<Identity>) -> [String; 2] {
         let tag = self.tag(shard);
         let record = id.map_or_else(|| format!("{tag}i:"), |id| format!("{tag}i:{id}"));
-        [format!("{tag}total"), record, format!("{tag}ids")]
+        [format!("{tag}total"), record]
     }
 
     /// The number of shards that the store has: the first to come says.
@@ -180,10 +172,13 @@ impl RedisStore {
         })
     }
 
-    fn warn_of_eviction(&mut self) {
-        let mut info = redis::cmd("INFO");
+    /// Asks whether the server evicts, and which nodes its cluster has. It may refuse both.
+    fn look_around(&mut self) {
+        let (mut info, mut slots) = (redis::cmd("INFO"), redis::cmd("CLUSTER"));
         info.arg("memory");
-        let Ok(replies) = self.commands(0, &[info], Repeat::Safe) else { return };
+        slots.arg("SLOTS");
+        let Ok(replies) = self.commands(u32::MAX, &[info, slots], Repeat::Safe) else { return };
+        self.nodes.meet(&value::members(replies.get(1)));
         let text = replies.first().and_then(text_of).unwrap_or_default().to_owned();
         let value = |name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("")
@@ -198,71 +193,13 @@ impl RedisStore {
         }
     }
 
-    /// Sends commands of one shard and follows it to the node that has it. A connection that turns out
-    /// to be gone is made anew once, where the commands may be sent twice.
     fn commands<R: Reply>(
         &mut self,
         shard: u32,
         commands: &[Cmd],
         repeat: Repeat,
     ) -> Result<Vec<R>, Error> {
-        let deadline = self.deadline.of_step();
-        let (mut asking, mut repeat) = (None, repeat);
-        for _ in 0..REDIRECTS {
-            let known = self.routes.get(&shard).copied().unwrap_or(0);
-            let index = asking.unwrap_or(known);
-            let Some(node) = self.nodes.get_mut(index) else { break };
-            enter(node, &self.login, deadline)?;
-            let sent = if asking.is_some() {
-                // Each command of a slot that is on its way has to ask.
-                let asked = commands.iter().flat_map(|cmd| [redis::cmd("ASKING"), cmd.clone()]);
-                let replies = node.exchange(&asked.collect::<Vec<_>>(), deadline);
-                replies.map(|replies| replies.into_iter().skip(1).step_by(2).collect())
-            } else {
-                node.exchange(commands, deadline)
-            };
-            let replies: Vec<R> = match sent {
-                Ok(replies) => replies,
-                Err(fault) if fault.gone && repeat == Repeat::Safe => {
-                    repeat = Repeat::Never;
-                    continue;
-                }
-                // The node may be gone, and the slot be elsewhere: ask the first one next time.
-                Err(fault) => {
-                    self.routes.remove(&shard);
-                    return Err(fault.error);
-                }
-            };
-            match replies.iter().filter_map(R::value).find_map(value::redirected) {
-                None => return Ok(replies),
-                Some((moved, host, port)) => {
-                    let host = match (&host, &self.nodes.first().map(|node| &node.address)) {
-                        // The server does not know what it is called.
-                        (host, Some(Address::Tcp(first, _))) if host.is_empty() => first.clone(),
-                        _ => host,
-                    };
-                    let target = self.node(Address::Tcp(host, port));
-                    if moved {
-                        self.routes.insert(shard, target);
-                        asking = None;
-                    } else {
-                        asking = Some(target);
-                    }
-                }
-            }
-        }
-        let message = "Redis store: the cluster sent a command from node to node without end";
-        Err(Error::new(ErrorKind::Unavailable, message))
-    }
-
-    fn node(&mut self, address: Address) -> usize {
-        match self.nodes.iter().position(|node| node.address == address) {
-            Some(index) => index,
-            None => {
-                self.nodes.push(Node::new(address));
-                self.nodes.len() - 1
-            }
-        }
+        self.nodes.commands(shard, commands, repeat, self.deadline.of_step())
     }
 
     /// Runs a script once for each list of arguments, in one exchange.
@@ -312,25 +249,6 @@ impl RedisStore {
             Some(0) => Ok(Swap::Conflict),
             _ => Err(value::damaged("the answer of a swap")),
         }
-    }
-}
-
-/// Connects and logs in, unless the connection is there.
-fn enter(node: &mut Node, login: &[Cmd], deadline: Instant) -> Result<(), Error> {
-    if node.is_open() {
-        return Ok(());
-    }
-    node.connect(deadline)?;
-    if login.is_empty() {
-        return Ok(());
-    }
-    let replies = node.exchange(login, deadline).map_err(|fault| fault.error)?;
-    match replies.iter().find_map(refused) {
-        Some(error) => {
-            node.close();
-            Err(error.context("log in"))
-        }
-        None => Ok(()),
     }
 }
 
@@ -438,21 +356,18 @@ impl Store for RedisStore {
             );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        let [total, _, ids] = self.keys(shard, None);
+        let [total, _] = self.keys(shard, None);
         let mut marks = redis::cmd("HMGET");
-        marks.arg(&total).arg("e").arg("g");
-        let mut members = redis::cmd("SMEMBERS");
-        members.arg(&ids);
-        // In this order: a fold that the list does not show any more is in a later generation.
-        let replies = self.checked(shard, &[redis::cmd("TIME"), marks, members])?;
+        marks.arg(&total).arg("e").arg("g").arg("i");
+        let replies = self.checked(shard, &[redis::cmd("TIME"), marks])?;
         let now_ms = value::time_ms(replies.first())?;
         // What is no list is not an empty one: instances would be missing from totals.
-        let Some(&[epoch, generation]) = replies.get(1).and_then(words).as_deref() else {
+        let Some(&[epoch, generation, list]) = replies.get(1).and_then(words).as_deref() else {
             return Err(value::damaged("the marks of a shard"));
         };
-        let members = replies.get(2).and_then(words);
-        let known = members.and_then(|ids| ids.into_iter().map(Identity::parse).collect());
-        let known: Vec<Identity> = known.ok_or_else(|| value::damaged("the list of instances"))?;
+        let known: Option<Vec<Identity>> =
+            list.split_terminator(' ').map(Identity::parse).collect();
+        let known = known.ok_or_else(|| value::damaged("the list of instances"))?;
         self.strays.retain(|_, at| *at != shard);
         let stray = |id: &&Identity| id.shard(self.shards) != shard;
         let strays: Vec<_> = known.iter().filter(stray).map(|id| (*id, shard)).collect();

@@ -1,20 +1,21 @@
 //! The steps that write, as Lua scripts: each validates before its first write.
 //!
-//! All keys of a script share a tag. A lease is a hash of its own. `total` has the epoch (`e`), the generation (`g`), the forgotten
-//! generation (`d`), retired series (`s` + key) and tombstones (`x` + id); a record has its version
-//! (`v`), the end of its lease (`l`), a name (`n`), texts (`t` + number) and values (`c` + number).
+//! All keys of a script share a tag. A lease is a hash of its own. `total` has the epoch (`e`), the generation (`g`), the
+//! forgotten generation (`d`), the list of instances (`i`: their ids, a space behind each), retired series (`s` + key) and
+//! tombstones (`x` + id); a record has its version (`v`), the end of its lease (`l`), a name (`n`), texts (`t` + number) and
+//! values (`c` + number). The list is no key of its own: one that is evicted alone would be an empty one.
+//!
 //! Reading every key first finds keys of someone else (WRONGTYPE) before anything is written. Integers
 //! travel as text: Lua's numbers are doubles.
 
 use super::super::socket::Repeat;
 
-/// What the scripts of a shard begin with. KEYS: total, record, ids.
+/// What the scripts of a shard begin with. KEYS: total, record.
 const HEAD: &str = r"
-local total, record, ids = KEYS[1], KEYS[2], KEYS[3]
+local total, record = KEYS[1], KEYS[2]
 local id = ARGV[1]
 local t = redis.call('HMGET', total, 'e', 'g', 'd', 'x' .. id)
 local r = redis.call('HMGET', record, 'v', 'l')
-redis.call('SISMEMBER', ids, id)
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local function text(number) return string.format('%.0f', number) end
@@ -29,14 +30,23 @@ local function begin(fresh)
     redis.call('HSET', total, 'e', fresh, 'g', '0', 'd', '0')
   end
 end
+local function listed()
+  local list = redis.call('HGET', total, 'i') or ''
+  return list, string.find(list, id .. ' ', 1, true)
+end
+local function unlist()
+  local list, at = listed()
+  if not at then return 0 end
+  redis.call('HSET', total, 'i', string.sub(list, 1, at - 1) .. string.sub(list, at + #id + 1))
+  return 1
+end
 local function keep(ms)
   if redis.call('EXISTS', record) == 1 then
-    redis.call('SADD', ids, id)
+    local list, at = listed()
+    if not at then redis.call('HSET', total, 'i', list .. id .. ' ') end
     redis.call('PEXPIRE', record, ms)
   end
-  local long = text(tonumber(ms) + 691200000)
-  redis.call('PEXPIRE', total, long)
-  redis.call('PEXPIRE', ids, long)
+  redis.call('PEXPIRE', total, text(tonumber(ms) + 691200000))
 end
 local function answer()
   return { t[1], t[2] or '0', t[3] or '0', r[1] or '', t[4] or '' }
@@ -79,7 +89,7 @@ local next = text(tonumber(t[2]) + 1)
 set(total, 5, #ARGV)
 redis.call('HSET', total, 'g', next, 'x' .. id, r[1] .. ' ' .. next .. ' ' .. text(now))
 redis.call('DEL', record)
-redis.call('SREM', ids, id)
+unlist()
 return 1
 ";
 
@@ -96,7 +106,7 @@ return 1
 /// Takes an id whose record is gone from the list. ARGV: id. 1 if it was listed, and nothing folded it.
 const SWEEP: &str = r"
 local was = 0
-if not r[1] then was = redis.call('SREM', ids, id) end
+if not r[1] then was = unlist() end
 if t[4] then return 0 end
 return was
 ";
@@ -151,7 +161,6 @@ local function stay(key, ms)
 end
 stay(record, tonumber(ARGV[2]))
 stay(total, tonumber(ARGV[2]) + 691200000)
-stay(ids, tonumber(ARGV[2]) + 691200000)
 return 1
 ";
 
@@ -163,8 +172,8 @@ redis.call('HDEL', record, 'c')
 keep('60000')
 redis.call('PTTL', record)
 local kept = redis.call('HGET', record, 'v')
+unlist()
 redis.call('DEL', record, total)
-redis.call('SREM', ids, id)
 return kept
 ";
 

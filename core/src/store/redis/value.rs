@@ -60,6 +60,7 @@ pub(super) fn refused(value: &Value) -> Option<Error> {
     let kind = match code {
         // What a script may not do for its user.
         "ERR" if details.contains("can't run this command") => ErrorKind::Config,
+        "ERR" if is_displaced(value) => ErrorKind::Unavailable,
         "WRONGTYPE" => ErrorKind::Conflict,
         "OOM" => ErrorKind::Limit,
         "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "NOREPLICAS"
@@ -91,6 +92,36 @@ pub(super) fn redirected(value: &Value) -> Option<(bool, String, u16)> {
     };
     let (host, port) = error.details()?.split(' ').nth(1)?.rsplit_once(':')?;
     Some((moved, host.to_owned(), port.parse().ok()?))
+}
+
+/// Whether a server cannot serve now what another one, or the one that is at its address by then,
+/// may serve: it became a replica, or its cluster is in parts.
+pub(super) fn is_displaced(value: &Value) -> bool {
+    let Value::ServerError(error) = value else { return false };
+    match error.code() {
+        "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "LOADING" => true,
+        // How servers before 7 say it of a command in a script.
+        "ERR" => error.details().is_some_and(|text| text.contains("-READONLY ")),
+        _ => false,
+    }
+}
+
+/// Hosts and ports of a cluster's nodes, as CLUSTER SLOTS lists them; none where it is refused.
+pub(super) fn members(slots: Option<&Value>) -> Vec<(String, u16)> {
+    let Some(Value::Array(slots)) = slots else { return Vec::new() };
+    let mut members = Vec::new();
+    for slot in slots {
+        let Value::Array(parts) = slot else { continue };
+        for node in parts.iter().skip(2) {
+            let Value::Array(node) = node else { continue };
+            let host = node.first().and_then(text_of).filter(|host| !host.is_empty());
+            let port = node.get(1).and_then(number).and_then(|port| u16::try_from(port).ok());
+            if let (Some(host), Some(port)) = (host, port) {
+                members.push((host.to_owned(), port));
+            }
+        }
+    }
+    members
 }
 
 /// Text of a string reply.
@@ -189,6 +220,7 @@ pub(super) fn totals(fields: Fields, now_ms: u64) -> Result<Totals, Error> {
             Some((b'e', [])) => totals.epoch = number().map(Epoch),
             Some((b'g', [])) => totals.generation = number().unwrap_or(0),
             Some((b'd', [])) => totals.forgotten = number().unwrap_or(0),
+            Some((b'i', [])) => {}
             Some((b's', key)) => totals.series.push((key.to_vec(), bytes)),
             Some((b'x', id)) => {
                 let id = std::str::from_utf8(id).ok().and_then(Identity::parse);
