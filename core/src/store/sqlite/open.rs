@@ -1,9 +1,10 @@
 //! Opening the file: where it may lie, its format, whose leases still run.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::steps::Waiting;
 use crate::model::{Error, ErrorKind, platform::FileSystem};
 
 /// `PRAGMA application_id`: "TLYP".
@@ -32,21 +33,22 @@ pub(super) fn check_place(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A connection of this process.
-pub(super) fn connect(path: &Path, deadline: Duration) -> Result<Connection, rusqlite::Error> {
+/// A connection of one step.
+pub(super) fn connect(path: &Path, waiting: &Waiting) -> Result<Connection, rusqlite::Error> {
     // One thread uses it at a time: the store is borrowed mutably.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(deadline)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    // One end for all statements: SQLite's own time-out begins anew with each.
+    connection.busy_handler(Some(waiting.handler()))?;
     Ok(connection)
 }
 
 /// Makes the tables if there are none, and ends the leases of an earlier boot.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), rusqlite::Error> {
-    // A rollback journal: outside a transaction no lock is held, so a fork then inherits none. A
-    // commit is synced to the disk, once a sync interval.
+    // A rollback journal: outside a transaction no lock is held. A commit is synced to the disk, once
+    // a sync interval.
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_mode = TRUNCATE;")?;
     let number = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
     let (application, version): (i32, i32) = (number("application_id")?, number("user_version")?);
