@@ -68,7 +68,7 @@ impl Leases for SqliteStore {
     }
 
     fn acquire(&mut self, wish: &Wish<'_>) -> Result<Claim, Error> {
-        let unix_ms = self.now_ms();
+        let unix_ms = self.wall_ms();
         self.step("take a lease", |transaction| {
             // The time inside: the step may have waited for others.
             let now = uptime_ms();

@@ -5,12 +5,16 @@
 //! a reboot all have ended, because no process survived it. File locks do not work over networks, so
 //! files there are refused.
 
+mod age;
 mod lease;
 mod open;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -28,7 +32,7 @@ use crate::model::{Clock, Error, ErrorKind, SystemClock, platform::uptime_ms};
 pub struct SqliteStore {
     path: PathBuf,
     deadline: Deadline,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
 }
 
 /// How the shard stood when a transaction began.
@@ -49,7 +53,7 @@ impl SqliteStore {
     pub fn open(path: &Path, deadline: impl Into<Deadline>) -> Result<Self, Error> {
         let (path, deadline) = (path.to_owned(), deadline.into());
         open::check_place(&path)?;
-        let mut store = Self { path, deadline, clock: SystemClock::default() };
+        let mut store = Self { path, deadline, clock: Arc::new(SystemClock::default()) };
         store.probe()?;
         Ok(store)
     }
@@ -60,7 +64,11 @@ impl SqliteStore {
         what: &str,
         act: impl Fn(&Transaction<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, Error> {
-        self.transact(what, TransactionBehavior::Immediate, act)
+        self.transact(what, TransactionBehavior::Immediate, |transaction| {
+            let result = act(transaction)?;
+            age::note(transaction)?;
+            Ok(result)
+        })
     }
 
     /// Does one transaction that reads, beside one that is about to write.
@@ -107,7 +115,7 @@ impl SqliteStore {
         act: impl Fn(&Transaction<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<(R, Result<(), rusqlite::Error>), rusqlite::Error> {
         let mut connection = open::connect(&self.path, waiting)?;
-        open::prepare(&mut connection)?;
+        open::prepare(&mut connection, self.wall_ms())?;
         let transaction = connection.transaction_with_behavior(behavior)?;
         let result = act(&transaction)?;
         transaction.commit()?;
@@ -139,7 +147,7 @@ impl SqliteStore {
         Error::new(kind, message).with_field("path")
     }
 
-    fn now_ms(&self) -> u64 {
+    fn wall_ms(&self) -> u64 {
         self.clock.unix_ns() / 1_000_000
     }
 }
@@ -313,8 +321,8 @@ impl Store for SqliteStore {
     }
 
     fn totals(&mut self, _: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
-        let now_ms = self.now_ms();
         self.look("read the totals", |transaction| {
+            let now_ms = age::now_ms(transaction)?;
             let Meta { epoch, generation, forgotten } = meta(transaction)?;
             let mut totals = Totals {
                 epoch,
@@ -355,7 +363,7 @@ impl Store for SqliteStore {
 
     fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
         self.step("fold", |transaction| {
-            let (now, now_ms) = (uptime_ms(), self.now_ms());
+            let (now, now_ms) = (uptime_ms(), age::now_ms(transaction)?);
             if !stands(transaction, fold.epoch, fold.generation)? {
                 return Ok(Swap::Conflict);
             }
