@@ -6,8 +6,8 @@
  * prefork CONFIG SECONDS */
 #define _GNU_SOURCE
 #include "host.h"
+#include "totals.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -26,61 +26,12 @@ static struct board {
     struct told lives[LIVES];
 } *board;
 
-/* A number of the engine's status. */
-static unsigned long long status(tallyport_engine *engine, const char *name) {
-    tallyport_buf buf;
-    char key[64];
-    OK(tallyport_engine_status(engine, &buf, &err));
-    char *text = malloc(buf.len + 1);
-    CHECK(text != NULL);
-    memcpy(text, buf.ptr, buf.len);
-    text[buf.len] = 0;
-    snprintf(key, sizeof key, "\"%s\":", name);
-    const char *sync = strstr(text, "\"sync\":{");
-    CHECK(sync != NULL);
-    const char *at = strstr(sync, key);
-    CHECK(at != NULL);
-    const unsigned long long value = strtoull(at + strlen(key), NULL, 10);
-    free(text);
-    tallyport_buf_free(&buf);
-    return value;
-}
-
-/* The counter in a text of the Prometheus exporter. */
-static unsigned long long value(const tallyport_buf *buf) {
-    static const char start[] = "\nadds_total ";
-    for (size_t at = 0; at + sizeof start <= buf->len; at++)
-        if (memcmp(buf->ptr + at, start, sizeof start - 1) == 0)
-            return strtoull((const char *)buf->ptr + at + sizeof start - 1, NULL, 10);
-    return 0;
-}
-
-static unsigned long long in_the_store(tallyport_engine *engine) {
-    tallyport_snapshot_handle *snapshot;
-    tallyport_buf buf;
-    OK(tallyport_snapshot_take_shared(engine, &snapshot, &err));
-    OK(tallyport_export_snapshot(engine, snapshot, str("prometheus"), &buf, &err));
-    const unsigned long long found = value(&buf);
-    tallyport_buf_free(&buf);
-    tallyport_snapshot_free(snapshot);
-    return found;
-}
-
 static unsigned long long in_the_arena(tallyport_engine *engine) {
     tallyport_buf buf;
     OK(tallyport_export_z(engine, "prometheus", &buf, &err));
     const unsigned long long found = value(&buf);
     tallyport_buf_free(&buf);
     return found;
-}
-
-/* Syncs until it was this process's turn. */
-static void sync_surely(tallyport_engine *engine) {
-    const unsigned long long before = status(engine, "syncs");
-    while (status(engine, "syncs") == before) {
-        OK(tallyport_sync(engine, &err));
-        sched_yield();
-    }
 }
 
 /* One life: it adds and syncs, or leaves that to its background thread. */

@@ -11,7 +11,10 @@ use std::{
 use rusqlite::Connection;
 use tallyport_core::{
     model::ErrorKind,
-    store::{FencingToken, Leases, SqliteStore},
+    store::{
+        Answer, Claim, Epoch, FencingToken, Held, Identity, Lease, Leases, Owner, SqliteStore,
+        Store, Wish,
+    },
 };
 
 use crate::instances::{Instance, named};
@@ -67,6 +70,92 @@ fn a_store_that_another_process_writes_to_is_waited_for_until_the_deadline() {
 #[test]
 fn a_step_waits_for_another_process_no_longer_than_its_sync_may_take() {
     waits_for_another_process(Duration::from_secs(60), Some(Duration::from_millis(300)));
+}
+
+#[test]
+fn a_step_waits_no_longer_where_others_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let deadline = Duration::from_secs(2);
+    let mut store = SqliteStore::open(&path, deadline).unwrap();
+    let other = Connection::open(&path).unwrap();
+    // First nothing can be read, then nothing written: two statements wait.
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let (took, result) = std::thread::scope(|scope| {
+        let step = scope.spawn(|| {
+            let start = Instant::now();
+            let result = store.probe();
+            (start.elapsed(), result)
+        });
+        // The pause is what is tested, not a way to wait for something.
+        std::thread::sleep(deadline * 9 / 10);
+        other.execute_batch("COMMIT; BEGIN IMMEDIATE").unwrap();
+        step.join().unwrap()
+    });
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!((deadline..deadline * 3 / 2).contains(&took), "{took:?}");
+}
+
+#[test]
+fn what_is_given_for_a_time_is_given_for_it_after_the_wait_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut store = SqliteStore::open(&path, Duration::from_secs(20)).unwrap();
+    let (alive, pause) = (Duration::from_secs(3600), Duration::from_secs(1));
+    let (id, owner) = (Identity(1), Owner(2));
+    let lease = Lease { alive, data: alive };
+    let Answer { epoch, .. } = store.register(id, "a", Epoch(7), lease).unwrap();
+    let wish = Wish { lease: "export", owner, holder: "a", term: alive };
+    let Claim::Granted(token) = store.acquire(&wish).unwrap() else { panic!() };
+    let other = Connection::open(&path).unwrap();
+    let ends = |sql| other.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    // The steps that give something, and where its end stands.
+    let steps: [(&(dyn Fn(&mut SqliteStore) + Sync), _); 3] = [
+        (
+            &|store| {
+                store.publish(id, (epoch, epoch), lease, &[]).unwrap();
+            },
+            "SELECT lease_ms FROM instance WHERE id = x'00000000000000000000000000000001'",
+        ),
+        (
+            &|store| {
+                store.register(Identity(2), "b", epoch, lease).unwrap();
+            },
+            "SELECT lease_ms FROM instance WHERE id = x'00000000000000000000000000000002'",
+        ),
+        (
+            &|store| {
+                let held = Held { lease: "export", owner, token };
+                assert!(store.renew(&held, alive).unwrap());
+            },
+            "SELECT until_ms FROM lease",
+        ),
+    ];
+    for (step, end) in steps {
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (begins, begun) = std::sync::mpsc::channel();
+        let released = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begins.send(()).unwrap();
+                step(&mut store);
+            });
+            begun.recv().unwrap();
+            // The pause is what is tested, not a way to wait for something.
+            std::thread::sleep(pause);
+            let released = uptime_ms();
+            other.execute_batch("COMMIT").unwrap();
+            released
+        });
+        let left = ends(end) - released;
+        assert!(left >= alive.as_millis() as i64, "{end}: {left} ms");
+    }
+}
+
+/// CLOCK_BOOTTIME, cut to 10 ms.
+fn uptime_ms() -> i64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
+    (seconds * 1000.0) as i64
 }
 
 #[test]

@@ -12,7 +12,10 @@ mod passage;
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU32, AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -88,10 +91,24 @@ impl Drop for Inside {
     }
 }
 
-/// Runs `f` inside: a fork waits for its end. It must be short, and wait for nobody.
+/// Runs `f` inside: a fork waits for its end. It must be short, and wait for nobody. (A step of SQLite is
+/// longer, and gives way where it waits: it asks [`is_closing`].)
 pub(crate) fn within<R>(f: impl FnOnce() -> R) -> R {
     let _inside = Inside::new();
     f()
+}
+
+/// Whether another thread has it closed: who is inside is waited for.
+#[cfg(feature = "store-sqlite")]
+pub(crate) fn is_closing() -> bool {
+    let closer = CLOSER.load(SeqCst);
+    closer != 0 && closer != this_thread()
+}
+
+/// Whether this thread has it closed.
+#[cfg(feature = "store-sqlite")]
+pub(crate) fn is_closed_here() -> bool {
+    CLOSER.load(SeqCst) == this_thread()
 }
 
 /// What the gate did so far.
@@ -176,7 +193,7 @@ pub(super) fn close() {
 }
 
 fn all_cpus_passed() -> bool {
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    std::sync::atomic::fence(SeqCst);
     grace::order() == readers::Order::Fence || barrier::pass()
 }
 

@@ -38,15 +38,24 @@ fn left(end: i64, now: i64) -> Option<Duration> {
 
 impl SqliteStore {
     /// Changes a lease that is still held so; false when it is not.
-    fn held_step(&self, what: &str, set: &str, held: &Held<'_>, end: i64) -> Result<bool, Error> {
+    ///
+    /// `term` is its new one; `None`: it ends.
+    fn held_step(
+        &self,
+        what: &str,
+        set: &str,
+        held: &Held<'_>,
+        term: Option<Duration>,
+    ) -> Result<bool, Error> {
         self.step(what, |transaction| {
-            let owner = held.owner.0.to_be_bytes();
+            let (owner, now) = (held.owner.0.to_be_bytes(), uptime_ms());
+            let end = term.map_or(0, |term| until(now, term));
             let changed = transaction.execute(
                 &format!(
                     "UPDATE lease SET {set} WHERE name = ?1 AND owner = ?2 AND token = ?3
                      AND until_ms > ?4"
                 ),
-                params![held.lease, owner, held.token.0.cast_signed(), uptime_ms(), end],
+                params![held.lease, owner, held.token.0.cast_signed(), now, end],
             )?;
             Ok(changed == 1)
         })
@@ -59,7 +68,7 @@ impl Leases for SqliteStore {
     }
 
     fn acquire(&mut self, wish: &Wish<'_>) -> Result<Claim, Error> {
-        let unix_ms = self.now_ms();
+        let unix_ms = self.wall_ms();
         self.step("take a lease", |transaction| {
             // The time inside: the step may have waited for others.
             let now = uptime_ms();
@@ -86,20 +95,19 @@ impl Leases for SqliteStore {
     }
 
     fn renew(&mut self, held: &Held<'_>, term: Duration) -> Result<bool, Error> {
-        self.held_step("renew a lease", "until_ms = ?5", held, until(uptime_ms(), term))
+        self.held_step("renew a lease", "until_ms = ?5", held, Some(term))
     }
 
     fn release(&mut self, held: &Held<'_>) -> Result<bool, Error> {
-        self.held_step("give a lease back", "owner = NULL, until_ms = ?5", held, 0)
+        self.held_step("give a lease back", "owner = NULL, until_ms = ?5", held, None)
     }
 
     fn standing(&mut self, lease: &str) -> Result<LeaseStanding, Error> {
-        let now = uptime_ms();
         self.look("look at a lease", |transaction| {
             let Some((owner, end, token, holder)) = row(transaction, lease)? else {
                 return Ok(LeaseStanding::default());
             };
-            let left = left(end, now).filter(|_| owner.is_some());
+            let left = left(end, uptime_ms()).filter(|_| owner.is_some());
             Ok(LeaseStanding {
                 token: Some(FencingToken(token)),
                 holder: left.map(|left| (holder, left)),

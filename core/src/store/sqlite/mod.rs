@@ -1,19 +1,25 @@
 //! A SQLite file: shared by the processes of one host.
 //!
-//! Every step is one transaction. A connection lives as long as one step and is never inherited: a
-//! forked child opens its own. Leases count in CLOCK_BOOTTIME, which no clock adjustment moves; after
+//! Every step is one transaction. A connection lives as long as one step, and a fork waits for the end
+//! of steps ([`steps`]): a forked child opens its own. Leases count in CLOCK_BOOTTIME, which no clock adjustment moves; after
 //! a reboot all have ended, because no process survived it. File locks do not work over networks, so
 //! files there are refused.
 
+mod age;
 mod lease;
 mod open;
+mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use steps::{Refusal, Step, Waiting};
 
 use super::{
     Answer, Batch, Deadline, Epoch, Fold, Identity, Lease, Listed, Pairs, Prune, Roll, Standing,
@@ -26,7 +32,7 @@ use crate::model::{Clock, Error, ErrorKind, SystemClock, platform::uptime_ms};
 pub struct SqliteStore {
     path: PathBuf,
     deadline: Deadline,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
 }
 
 /// How the shard stood when a transaction began.
@@ -47,7 +53,7 @@ impl SqliteStore {
     pub fn open(path: &Path, deadline: impl Into<Deadline>) -> Result<Self, Error> {
         let (path, deadline) = (path.to_owned(), deadline.into());
         open::check_place(&path)?;
-        let mut store = Self { path, deadline, clock: SystemClock::default() };
+        let mut store = Self { path, deadline, clock: Arc::new(SystemClock::default()) };
         store.probe()?;
         Ok(store)
     }
@@ -56,42 +62,77 @@ impl SqliteStore {
     fn step<R>(
         &self,
         what: &str,
-        act: impl FnOnce(&Transaction<'_>) -> Result<R, rusqlite::Error>,
+        act: impl Fn(&Transaction<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, Error> {
-        self.transact(what, TransactionBehavior::Immediate, act)
+        self.transact(what, TransactionBehavior::Immediate, |transaction| {
+            let result = act(transaction)?;
+            age::note(transaction)?;
+            Ok(result)
+        })
     }
 
     /// Does one transaction that reads, beside one that is about to write.
     fn look<R>(
         &self,
         what: &str,
-        act: impl FnOnce(&Transaction<'_>) -> Result<R, rusqlite::Error>,
+        act: impl Fn(&Transaction<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, Error> {
         self.transact(what, TransactionBehavior::Deferred, act)
     }
 
-    /// Does one transaction on a connection of its own.
+    /// Does one transaction, beginning anew after each fork that came while it waited.
     fn transact<R>(
         &self,
         what: &str,
         behavior: TransactionBehavior,
-        act: impl FnOnce(&Transaction<'_>) -> Result<R, rusqlite::Error>,
+        act: impl Fn(&Transaction<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, Error> {
-        let fail = |error: rusqlite::Error| self.failed(what, &error);
-        let mut connection = open::connect(&self.path, self.deadline.left()).map_err(fail)?;
-        open::prepare(&mut connection).map_err(fail)?;
-        let result = (|| {
-            let transaction = connection.transaction_with_behavior(behavior)?;
-            let result = act(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        })();
-        let closed = connection.close().map_err(|(_, error)| error);
-        result.map_err(fail).inspect(|_| {
-            if let Err(error) = closed {
-                tracing::warn!(path = %self.path.display(), "closing the store: {error}");
+        let until = self.deadline.of_step();
+        let result = loop {
+            let waiting = Waiting::until(until);
+            let step = Step::begin().map_err(|refusal| self.refused(what, refusal))?;
+            let result = self.transact_once(&waiting, behavior, &act);
+            drop(step);
+            // Then nothing was committed.
+            let is_busy = matches!(&result, Err(error) if is_busy(error));
+            if !(is_busy && waiting.gave_way()) {
+                break result;
             }
-        })
+        };
+        let (result, closed) = result.map_err(|error| self.failed(what, &error))?;
+        if let Err(error) = closed {
+            tracing::warn!(path = %self.path.display(), "closing the store: {error}");
+        }
+        Ok(result)
+    }
+
+    /// Does one transaction on a connection of its own; with what closing that gave. Logs nothing: a
+    /// fork waits.
+    fn transact_once<R>(
+        &self,
+        waiting: &Waiting,
+        behavior: TransactionBehavior,
+        act: impl Fn(&Transaction<'_>) -> Result<R, rusqlite::Error>,
+    ) -> Result<(R, Result<(), rusqlite::Error>), rusqlite::Error> {
+        let mut connection = open::connect(&self.path, waiting)?;
+        open::prepare(&mut connection, self.wall_ms())?;
+        let transaction = connection.transaction_with_behavior(behavior)?;
+        let result = act(&transaction)?;
+        transaction.commit()?;
+        Ok((result, connection.close().map_err(|(_, error)| error)))
+    }
+
+    fn refused(&self, what: &str, refusal: Refusal) -> Error {
+        let reason = match refusal {
+            Refusal::Torn => {
+                "this process was forked while another thread used SQLite, and the fork waited for \
+                 that in vain: SQLite's own locks are not usable here; fork again, or while nothing \
+                 syncs (docs/FORK.md)"
+            }
+            Refusal::Untold => "too many want to know of forks",
+        };
+        let message = format!("SQLite store `{}`: {what}: {reason}", self.path.display());
+        Error::new(ErrorKind::Unsupported, message).with_field("path")
     }
 
     fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
@@ -106,9 +147,18 @@ impl SqliteStore {
         Error::new(kind, message).with_field("path")
     }
 
-    fn now_ms(&self) -> u64 {
+    fn wall_ms(&self) -> u64 {
         self.clock.unix_ns() / 1_000_000
     }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
+/// When a lease ends that is given now: inside a step, which may have waited for others.
+fn until(lease: Lease) -> i64 {
+    uptime_ms().saturating_add_unsigned(lease.alive.as_millis() as u64)
 }
 
 fn id_bytes(id: Identity) -> [u8; 16] {
@@ -214,8 +264,8 @@ impl Store for SqliteStore {
         fresh: Epoch,
         lease: Lease,
     ) -> Result<Answer, Error> {
-        let until = uptime_ms().saturating_add_unsigned(lease.alive.as_millis() as u64);
         self.step("register", |transaction| {
+            let until = until(lease);
             let meta = meta_or_begin(transaction, fresh)?;
             let now = answer(transaction, &meta, id)?;
             if now.standing != Standing::Unknown {
@@ -236,8 +286,8 @@ impl Store for SqliteStore {
         lease: Lease,
         batches: &[Batch],
     ) -> Result<Answer, Error> {
-        let until = uptime_ms().saturating_add_unsigned(lease.alive.as_millis() as u64);
         self.step("publish", |transaction| {
+            let until = until(lease);
             let meta = meta_or_begin(transaction, fresh)?;
             if meta.1 == epoch {
                 let mut renew =
@@ -251,9 +301,9 @@ impl Store for SqliteStore {
     }
 
     fn roll(&mut self, _: u32) -> Result<Roll, Error> {
-        let now = uptime_ms();
         self.look("list the instances", |transaction| {
             let meta = meta(transaction)?;
+            let now = uptime_ms();
             let mut statement = transaction.prepare("SELECT id, lease_ms FROM instance")?;
             let rows = statement.query_map([], |row| {
                 let id = Identity(u128::from_be_bytes(row.get(0)?));
@@ -271,8 +321,8 @@ impl Store for SqliteStore {
     }
 
     fn totals(&mut self, _: u32, wanted: Wanted<'_>) -> Result<Totals, Error> {
-        let now_ms = self.now_ms();
         self.look("read the totals", |transaction| {
+            let now_ms = age::now_ms(transaction)?;
             let Meta { epoch, generation, forgotten } = meta(transaction)?;
             let mut totals = Totals {
                 epoch,
@@ -312,8 +362,8 @@ impl Store for SqliteStore {
     }
 
     fn fold(&mut self, fold: &Fold) -> Result<Swap, Error> {
-        let (now, now_ms) = (uptime_ms(), self.now_ms());
         self.step("fold", |transaction| {
+            let (now, now_ms) = (uptime_ms(), age::now_ms(transaction)?);
             if !stands(transaction, fold.epoch, fold.generation)? {
                 return Ok(Swap::Conflict);
             }

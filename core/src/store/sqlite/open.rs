@@ -1,15 +1,19 @@
 //! Opening the file: where it may lie, its format, whose leases still run.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params};
 
-use crate::model::{Error, ErrorKind, platform::FileSystem};
+use super::steps::Waiting;
+use crate::model::{
+    Error, ErrorKind,
+    platform::{FileSystem, uptime_ms},
+};
 
 /// `PRAGMA application_id`: "TLYP".
 const APPLICATION: i32 = 0x544c_5950;
 /// `PRAGMA user_version`.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// Refuses a file on a network file system.
 pub(super) fn check_place(path: &Path) -> Result<(), Error> {
@@ -32,27 +36,29 @@ pub(super) fn check_place(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A connection of this process.
-pub(super) fn connect(path: &Path, deadline: Duration) -> Result<Connection, rusqlite::Error> {
+/// A connection of one step.
+pub(super) fn connect(path: &Path, waiting: &Waiting) -> Result<Connection, rusqlite::Error> {
     // One thread uses it at a time: the store is borrowed mutably.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(deadline)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    // One end for all statements: SQLite's own time-out begins anew with each.
+    connection.busy_handler(Some(waiting.handler()))?;
     Ok(connection)
 }
 
-/// Makes the tables if there are none, and ends the leases of an earlier boot.
-pub(super) fn prepare(connection: &mut Connection) -> Result<(), rusqlite::Error> {
-    // A rollback journal: outside a transaction no lock is held, so a fork then inherits none. A
-    // commit is synced to the disk, once a sync interval.
+/// Makes the tables if there are none, and ends the leases of an earlier boot. `wall_ms` is what the
+/// clock of a new file begins with.
+pub(super) fn prepare(connection: &mut Connection, wall_ms: u64) -> Result<(), rusqlite::Error> {
+    // A rollback journal: outside a transaction no lock is held. A commit is synced to the disk, once
+    // a sync interval.
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_mode = TRUNCATE;")?;
     let number = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
     let (application, version): (i32, i32) = (number("application_id")?, number("user_version")?);
     match (application, version) {
         (APPLICATION, VERSION) => {}
-        (0, 0) => create(connection)?,
+        (0, 0) => create(connection, wall_ms)?,
         _ => {
             let message = format!(
                 "it is no Tallyport store of version {VERSION} (application_id {application:#x}, \
@@ -67,7 +73,8 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), rusqlite::Error
         let transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         // Another process may have come first, and a lease of this boot be there.
-        if transaction.execute("UPDATE shard SET boot = ?1 WHERE boot <> ?1", [&boot])? == 1 {
+        let new = "UPDATE shard SET boot = ?1, ahead_ms = seen_ms - ?2 WHERE boot <> ?1";
+        if transaction.execute(new, params![boot, uptime_ms()])? == 1 {
             transaction.execute("UPDATE instance SET lease_ms = 0", [])?;
             transaction.execute("UPDATE lease SET until_ms = 0", [])?;
         }
@@ -76,7 +83,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), rusqlite::Error
     Ok(())
 }
 
-fn create(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+fn create(connection: &mut Connection, wall_ms: u64) -> Result<(), rusqlite::Error> {
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let tables: i64 =
@@ -93,8 +100,8 @@ fn create(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(&format!(
         "CREATE TABLE shard (
              epoch INTEGER, generation INTEGER NOT NULL, forgotten INTEGER NOT NULL,
-             boot TEXT NOT NULL);
-         INSERT INTO shard VALUES (NULL, 0, 0, '');
+             boot TEXT NOT NULL, ahead_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL);
+         INSERT INTO shard VALUES (NULL, 0, 0, '', 0, {wall_ms});
          CREATE TABLE instance (
              id BLOB PRIMARY KEY, version INTEGER NOT NULL, lease_ms INTEGER NOT NULL,
              name TEXT NOT NULL) WITHOUT ROWID;
