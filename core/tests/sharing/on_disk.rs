@@ -110,7 +110,8 @@ fn what_is_given_for_a_time_is_given_for_it_after_the_wait_for_others() {
     let other = Connection::open(&path).unwrap();
     let ends = |sql| other.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     // The steps that give something, and where its end stands.
-    let steps: [(&(dyn Fn(&mut SqliteStore) + Sync), _); 3] = [
+    type Does<'a> = &'a (dyn Fn(&mut SqliteStore) + Sync);
+    let steps: [(Does<'_>, _); 3] = [
         (
             &|store| {
                 store.publish(id, (epoch, epoch), lease, &[]).unwrap();
