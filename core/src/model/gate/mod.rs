@@ -91,8 +91,8 @@ impl Drop for Inside {
     }
 }
 
-/// Runs `f` inside: a fork waits for its end. It must be short, and wait for nobody. (A step of SQLite is
-/// longer, and gives way where it waits: it asks [`is_closing`].)
+/// Runs `f` inside: a fork waits for its end. It must be short, and wait for nobody. (A step of SQLite
+/// is longer, and gives way where it waits: it asks `is_closing`.)
 pub(crate) fn within<R>(f: impl FnOnce() -> R) -> R {
     let _inside = Inside::new();
     f()
