@@ -381,7 +381,6 @@ pub(super) mod redis {
                 self.evict(listed.id);
             }
             self.evict_total();
-            self.server.command(&["DEL", &self.key("ids")]);
         }
     }
 }
