@@ -3,12 +3,15 @@
 
 use std::mem;
 
-/// Most parts that are read from a store; a sum of finite doubles has at most 39 that do not overlap.
+/// Most parts that a sum has, and that are read from a store.
+///
+/// The bits of all doubles are 2098 places; parts that were merged ([`merged`]) are 52 places or more
+/// from each other, so there are at most 41.
 const MAX_PARTS: usize = 64;
 
 /// A sum of floats, exact.
 ///
-/// Its parts do not overlap: each is less than the last bit of the next (J. R. Shewchuk, "Adaptive
+/// Its parts do not overlap: each is less than the last bit that is set in the next (J. R. Shewchuk, "Adaptive
 /// Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates", 1997, section 2.4). As a
 /// rule there is one. A sum that leaves the range of doubles is infinite from then on.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +45,33 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let b_part = sum - a;
     (sum, (a - (sum - b_part)) + (b - b_part))
+}
+
+/// The same sum in as few parts as it needs (Shewchuk's Compress, section 2.8). Parts that do not
+/// overlap may be of one bit each, as many as a double has places.
+fn merged(parts: &[f64]) -> Vec<f64> {
+    // From the greatest down: each takes what fits into it from those below.
+    let mut down = Vec::with_capacity(MAX_PARTS);
+    let mut carry = 0.0;
+    for part in parts.iter().rev() {
+        let (sum, lost) = two_sum(carry, *part);
+        carry = sum;
+        if lost != 0.0 {
+            down.push(sum);
+            carry = lost;
+        }
+    }
+    // And up again: what a sum rounded off stays below it.
+    let mut up = Vec::with_capacity(down.len() + 1);
+    for part in down.iter().rev() {
+        let (sum, lost) = two_sum(*part, carry);
+        if lost != 0.0 {
+            up.push(lost);
+        }
+        carry = sum;
+    }
+    up.push(carry);
+    up
 }
 
 impl Exact {
@@ -118,6 +148,11 @@ impl Exact {
         if carry == 0.0 {
             carry = parts.pop().unwrap_or(0.0);
         }
+        if parts.len() >= MAX_PARTS {
+            parts.push(carry);
+            parts = merged(&parts);
+            carry = parts.pop().unwrap_or(0.0);
+        }
         let rest = (!parts.is_empty()).then(|| parts.into_boxed_slice());
         *self = Self { most: carry, rest };
     }
@@ -164,16 +199,51 @@ mod tests {
         }
 
         #[test]
-        fn parts_of_any_size_do_not_overlap_and_are_few(
-            parts in prop::collection::vec(any::<f64>().prop_filter("finite", |f| f.is_finite()), 1..200),
+        fn parts_of_any_size_do_not_overlap_are_few_and_lose_nothing(
+            values in prop::collection::vec(any::<f64>().prop_filter("finite", |f| f.is_finite()), 1..600),
         ) {
-            let mut sum = Exact::default();
-            parts.iter().for_each(|part| sum.add(&(part / 1024.0).into()));
-            let parts: Vec<f64> = sum.parts().collect();
-            prop_assert!(parts.len() <= MAX_PARTS, "{}", parts.len());
-            for pair in parts.windows(2) {
-                prop_assert!(pair[1] + pair[0] == pair[1] || pair[0].abs() < pair[1].abs());
-            }
+            let values: Vec<f64> = values.iter().map(|value| value / 1024.0).collect();
+            check_parts(&values)?;
+        }
+    }
+
+    /// The value of the last bit of a double that is not 0.
+    fn last_bit(value: f64) -> f64 {
+        let exponent = value.to_bits() >> 52 & 0x7ff;
+        let digits = value.to_bits() & ((1 << 52) - 1) | if exponent == 0 { 0 } else { 1 << 52 };
+        (exponent.max(1) as f64 - 1075.0 + f64::from(digits.trailing_zeros())).exp2()
+    }
+
+    /// Adds all, reads the parts back, and takes all off again.
+    fn check_parts(values: &[f64]) -> Result<(), TestCaseError> {
+        let mut sum = Exact::default();
+        values.iter().for_each(|value| sum.add(&(*value).into()));
+        let parts: Vec<f64> = sum.parts().collect();
+        prop_assert!(parts.len() <= MAX_PARTS, "{}", parts.len());
+        for pair in parts.windows(2) {
+            prop_assert!(pair[0] != 0.0 && pair[0].abs() < last_bit(pair[1]), "{:?}", pair);
+        }
+        let mut read = Exact::of(&parts).unwrap();
+        prop_assert_eq!(read.value(), sum.value());
+        values.iter().for_each(|value| read.add(&(-value).into()));
+        prop_assert_eq!((read.value(), read.parts().len()), (0.0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_sum_of_bits_far_apart_has_no_more_parts_than_are_read() {
+        // Each is 55 places below the one before, so no two fit into one; then bits between them.
+        let far = |step: i32| (0..38).map(move |at| (1000.0 - f64::from(55 * at + step)).exp2());
+        for step in 1..54 {
+            let values: Vec<f64> = (0..=step).rev().flat_map(far).collect();
+            check_parts(&values).unwrap();
+        }
+        // One of three bits, from the least up to the greatest, in any order.
+        let bits: Vec<f64> = (0..690).map(|at| (f64::from(3 * at) - 1070.0).exp2()).collect();
+        for stride in [1, 7, 53, 211, 397] {
+            let values: Vec<f64> =
+                (0..bits.len()).map(|at| bits[at * stride % bits.len()]).collect();
+            check_parts(&values).unwrap();
         }
     }
 
