@@ -20,7 +20,10 @@ use tallyport_core::{
     store::{Claim, Leases, Owner, SqliteStore, Wish},
 };
 
-use crate::{add, engine, export, testing::RedisServer};
+use crate::{
+    add, engine, export,
+    testing::{RedisServer, free_port},
+};
 
 const FILE: &str = "[targets.main]\nexporter = 'prometheus'\npath = 'out.prom'\n";
 const SQLITE: &str = "[store]\nkind = 'sqlite'\npath = 'store.db'\n";
@@ -98,7 +101,7 @@ fn a_lease_that_another_process_has_makes_a_run_needless() {
 
 #[test]
 fn where_nobody_can_be_asked_each_exports_its_own_and_says_so() {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let store =
         format!("[store]\nkind = 'redis'\nurl = 'redis://127.0.0.1:{port}/'\ndeadline_ms = 5000\n");
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Real servers for tests: on ephemeral loopback ports, ended by their own ids.
+//! Real servers for tests: on loopback ports that are free, ended by their own ids.
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -6,9 +6,10 @@
 #![allow(dead_code)]
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -26,16 +27,18 @@ impl RedisServer {
     ///
     /// A test without its server fails: xtask/setup.sh installs it.
     pub(crate) fn start(options: &[&str]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        Self::start_at(port, options)
+        somewhere(|port| Self::listen(port, options))
     }
 
     /// Starts one at a port, such as that of one that ended.
     pub(crate) fn start_at(port: u16, options: &[&str]) -> Self {
+        at(port, || Self::listen(port, options))
+    }
+
+    /// `None` when it ended because another has the port.
+    fn listen(port: u16, options: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let child = Command::new("redis-server")
+        let mut child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(folder.path())
@@ -43,9 +46,12 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server, which `xtask/setup.sh test` installs");
-        let server = Self { child, port, _folder: folder };
-        wait_until_it_listens(port, "redis-server");
-        server
+        let own = format!("process_id:{}\r\n", child.id());
+        serves(&mut child, port, "INFO server\r\n", &own).then(|| Self {
+            child,
+            port,
+            _folder: folder,
+        })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -62,15 +68,11 @@ impl RedisServer {
 
     /// Sends one command and returns the first 4 KiB of the raw reply.
     pub(crate) fn command(&self, words: &[&str]) -> String {
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         let mut bytes = format!("*{}\r\n", words.len());
         for word in words {
             bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        socket.write_all(bytes.as_bytes()).unwrap();
-        let mut reply = [0_u8; 4096];
-        let read = socket.read(&mut reply).unwrap();
-        String::from_utf8_lossy(&reply[..read]).into_owned()
+        ask(self.port, &bytes).unwrap()
     }
 }
 
@@ -94,23 +96,24 @@ impl MemcachedServer {
     ///
     /// A test without its server fails: xtask/setup.sh installs it.
     pub(crate) fn start(options: &[&str]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        Self::start_at(port, options)
+        somewhere(|port| Self::listen(port, options))
     }
 
     /// Starts one at a port, such as that of one that ended.
     pub(crate) fn start_at(port: u16, options: &[&str]) -> Self {
-        let child = Command::new("memcached")
+        at(port, || Self::listen(port, options))
+    }
+
+    /// `None` when it ended because another has the port.
+    fn listen(port: u16, options: &[&str]) -> Option<Self> {
+        let mut child = Command::new("memcached")
             .args(["-u", "nobody", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0"])
             .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("memcached, which `xtask/setup.sh test` installs");
-        let server = Self { child, port };
-        wait_until_it_listens(port, "memcached");
-        server
+        let own = format!("STAT pid {}\r\n", child.id());
+        serves(&mut child, port, "stats\r\n", &own).then(|| Self { child, port })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -127,11 +130,7 @@ impl MemcachedServer {
 
     /// Sends one line and returns the first 4 KiB of the raw reply.
     pub(crate) fn command(&self, line: &str) -> String {
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        socket.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-        let mut reply = [0_u8; 4096];
-        let read = socket.read(&mut reply).unwrap();
-        String::from_utf8_lossy(&reply[..read]).into_owned()
+        ask(self.port, &format!("{line}\r\n")).unwrap()
     }
 }
 
@@ -142,10 +141,60 @@ impl Drop for MemcachedServer {
     }
 }
 
-fn wait_until_it_listens(port: u16, program: &str) {
-    let start = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{program} does not listen");
-        thread::yield_now();
+/// A port that is free: none of those that the system gives to connections, of which tests make many
+/// at a time, and 10,000 above it is none either (the bus of a cluster).
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes of tests that run at a time begin far from each other.
+    let start = (std::process::id() % 120) as u16 * 100;
+    loop {
+        let port = FIRST + (start + NEXT.fetch_add(1, Relaxed)) % PORTS;
+        if [port, port + 10_000]
+            .iter()
+            .all(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, *p)).is_ok())
+        {
+            return port;
+        }
     }
+}
+
+/// Starts at free ports until one is still free when the server takes it.
+fn somewhere<T>(mut listen: impl FnMut(u16) -> Option<T>) -> T {
+    (0..100).find_map(|_| listen(free_port())).expect("a server that starts")
+}
+
+/// Starts at a port, again while the one that was there is still being ended.
+fn at<T>(port: u16, mut listen: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(server) = listen() {
+            return server;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "no server starts at {port}");
+    }
+}
+
+/// Waits until the port answers with what only this server says; false when it ended before.
+fn serves(server: &mut Child, port: u16, question: &str, own: &str) -> bool {
+    let start = Instant::now();
+    while server.try_wait().unwrap().is_none() {
+        if ask(port, question).is_ok_and(|reply| reply.contains(own)) {
+            return true;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing serves at {port}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+/// Sends bytes and returns the first 4 KiB of the answer.
+fn ask(port: u16, question: &str) -> io::Result<String> {
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.write_all(question.as_bytes())?;
+    let mut reply = [0_u8; 4096];
+    let read = socket.read(&mut reply)?;
+    Ok(String::from_utf8_lossy(reply.get(..read).unwrap_or_default()).into_owned())
 }

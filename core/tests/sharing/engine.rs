@@ -1,7 +1,6 @@
 //! Sharing as an engine does it: by configuration, in the background, with a store that is away.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -17,7 +16,11 @@ use tallyport_core::{
     snapshot,
 };
 
-use crate::{instances::values, proxy::Proxy, testing::RedisServer};
+use crate::{
+    instances::values,
+    proxy::Proxy,
+    testing::{RedisServer, free_port},
+};
 
 fn engine(toml: &str, folder: &Path) -> Engine {
     let config = Config::parse(toml, "test", folder).unwrap();
@@ -178,7 +181,7 @@ impl Clock for Hand {
 
 #[test]
 fn a_store_that_is_away_is_left_alone_and_then_tried_again() {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let toml = format!(
         "schema = 1\n[store]\nkind = 'redis'\nurl = 'redis://127.0.0.1:{port}/'\ndeadline_ms = 2000"
     );
@@ -228,7 +231,7 @@ fn a_background_sync_runs_until_it_is_stopped() {
 
 #[test]
 fn a_background_sync_that_failed_is_tried_again_before_its_interval_ends() {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let toml = format!(
         "schema = 1\n[store]\nkind = 'redis'\nurl = 'redis://127.0.0.1:{port}/'\n\
          [sync]\ninterval_ms = 600_000\n"

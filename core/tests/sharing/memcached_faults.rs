@@ -375,7 +375,7 @@ fn a_memcached_sync_that_is_answered_with_garbage_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_memcached_aggregate_that_is_answered_with_garbage_is_exact_or_none() {
+fn a_memcached_aggregate_that_is_answered_with_garbage_is_exact_or_told() {
     let replies: [&[u8]; 4] = [
         b"STORED\r\n",
         b"EXISTS\r\n",
@@ -383,7 +383,7 @@ fn a_memcached_aggregate_that_is_answered_with_garbage_is_exact_or_none() {
         b"SERVER_ERROR busy\r\n",
     ];
     over_a_proxy(|place| {
-        cuts::an_aggregate_that_is_answered_with_garbage_is_exact_or_none(place, &replies, 41);
+        cuts::an_aggregate_that_is_answered_with_garbage_is_exact_or_told(place, &replies, 41);
     });
 }
 

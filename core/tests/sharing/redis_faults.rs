@@ -394,7 +394,7 @@ fn a_sync_that_is_answered_with_garbage_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn an_aggregate_that_is_answered_with_garbage_is_exact_or_none() {
+fn an_aggregate_that_is_answered_with_garbage_is_exact_or_told() {
     // Not what says that there is nothing: who is told so believes it.
     let replies: [&[u8]; 4] = [
         b"+OK\r\n",
@@ -403,7 +403,7 @@ fn an_aggregate_that_is_answered_with_garbage_is_exact_or_none() {
         b"-ERR unknown command\r\n",
     ];
     over_a_proxy(|place| {
-        cuts::an_aggregate_that_is_answered_with_garbage_is_exact_or_none(place, &replies, 29);
+        cuts::an_aggregate_that_is_answered_with_garbage_is_exact_or_told(place, &replies, 29);
     });
 }
 
