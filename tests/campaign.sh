@@ -103,6 +103,10 @@ sharing() {
   TALLYPORT_TURN_SEEDS=20000 cargo test --release --quiet -p tallyport-core --lib turns
 }
 
+model() {
+  TALLYPORT_MODEL_TIMES=50 cargo test --release --quiet -p tallyport-core --lib sync::model -- --skip turns
+}
+
 packages() {
   TALLYPORT_LINTIAN=1 cargo test --release --quiet -p tallyport-tests --test delivery debian
 }
@@ -126,6 +130,7 @@ step isolation "2,000 helpers killed at any time, 100,000 exports through one, 1
 step arena "one arena: 4 processes of 4 threads with 1 kHz signals for 60 s each, forked and over a file, killed at random; 10,000 workers; 2,000 damaged files; full disks of ext4 and XFS, btrfs refused" arena
 step exporting "5 processes export one file every 200 ms over Redis and over SQLite, 300 s each, stopped for up to three lease times and killed: no token twice, nothing older over something newer, no gap past the formula" exporting
 step sharing "8 processes of 100,000 series that share totals in Redis, a Redis Cluster, SQLite, memcached and a host's store, with and without arena files, killed and stopped past their leases at random, 120 s each: nothing lost, nothing doubled, nothing falls; connections cut, or answered with garbage, at every byte of a sync, a withdrawal, an aggregate; 20,000 random orders of the calls of steps" sharing
+step model "the model of sync: 300,000 random schedules over a simulated store, 40,000 over one of items, 6,000 over Redis, 4,000 over SQLite, 3,000 over memcached: nothing lost, nothing doubled" model
 step forks "1,000 forks while 4 threads record, export, load plugins, create series, publish: every child and grandchild does too" forks
 step packages "the Debian packages, checked by lintian: no error, no warning" packages
 step serve "metrics over HTTP: 10,000 connections that ask for nothing, 20,000 rounds of nonsense, slow and deaf clients: scrapes go on, memory bounded" serve

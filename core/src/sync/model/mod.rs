@@ -120,8 +120,10 @@ fn explore(
     rig: impl Fn() -> Box<dyn Rig>,
 ) -> Result<(), String> {
     plant(bug);
+    // A campaign has more of what is to hold.
+    let times = std::env::var("TALLYPORT_MODEL_TIMES").ok().and_then(|text| text.parse().ok());
     let config = Config {
-        cases,
+        cases: if bug.is_some() { cases } else { cases * times.unwrap_or(1) },
         failure_persistence: None,
         max_shrink_iters: if bug.is_some() { 0 } else { 2_000 },
         rng_seed: if bug.is_some() { RngSeed::Fixed(7) } else { RngSeed::Random },
@@ -229,7 +231,7 @@ fn a_store_of_items_stands_the_same_schedules() {
 fn memcached_stands_the_same_schedules() {
     use std::cell::Cell;
 
-    let server = crate::store::testing::MemcachedServer::start(&[]);
+    let server = crate::store::testing::MemcachedServer::start(&["-m", "1024"]);
     let namespaces = Cell::new(0);
     let rig = || {
         namespaces.set(namespaces.get() + 1);
