@@ -45,7 +45,8 @@ pub(super) fn tell() {
             late = forks.late,
             reopened = forks.reopened,
             "a fork did not wait until no other thread had a lock (it waits {PATIENCE:?}), or was \
-             announced and never ended: a child may answer PANIC where such a lock is needed"
+             announced and never ended: a child may answer PANIC where such a lock is needed, and \
+             UNSUPPORTED where it shares through SQLite"
         );
     }
 }

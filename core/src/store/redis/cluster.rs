@@ -18,8 +18,8 @@ use crate::model::{Error, ErrorKind};
 
 /// How often a command follows to another node.
 const REDIRECTS: usize = 5;
-/// Nodes that are kept of those that a cluster lists.
-const LISTED: usize = 64;
+/// Nodes that are kept, but for more that are in use.
+const KEPT: usize = 64;
 
 /// Nodes that are known, and the way to each shard.
 #[derive(Debug)]
@@ -67,19 +67,34 @@ impl Nodes {
 
     /// Remembers nodes, to be asked when others are gone.
     pub(super) fn meet(&mut self, members: &[(String, u16)]) {
-        for (host, port) in members {
-            if self.nodes.len() < LISTED {
-                self.index(Address::Tcp(host.clone(), *port));
-            }
+        // The first one that is known, and as many more.
+        for (host, port) in members.iter().take(KEPT - 1) {
+            self.index(Address::Tcp(host.clone(), *port), &Passed::default());
         }
     }
 
-    fn index(&mut self, address: Address) -> usize {
-        match self.nodes.iter().position(|node| node.address == address) {
-            Some(index) => index,
+    /// The node at an address. Where there are too many, a new one takes the place of one that nothing
+    /// leads to: over the years a cluster may have had any number of addresses.
+    fn index(&mut self, address: Address, passed: &Passed) -> usize {
+        if let Some(index) = self.nodes.iter().position(|node| node.address == address) {
+            return index;
+        }
+        let Self { nodes, routes, guide, .. } = self;
+        let left = |(index, node): (usize, &mut Node)| {
+            let used = index == 0 || index == *guide || passed.nodes.contains(&index);
+            let left = !used && !routes.values().any(|route| *route == index) && !node.is_open();
+            left.then_some(index)
+        };
+        let full = nodes.len() >= KEPT;
+        let place = full.then(|| nodes.iter_mut().enumerate().find_map(left)).flatten();
+        match place.and_then(|index| Some((index, nodes.get_mut(index)?))) {
+            Some((index, node)) => {
+                *node = Node::new(address);
+                index
+            }
             None => {
-                self.nodes.push(Node::new(address));
-                self.nodes.len() - 1
+                nodes.push(Node::new(address));
+                nodes.len() - 1
             }
         }
     }
@@ -158,7 +173,7 @@ impl Nodes {
                 (host, Address::Tcp(known, _)) if host.is_empty() => known.clone(),
                 _ => host,
             };
-            let target = self.index(Address::Tcp(host, port));
+            let target = self.index(Address::Tcp(host, port), &passed);
             if passed.nodes.contains(&target) {
                 // It does not know yet that the other one is gone: another node may.
                 passed.add(index, None);
@@ -202,5 +217,46 @@ impl Nodes {
             }
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_a_cluster_had_once_are_forgotten() {
+        let at = |port| Address::Tcp("10.0.0.1".into(), port);
+        let mut nodes = Nodes::new(at(1), Vec::new());
+        let (mut passed, mut ports) = (Passed::default(), 2..);
+        let of_a_shard = nodes.index(at(60_000), &passed);
+        nodes.routes.insert(3, of_a_shard);
+        passed.nodes.push(nodes.index(at(60_001), &passed));
+        for port in ports.by_ref().take(10_000) {
+            let index = nodes.index(at(port), &passed);
+            assert_eq!(nodes.index(at(port), &passed), index);
+        }
+        assert_eq!(nodes.nodes.len(), KEPT);
+        // The first one, that of a shard, and those that were just asked stay.
+        assert_eq!(nodes.index(at(1), &passed), 0);
+        assert_eq!(nodes.index(at(60_000), &passed), of_a_shard);
+        assert_eq!(nodes.index(at(60_001), &passed), passed.nodes[0]);
+        // So do all that have shards, however many.
+        for shard in 0..200 {
+            let index = nodes.index(at(20_000 + shard), &passed);
+            nodes.routes.insert(u32::from(shard), index);
+        }
+        assert!((0..200).all(|shard| {
+            let index = nodes.index(at(20_000 + shard), &passed);
+            nodes.routes.get(&u32::from(shard)) == Some(&index)
+        }));
+        // A list that is longer than what is kept is not read over and over.
+        let members: Vec<_> = (0..1000).map(|n| ("10.0.0.2".to_owned(), n)).collect();
+        let mut nodes = Nodes::new(at(1), Vec::new());
+        nodes.meet(&members);
+        let first = nodes.nodes.iter().map(|node| node.address.clone()).collect::<Vec<_>>();
+        nodes.meet(&members);
+        assert!(nodes.nodes.iter().map(|node| &node.address).eq(&first));
+        assert_eq!(first.len(), KEPT);
     }
 }
