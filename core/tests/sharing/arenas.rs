@@ -25,7 +25,7 @@ use tallyport_core::{
 
 use crate::{
     cluster::cluster,
-    instances::{unless_later, values},
+    instances::{reasons, unless_later, values},
     items::FolderItems,
     processes::{in_memory, least_syncs, setting},
     testing::{MemcachedServer, RedisServer},
@@ -98,7 +98,7 @@ fn in_the_store(observer: &Engine) -> u64 {
 fn everyone(observer: &Engine) -> Shared {
     let end = Instant::now() + Duration::from_secs(240);
     loop {
-        if let Some(overview) = unless_later(observer.read_shared()) {
+        if let Ok(overview) = unless_later(observer.read_shared()) {
             return overview;
         }
         assert!(Instant::now() < end, "nothing can be read");
@@ -122,11 +122,11 @@ fn live(folder: &Path, log: &Path) {
         }
         let all = requests(&one.snapshot().unwrap());
         let done = unless_later(one.sync());
-        let acknowledged = done.as_ref().is_some_and(|done| done.skipped_for.is_none());
-        if acknowledged {
-            writeln!(log, "acknowledged {all}").unwrap();
-        } else if done.is_none() {
-            writeln!(log, "late").unwrap();
+        let acknowledged = done.as_ref().is_ok_and(|done| done.skipped_for.is_none());
+        match &done {
+            Ok(_) if acknowledged => writeln!(log, "acknowledged {all}").unwrap(),
+            Ok(_) => {}
+            Err(reason) => writeln!(log, "late {reason}").unwrap(),
         }
         let now = one.sync_status().mishaps.retired;
         if now > retired {
@@ -148,7 +148,7 @@ struct Written {
     /// How often a life found its arena's instance retired.
     retired: u64,
     /// Syncs whose time was over, or that others came between.
-    late: usize,
+    late: Vec<String>,
 }
 
 fn written_down(folders: &[PathBuf]) -> Written {
@@ -169,7 +169,8 @@ fn written_down(folders: &[PathBuf]) -> Written {
             };
             let told = numbers("acknowledged ");
             all.syncs += told.len();
-            all.late += text.lines().filter(|line| *line == "late").count();
+            let late = text.lines().filter_map(|line| line.strip_prefix("late "));
+            all.late.extend(late.map(str::to_owned));
             most = told.into_iter().fold(most, u64::max);
             all.retired += numbers("retired ").pop().unwrap_or(0);
         }
@@ -310,8 +311,10 @@ fn stands_it(test: &'static str, store: &str, (processes, arenas): (usize, usize
     let Written { syncs, retired, late, .. } = written_down(&folders);
     println!(
         "{test}: {} lives, {kills} killed, {stops} stops, {retired} times retired, {looks} looks, \
-         {syncs} syncs, {late} late; {recorded} recorded",
-        family.lives
+         {syncs} syncs, {} late; {recorded} recorded{}",
+        family.lives,
+        late.len(),
+        reasons(late.iter().map(String::as_str)),
     );
 }
 

@@ -62,15 +62,24 @@ impl Instance {
     }
 }
 
-/// What a call gave; `None` where a host calls again: its time was over, or others came between.
+/// What a call gave, or why a host calls again: its time was over, or others came between.
 ///
 /// A process that is stopped outlasts its deadlines, and in a transaction of SQLite those of others.
-pub(crate) fn unless_later<T>(done: Result<T, Error>) -> Option<T> {
-    match done {
-        Ok(done) => Some(done),
-        Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) => None,
-        Err(error) => panic!("{error}"),
+pub(crate) fn unless_later<T>(done: Result<T, Error>) -> Result<T, String> {
+    done.map_err(|error| {
+        let later = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable);
+        assert!(later, "{error}");
+        error.to_string()
+    })
+}
+
+/// Reasons, each once with how often it was given; numbers in them make no other reason.
+pub(crate) fn reasons<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let mut known = BTreeMap::<String, usize>::new();
+    for reason in all {
+        *known.entry(reason.replace(|letter: char| letter.is_ascii_digit(), "")).or_default() += 1;
     }
+    known.iter().map(|(reason, times)| format!("\n  {times} × {reason}")).collect()
 }
 
 /// Every value by name and labels; of a histogram count, sum and buckets.

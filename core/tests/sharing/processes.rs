@@ -26,7 +26,7 @@ use tallyport_core::{
 
 use crate::{
     cluster::cluster,
-    instances::{Instance, unless_later, values},
+    instances::{Instance, reasons, unless_later, values},
     items::{FolderItems, memcached_at, store_of},
     testing::{MemcachedServer, RedisServer},
 };
@@ -97,14 +97,16 @@ fn live(place: &str, log: &Path, stop: &Path) {
         writeln!(log, "sent {recorded}").unwrap();
         let snapshot = one.snapshot();
         let done = unless_later(one.session.sync(&snapshot));
-        let line = if done.is_some() { "acknowledged" } else { "late" };
-        writeln!(log, "{line} {recorded}").unwrap();
+        match &done {
+            Ok(_) => writeln!(log, "acknowledged {recorded}").unwrap(),
+            Err(reason) => writeln!(log, "late {reason}").unwrap(),
+        }
         let now = one.session.mishaps().retired;
         if now > retired {
             writeln!(log, "retired {now}").unwrap();
             retired = now;
         }
-        if last && done.is_some() {
+        if last && done.is_ok() {
             return;
         }
     }
@@ -119,7 +121,7 @@ struct Written {
     /// How often a life found itself retired.
     retired: u64,
     /// Syncs whose time was over, or that others came between.
-    late: usize,
+    late: Vec<String>,
 }
 
 fn written_down(folder: &Path) -> Written {
@@ -143,7 +145,7 @@ fn written_down(folder: &Path) -> Written {
         all.retired += last("retired ");
         let lines = |word: &str| whole().filter(|line| line.starts_with(word)).count();
         all.syncs += lines("acknowledged ");
-        all.late += lines("late ");
+        all.late.extend(whole().filter_map(|line| Some(line.strip_prefix("late ")?.trim().into())));
     }
     all
 }
@@ -189,7 +191,7 @@ impl Drop for Crowd {
 fn total(observer: &mut Instance) -> (u64, usize) {
     let end = Instant::now() + Duration::from_secs(240);
     let overview = loop {
-        if let Some(overview) = unless_later(observer.try_everyone()) {
+        if let Ok(overview) = unless_later(observer.try_everyone()) {
             break overview;
         }
         assert!(Instant::now() < end, "nothing can be read");
@@ -280,8 +282,10 @@ fn stands_it(test: &str, place: String, lasting: Duration) {
     };
     println!(
         "{test}: {} lives, {kills} killed, {stops} stops, {retired} times retired, {looks} looks, \
-         {syncs} syncs, {late} late; acknowledged {acknowledged} <= {folded} <= sent {sent}",
-        crowd.lives
+         {syncs} syncs, {} late; acknowledged {acknowledged} <= {folded} <= sent {sent}{}",
+        crowd.lives,
+        late.len(),
+        reasons(late.iter().map(String::as_str)),
     );
 }
 
