@@ -51,9 +51,9 @@ impl Builder {
         bounds: &[f64],
     ) -> Result<(), Error> {
         let row = tallyport_family {
-            name: self.text(name)?,
-            help: self.text(help)?,
-            unit: self.text(unit)?,
+            name: self.text(name.as_bytes())?,
+            help: self.text(help.as_bytes())?,
+            unit: self.text(unit.as_bytes())?,
             kind: kind.to_abi(),
             number: value.to_abi(),
             series_start: number(self.values.len(), "series")?,
@@ -68,10 +68,10 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a series to the family that was begun last; `labels` are sorted.
+    /// Adds a series to the family that was begun last; `labels` are sorted, and UTF-8.
     pub(crate) fn series<'a>(
         &mut self,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        labels: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         created_ns: u64,
         bits: u64,
     ) -> Result<(), Error> {
@@ -103,7 +103,7 @@ impl Builder {
     /// The snapshot of these rows.
     pub(crate) fn finish(mut self, time_unix_ns: u64) -> Result<Snapshot, Error> {
         // The empty text is there even where nothing has one.
-        self.text("")?;
+        self.text(b"")?;
         self.str_off.push(number(self.str_bytes.len(), "bytes of text")?);
         let mut snapshot = Snapshot {
             schema_id: new_schema_id(),
@@ -126,8 +126,8 @@ impl Builder {
         Ok(snapshot)
     }
 
-    fn text(&mut self, text: &str) -> Result<u32, Error> {
-        let hash = self.hashing.hash_one(text.as_bytes());
+    fn text(&mut self, text: &[u8]) -> Result<u32, Error> {
+        let hash = self.hashing.hash_one(text);
         let Self { known, hashing, str_off, str_bytes, .. } = self;
         let text_of = |id: u32| {
             let id = id as usize;
@@ -135,14 +135,14 @@ impl Builder {
             let end = str_off.get(id + 1).map_or(str_bytes.len(), |end| *end as usize);
             str_bytes.get(start..end).unwrap_or_default()
         };
-        if let Some(id) = known.find(hash, |id| text_of(*id) == text.as_bytes()) {
+        if let Some(id) = known.find(hash, |id| text_of(*id) == text) {
             return Ok(*id);
         }
         let id = number(str_off.len(), "texts")?;
         let start = number(str_bytes.len(), "bytes of text")?;
         known.insert_unique(hash, id, |id| hashing.hash_one(text_of(*id)));
         str_off.push(start);
-        str_bytes.extend_from_slice(text.as_bytes());
+        str_bytes.extend_from_slice(text);
         Ok(id)
     }
 }

@@ -140,6 +140,12 @@ pub(crate) fn labels_of(bytes: &[u8]) -> impl Iterator<Item = Result<(&str, &str
     })
 }
 
+/// The same of labels that were checked before: the bytes of each text, which are UTF-8.
+pub(crate) fn checked_labels_of(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut read = Reader::new(bytes);
+    std::iter::from_fn(move || Some((read.block().ok()?, read.block().ok()?)))
+}
+
 fn in_order<'a>(last: &mut &'a str, label: &'a str) -> Result<(), Error> {
     // The last one of none is "", and a name is not.
     if label <= *last {

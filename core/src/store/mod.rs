@@ -32,7 +32,7 @@ pub use book::Book;
 pub use deadline::Deadline;
 pub use exact::Exact;
 pub use key::{Key, Text};
-pub(crate) use key::{TextView, family_bytes, label_bytes, labels_of};
+pub(crate) use key::{TextView, checked_labels_of, family_bytes, label_bytes};
 pub use keyed::{Item, KeyValue};
 pub use lease::{Claim, FencingToken, Held, LeaseStanding, Leases, Locking, Owner, Wish};
 #[cfg(feature = "store-memcached")]

@@ -8,7 +8,7 @@ use super::aggregate::{Everyone, Family, Merged};
 use crate::{
     model::{Error, GaugeMode, Kind},
     snapshot::{Builder, Snapshot},
-    store::{Distribution, Identity, Key, Total, family_bytes, labels_of},
+    store::{Distribution, Identity, Key, Total, checked_labels_of, family_bytes},
 };
 
 /// Label that tells instances apart.
@@ -167,7 +167,7 @@ impl Shown {
                 }
             } else if let Some(value) = together(&family.key, retired, live.map(|(_, total)| total))
             {
-                self.line(known_labels(labels), merged.created_ns, &value)?;
+                self.line(checked_labels_of(labels), merged.created_ns, &value)?;
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Shown {
 
     fn line<'a>(
         &mut self,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        labels: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         created_ns: u64,
         value: &Total,
     ) -> Result<(), Error> {
@@ -221,18 +221,13 @@ fn clamp(count: u128, most: u64, clamped: &mut u64) -> u64 {
     }
 }
 
-/// Labels that were checked when they were read.
-fn known_labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    labels_of(bytes).map_while(Result::ok)
-}
-
 /// The labels of a series of one instance.
-fn with_instance<'a>(labels: &'a [u8], instance: &'a str) -> Vec<(&'a str, &'a str)> {
-    let own = |(name, value): (&'a str, &'a str)| {
-        (if name == INSTANCE { EXPORTED_INSTANCE } else { name }, value)
+fn with_instance<'a>(labels: &'a [u8], instance: &'a str) -> Vec<(&'a [u8], &'a [u8])> {
+    let own = |(name, value): (&'a [u8], &'a [u8])| {
+        (if name == INSTANCE.as_bytes() { EXPORTED_INSTANCE.as_bytes() } else { name }, value)
     };
-    let mut labels: Vec<(&str, &str)> = known_labels(labels).map(own).collect();
-    labels.push((INSTANCE, instance));
+    let mut labels: Vec<(&[u8], &[u8])> = checked_labels_of(labels).map(own).collect();
+    labels.push((INSTANCE.as_bytes(), instance.as_bytes()));
     labels.sort_unstable();
     labels.dedup_by_key(|(name, _)| *name);
     labels
