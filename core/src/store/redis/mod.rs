@@ -412,7 +412,7 @@ impl Store for RedisStore {
             };
             let commands: Vec<Cmd> = ids.iter().map(read).collect();
             for reply in self.checked::<Hash>(shard, &commands)? {
-                states.push(value::state(&reply)?);
+                states.push(value::state(reply)?);
             }
         }
         Ok(states)

@@ -145,9 +145,8 @@ impl Replies {
             return Err(nonsense("a field without a value"));
         }
         let mut pairs = Pairs::with_capacity((count / 2).min(ROOM), 0);
-        let (mut field, mut value) = (Vec::new(), Vec::new());
         for _ in 0..count / 2 {
-            for part in [&mut field, &mut value] {
+            pairs.push_with(|bytes| {
                 let end = self.line(from)?;
                 let line = self.buffer.get(self.at..end).unwrap_or_default();
                 let len = match line.split_first() {
@@ -156,10 +155,8 @@ impl Replies {
                 };
                 self.at = end;
                 let len = len.ok_or_else(|| nonsense("a hash of something else than strings"))?;
-                part.clear();
-                self.string(from, len, part)?;
-            }
-            pairs.push(&field, &value);
+                self.string(from, len, bytes)
+            })?;
         }
         Ok(pairs)
     }
@@ -167,14 +164,16 @@ impl Replies {
     /// The bytes of a string, appended, and its end.
     fn string(&mut self, from: &mut impl Read, len: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
         bytes.reserve(len.min(ROOM));
-        while bytes.len() < len {
+        let mut left = len;
+        while left > 0 {
             if self.is_empty() {
                 self.more(from)?;
             }
             let here = self.buffer.get(self.at..).unwrap_or_default();
-            let part = here.get(..len - bytes.len()).unwrap_or(here);
+            let part = here.get(..left).unwrap_or(here);
             bytes.extend_from_slice(part);
             self.at += part.len();
+            left -= part.len();
         }
         while self.buffer.len() - self.at < 2 {
             self.more(from)?;

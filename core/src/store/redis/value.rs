@@ -3,7 +3,7 @@
 use redis::{Cmd, ConnectionAddr, IntoConnectionInfo, Value};
 
 use super::{
-    super::{Answer, Epoch, Identity, Pairs, Standing, State, Tombstone, Totals, socket::Address},
+    super::{Answer, Epoch, Identity, Standing, State, Tombstone, Totals, socket::Address},
     reply::Hash,
 };
 use crate::model::{Error, ErrorKind};
@@ -247,7 +247,7 @@ pub(super) fn field(kind: u8, number: u32) -> Vec<u8> {
 }
 
 /// A record; `None` when it is not there.
-pub(super) fn state(reply: &Hash) -> Result<Option<State>, Error> {
+pub(super) fn state(reply: Hash) -> Result<Option<State>, Error> {
     let Hash::Fields(fields) = reply else { return Err(damaged("a hash")) };
     if fields.is_empty() {
         return Ok(None);
@@ -255,7 +255,7 @@ pub(super) fn state(reply: &Hash) -> Result<Option<State>, Error> {
     let mut state = State::default();
     let half = fields.len() / 2;
     let (mut texts, mut values) = (Vec::with_capacity(half), Vec::with_capacity(half));
-    for (name, bytes) in fields.iter() {
+    for (at, (name, bytes)) in fields.iter().enumerate() {
         match name {
             b"v" => {
                 let text = std::str::from_utf8(bytes).ok();
@@ -264,21 +264,61 @@ pub(super) fn state(reply: &Hash) -> Result<Option<State>, Error> {
             }
             b"n" => state.name = String::from_utf8_lossy(bytes).into_owned(),
             b"l" => {}
-            [b't', a, b, c, d] => texts.push((u32::from_be_bytes([*a, *b, *c, *d]), bytes)),
-            [b'c', a, b, c, d] => values.push((u32::from_be_bytes([*a, *b, *c, *d]), bytes)),
+            [b't', a, b, c, d] => texts.push((u32::from_be_bytes([*a, *b, *c, *d]), at)),
+            [b'c', a, b, c, d] => values.push((u32::from_be_bytes([*a, *b, *c, *d]), at)),
             _ => return Err(damaged("a field of a record")),
         }
     }
     // In the order of their numbers, as they were made.
-    texts.sort_unstable_by_key(|(number, _)| *number);
-    values.sort_unstable_by_key(|(number, _)| *number);
-    state.series = Pairs::with_capacity(values.len(), fields.byte_len());
-    let mut texts = texts.into_iter().peekable();
-    for (number, value) in values {
+    let mut texts = in_order(texts).into_iter().peekable();
+    let pairs = in_order(values).into_iter().filter_map(|(number, value)| {
         while texts.next_if(|(known, _)| *known < number).is_some() {}
-        if let Some((_, text)) = texts.next_if(|(known, _)| *known == number) {
-            state.series.push(text, value);
+        let (_, text) = texts.next_if(|(known, _)| *known == number)?;
+        Some((text, value))
+    });
+    state.series = fields.seconds(pairs);
+    Ok(Some(state))
+}
+
+/// By number. Few are missing as a rule: then each goes to its place, and nothing is compared.
+fn in_order(mut numbered: Vec<(u32, usize)>) -> Vec<(u32, usize)> {
+    let end = numbered.iter().map(|(number, _)| *number as usize + 1).max().unwrap_or(0);
+    if end > numbered.len() * 2 {
+        numbered.sort_unstable_by_key(|(number, _)| *number);
+        return numbered;
+    }
+    let mut placed = vec![None; end];
+    for (number, at) in numbered {
+        if let Some(place) = placed.get_mut(number as usize) {
+            *place = Some((number, at));
         }
     }
-    Ok(Some(state))
+    placed.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::Pairs, *};
+
+    #[test]
+    fn series_come_in_the_order_of_their_numbers() {
+        for apart in [1, 1000] {
+            let numbers = [3_u32, 0, 7, 1, 5].map(|number| number * apart);
+            let mut fields = Pairs::default();
+            fields.push(b"v", b"9");
+            for number in numbers {
+                fields.push(&field(b't', number), format!("text {number}").as_bytes());
+                fields.push(&field(b'c', number), format!("value {number}").as_bytes());
+            }
+            // Half of a series is none.
+            fields.push(&field(b't', 2 * apart), b"");
+            fields.push(&field(b'c', 4 * apart), b"");
+            let state = state(Hash::Fields(fields)).unwrap().unwrap();
+            assert_eq!(state.version, 9);
+            let expected = [0, 1, 3, 5, 7].map(|number| {
+                (format!("text {}", number * apart), format!("value {}", number * apart))
+            });
+            assert_eq!(state.series, expected.iter().map(|(a, b)| (a, b)).collect());
+        }
+    }
 }
