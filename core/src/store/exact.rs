@@ -5,8 +5,8 @@ use std::mem;
 
 /// Most parts that a sum has, and that are read from a store.
 ///
-/// The bits of all doubles are 2098 places; parts that were merged ([`merged`]) are 52 places or more
-/// from each other, so there are at most 41.
+/// The bits of all doubles are 2098 places; [`merged`] passes 52 of them or more from part to part on its
+/// way down, and makes no more parts on its way up: they are at most 42 then.
 const MAX_PARTS: usize = 64;
 
 /// A sum of floats, exact.
@@ -40,11 +40,12 @@ impl PartialEq for Exact {
     }
 }
 
-/// The rounded sum of two floats, and what rounding lost (Knuth's TwoSum).
+/// The rounded sum of two floats, and what rounding lost (Dekker's FastTwoSum: the greater one first, so
+/// that nothing leaves the range of doubles where the sum does not).
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    let b_part = sum - a;
-    (sum, (a - (sum - b_part)) + (b - b_part))
+    let (most, least) = if a.abs() < b.abs() { (b, a) } else { (a, b) };
+    let sum = most + least;
+    (sum, least - (sum - most))
 }
 
 /// The same sum in as few parts as it needs (Shewchuk's Compress, section 2.8). Parts that do not
@@ -232,19 +233,21 @@ mod tests {
 
     #[test]
     fn a_sum_of_bits_far_apart_has_no_more_parts_than_are_read() {
-        // Each is 55 places below the one before, so no two fit into one; then bits between them.
-        let far = |step: i32| (0..38).map(move |at| (1000.0 - f64::from(55 * at + step)).exp2());
-        for step in 1..54 {
-            let values: Vec<f64> = (0..=step).rev().flat_map(far).collect();
-            check_parts(&values).unwrap();
-        }
-        // One of three bits, from the least up to the greatest, in any order.
+        // One of three bits, in several orders.
         let bits: Vec<f64> = (0..690).map(|at| (f64::from(3 * at) - 1070.0).exp2()).collect();
         for stride in [1, 7, 53, 211, 397] {
             let values: Vec<f64> =
                 (0..bits.len()).map(|at| bits[at * stride % bits.len()]).collect();
             check_parts(&values).unwrap();
         }
+    }
+
+    #[test]
+    fn sums_at_the_end_of_the_range_are_exact() {
+        let last = 971_f64.exp2();
+        check_parts(&[f64::MAX, -1.5 * last, 0.25 * last]).unwrap();
+        check_parts(&[-1.5 * last, f64::MAX, 1e-300]).unwrap();
+        check_parts(&[1.5 * last, -f64::MAX, last, 3.0]).unwrap();
     }
 
     #[test]

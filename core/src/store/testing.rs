@@ -9,7 +9,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -35,10 +35,10 @@ impl RedisServer {
         at(port, || Self::listen(port, options))
     }
 
-    /// `None` when it ended because another has the port.
+    /// `None` when it ended, as it does where another has the port.
     fn listen(port: u16, options: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new("redis-server")
+        let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(folder.path())
@@ -47,11 +47,8 @@ impl RedisServer {
             .spawn()
             .expect("redis-server, which `xtask/setup.sh test` installs");
         let own = format!("process_id:{}\r\n", child.id());
-        serves(&mut child, port, "INFO server\r\n", &own).then(|| Self {
-            child,
-            port,
-            _folder: folder,
-        })
+        let mut server = Self { child, port, _folder: folder };
+        serves(&mut server.child, port, "INFO server\r\n", &own).then_some(server)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -72,7 +69,7 @@ impl RedisServer {
         for word in words {
             bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        ask(self.port, &bytes).unwrap()
+        ask(self.port, &bytes, PATIENCE).unwrap()
     }
 }
 
@@ -104,16 +101,17 @@ impl MemcachedServer {
         at(port, || Self::listen(port, options))
     }
 
-    /// `None` when it ended because another has the port.
+    /// `None` when it ended, as it does where another has the port.
     fn listen(port: u16, options: &[&str]) -> Option<Self> {
-        let mut child = Command::new("memcached")
+        let child = Command::new("memcached")
             .args(["-u", "nobody", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0"])
             .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("memcached, which `xtask/setup.sh test` installs");
         let own = format!("STAT pid {}\r\n", child.id());
-        serves(&mut child, port, "stats\r\n", &own).then(|| Self { child, port })
+        let mut server = Self { child, port };
+        serves(&mut server.child, port, "stats\r\n", &own).then_some(server)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -130,7 +128,7 @@ impl MemcachedServer {
 
     /// Sends one line and returns the first 4 KiB of the raw reply.
     pub(crate) fn command(&self, line: &str) -> String {
-        ask(self.port, &format!("{line}\r\n")).unwrap()
+        ask(self.port, &format!("{line}\r\n"), PATIENCE).unwrap()
     }
 }
 
@@ -141,28 +139,29 @@ impl Drop for MemcachedServer {
     }
 }
 
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A port that is free: none of those that the system gives to connections, of which tests make many
 /// at a time, and 10,000 above it is none either (the bus of a cluster).
 pub(crate) fn free_port() -> u16 {
-    const FIRST: u16 = 10_000;
-    const PORTS: u16 = 12_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: usize = 10_000;
+    const PORTS: usize = 12_000;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     // Processes of tests that run at a time begin far from each other.
-    let start = (std::process::id() % 120) as u16 * 100;
-    loop {
-        let port = FIRST + (start + NEXT.fetch_add(1, Relaxed)) % PORTS;
-        if [port, port + 10_000]
-            .iter()
-            .all(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, *p)).is_ok())
-        {
-            return port;
-        }
-    }
+    let start = std::process::id() as usize % 120 * 100;
+    let free = |port: &u16| {
+        [*port, *port + 10_000].iter().all(|p| TcpListener::bind((Ipv4Addr::LOCALHOST, *p)).is_ok())
+    };
+    (0..PORTS)
+        .map(|_| (FIRST + (start + NEXT.fetch_add(1, Relaxed)) % PORTS) as u16)
+        .find(free)
+        .expect("a port that is free")
 }
 
 /// Starts at free ports until one is still free when the server takes it.
 fn somewhere<T>(mut listen: impl FnMut(u16) -> Option<T>) -> T {
-    (0..100).find_map(|_| listen(free_port())).expect("a server that starts")
+    (0..10).find_map(|_| listen(free_port())).expect("a server that starts: it ends at every port")
 }
 
 /// Starts at a port, again while the one that was there is still being ended.
@@ -172,27 +171,30 @@ fn at<T>(port: u16, mut listen: impl FnMut() -> Option<T>) -> T {
         if let Some(server) = listen() {
             return server;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "no server starts at {port}");
+        assert!(start.elapsed() < PATIENCE, "no server starts at {port}");
     }
 }
 
 /// Waits until the port answers with what only this server says; false when it ended before.
 fn serves(server: &mut Child, port: u16, question: &str, own: &str) -> bool {
     let start = Instant::now();
-    while server.try_wait().unwrap().is_none() {
-        if ask(port, question).is_ok_and(|reply| reply.contains(own)) {
+    loop {
+        // One that is not asked for long: somebody else may have the port, and say nothing.
+        if ask(port, question, Duration::from_secs(1)).is_ok_and(|reply| reply.contains(own)) {
             return true;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "nothing serves at {port}");
+        if server.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing serves at {port}");
         thread::sleep(Duration::from_millis(1));
     }
-    false
 }
 
 /// Sends bytes and returns the first 4 KiB of the answer.
-fn ask(port: u16, question: &str) -> io::Result<String> {
+fn ask(port: u16, question: &str, patience: Duration) -> io::Result<String> {
     let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.write_all(question.as_bytes())?;
     let mut reply = [0_u8; 4096];
     let read = socket.read(&mut reply)?;

@@ -217,11 +217,11 @@ pub struct Everyone {
 impl Everyone {
     /// Takes in a shard.
     pub fn add(&mut self, shard: &Shard) {
-        // Each value has a place of its own; of series there are as many as the largest instance has.
+        // Each value has a place of its own; of series there are at least as many as an instance has.
         let values = || shard.states.iter().map(|(_, _, state)| state.series.len());
         let (all, most) = (values().sum(), values().max().unwrap_or(0));
         self.published.reserve(all);
-        self.series.reserve(most);
+        self.series.reserve(most.saturating_sub(self.series.len()));
         for (id, expired, state) in &shard.states {
             let instance = self.instances.len();
             self.instances.push((*id, state.name.clone()));

@@ -65,11 +65,15 @@ impl Nodes {
         }
     }
 
-    /// Remembers nodes, to be asked when others are gone.
+    /// Remembers nodes, to be asked when others are gone. One may be listed for each of its ranges of slots.
     pub(super) fn meet(&mut self, members: &[(String, u16)]) {
         // The first one that is known, and as many more.
-        for (host, port) in members.iter().take(KEPT - 1) {
-            self.index(Address::Tcp(host.clone(), *port), &Passed::default());
+        let mut met: Vec<&(String, u16)> = Vec::new();
+        for member in members {
+            if met.len() < KEPT - 1 && !met.contains(&member) {
+                met.push(member);
+                self.index(Address::Tcp(member.0.clone(), member.1), &Passed::default());
+            }
         }
     }
 
@@ -80,14 +84,24 @@ impl Nodes {
             return index;
         }
         let Self { nodes, routes, guide, .. } = self;
-        let left = |(index, node): (usize, &mut Node)| {
-            let used = index == 0 || index == *guide || passed.nodes.contains(&index);
-            let left = !used && !routes.values().any(|route| *route == index) && !node.is_open();
-            left.then_some(index)
-        };
-        let full = nodes.len() >= KEPT;
-        let place = full.then(|| nodes.iter_mut().enumerate().find_map(left)).flatten();
-        match place.and_then(|index| Some((index, nodes.get_mut(index)?))) {
+        let mut spare = None;
+        if nodes.len() >= KEPT {
+            for (index, node) in nodes.iter_mut().enumerate() {
+                let used = index == 0 || index == *guide || passed.nodes.contains(&index);
+                if used || routes.values().any(|route| *route == index) {
+                    continue;
+                }
+                // The first one, or the first that there is no connection to.
+                let open = node.is_open();
+                if spare.is_none() || !open {
+                    spare = Some(index);
+                }
+                if !open {
+                    break;
+                }
+            }
+        }
+        match spare.and_then(|index| Some((index, nodes.get_mut(index)?))) {
             Some((index, node)) => {
                 *node = Node::new(address);
                 index
@@ -222,41 +236,76 @@ impl Nodes {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
     use super::*;
+
+    fn at(port: u16) -> Address {
+        Address::Tcp("127.0.0.1".into(), port)
+    }
 
     #[test]
     fn nodes_that_a_cluster_had_once_are_forgotten() {
-        let at = |port| Address::Tcp("10.0.0.1".into(), port);
         let mut nodes = Nodes::new(at(1), Vec::new());
-        let (mut passed, mut ports) = (Passed::default(), 2..);
-        let of_a_shard = nodes.index(at(60_000), &passed);
-        nodes.routes.insert(3, of_a_shard);
-        passed.nodes.push(nodes.index(at(60_001), &passed));
-        for port in ports.by_ref().take(10_000) {
-            let index = nodes.index(at(port), &passed);
-            assert_eq!(nodes.index(at(port), &passed), index);
+        let mut passed = Passed::default();
+        for port in 2..=KEPT as u16 {
+            nodes.index(at(port), &passed);
         }
-        assert_eq!(nodes.nodes.len(), KEPT);
-        // The first one, that of a shard, and those that were just asked stay.
-        assert_eq!(nodes.index(at(1), &passed), 0);
-        assert_eq!(nodes.index(at(60_000), &passed), of_a_shard);
-        assert_eq!(nodes.index(at(60_001), &passed), passed.nodes[0]);
-        // So do all that have shards, however many.
+        // In use: by a shard, by an exchange, as the guide.
+        let used = [0, 7, 20, 33].map(|index| (index, nodes.nodes[index].address.clone()));
+        nodes.routes.insert(3, 7);
+        passed.nodes.push(20);
+        nodes.guide = 33;
+        for port in 1000..9000 {
+            let index = nodes.index(at(port), &passed);
+            assert!(nodes.nodes[index].address == at(port) && nodes.nodes.len() == KEPT);
+        }
+        for (index, address) in used {
+            assert_eq!(nodes.nodes[index].address, address);
+        }
+        // All that have shards stay, however many.
         for shard in 0..200 {
             let index = nodes.index(at(20_000 + shard), &passed);
             nodes.routes.insert(u32::from(shard), index);
         }
-        assert!((0..200).all(|shard| {
-            let index = nodes.index(at(20_000 + shard), &passed);
-            nodes.routes.get(&u32::from(shard)) == Some(&index)
-        }));
-        // A list that is longer than what is kept is not read over and over.
-        let members: Vec<_> = (0..1000).map(|n| ("10.0.0.2".to_owned(), n)).collect();
+        for shard in 0..200 {
+            let index = nodes.routes[&u32::from(shard)];
+            assert_eq!(nodes.nodes[index].address, at(20_000 + shard));
+        }
+    }
+
+    #[test]
+    fn connections_that_nothing_leads_to_are_closed_before_they_are_too_many() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
         let mut nodes = Nodes::new(at(1), Vec::new());
-        nodes.meet(&members);
-        let first = nodes.nodes.iter().map(|node| node.address.clone()).collect::<Vec<_>>();
-        nodes.meet(&members);
-        assert!(nodes.nodes.iter().map(|node| &node.address).eq(&first));
-        assert_eq!(first.len(), KEPT);
+        for host in 1..=200_u8 {
+            let address = Address::Tcp(format!("127.0.0.{host}"), port);
+            let index = nodes.index(address, &Passed::default());
+            if host == 1 {
+                nodes.nodes[index].connect(deadline).unwrap();
+            }
+        }
+        assert_eq!(nodes.nodes.len(), KEPT);
+        // The one that is open goes last.
+        assert!(nodes.nodes[1].is_open());
+        nodes.routes.extend((2..KEPT).map(|index| (index as u32, index)));
+        assert_eq!(nodes.index(at(2), &Passed::default()), 1);
+        assert!(!nodes.nodes[1].is_open());
+    }
+
+    #[test]
+    fn nodes_of_a_list_are_met_once_for_all_their_ranges() {
+        let mut members: Vec<_> = (0..200).map(|n| ("10.0.0.2".to_owned(), n % 2)).collect();
+        members.extend((2..1000).map(|n| ("10.0.0.2".to_owned(), n)));
+        let mut nodes = Nodes::new(at(1), Vec::new());
+        for _ in 0..2 {
+            nodes.meet(&members);
+            let known: Vec<_> = nodes.nodes.iter().skip(1).map(|node| &node.address).collect();
+            let expected: Vec<_> =
+                (0..KEPT as u16 - 1).map(|port| Address::Tcp("10.0.0.2".into(), port)).collect();
+            assert!(known.into_iter().eq(&expected));
+        }
     }
 }
