@@ -36,6 +36,9 @@ impl SyncMeter {
         took: Duration,
         (before, after): (Mishaps, Mishaps),
     ) {
+        if let Ok(done) = result {
+            warn(&done.retirement);
+        }
         if let Some(metrics) = &self.0 {
             noted(record(metrics, result, took, (before, after)));
         }
@@ -43,12 +46,7 @@ impl SyncMeter {
 
     /// What an aggregate retired and dropped.
     pub(super) fn retired(&self, done: &Retirement) {
-        if done.dropped_tombstones > 0 {
-            tracing::warn!(
-                tombstones = done.dropped_tombstones,
-                "more instances ended than a shard remembers: who is away for long may be taken for lost"
-            );
-        }
+        warn(done);
         if let Some(metrics) = &self.0 {
             noted(retired(metrics, done));
         }
@@ -74,7 +72,8 @@ fn counter(metrics: &Metrics, name: &str, help: &str) -> Result<(), Error> {
     })
 }
 
-fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
+/// Says what is lost for good.
+fn warn(done: &Retirement) {
     if done.lost > 0 {
         tracing::warn!(
             records = done.lost,
@@ -82,6 +81,15 @@ fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
              again, for good where they have ended"
         );
     }
+    if done.dropped_tombstones > 0 {
+        tracing::warn!(
+            tombstones = done.dropped_tombstones,
+            "more instances ended than a shard remembers: who is away for long may be taken for lost"
+        );
+    }
+}
+
+fn retired(metrics: &Metrics, done: &Retirement) -> Result<(), Error> {
     let dropped = "Retired series that nothing touched, and tombstones beyond the limit, that were \
                    dropped from the store.";
     let unreadable =

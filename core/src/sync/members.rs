@@ -1,5 +1,6 @@
-//! Who shares through a store, for people: looked at, and nothing changed.
+//! Who shares through a store, for people: looked at, and nothing changed of what is there.
 
+use super::retire::Retirement;
 use crate::{
     model::Error,
     store::{Identity, Store},
@@ -18,20 +19,16 @@ pub struct Member {
     pub series: u64,
 }
 
-/// The instances that there are, by name. Not even those that ended are retired.
+/// The instances that there are, by name. Not even those that ended are retired; `done` counts those
+/// whose records the store had lost, which is found out here and told once.
 ///
 /// # Errors
 /// What the store answers.
-pub fn members(store: &mut dyn Store) -> Result<Vec<Member>, Error> {
+pub fn members(store: &mut dyn Store, done: &mut Retirement) -> Result<Vec<Member>, Error> {
     let mut members = Vec::new();
     for shard in 0..store.recount()? {
         let roll = store.roll(shard)?;
-        if roll.lost > 0 {
-            tracing::warn!(
-                records = roll.lost,
-                "the store lost records of instances before a fold"
-            );
-        }
+        done.lost += roll.lost;
         let ids: Vec<Identity> = roll.instances.iter().map(|listed| listed.id).collect();
         let states = store.states(shard, &ids)?;
         // One that is gone meanwhile is no member any more.

@@ -8,7 +8,7 @@ use std::{
 use tallyport_core::{
     engine::{Engine, config::Config},
     store::{Lease, RedisSettings, RedisStore, Store},
-    sync::{Settings, members},
+    sync::{Settings, members, retire::Retirement},
 };
 
 use crate::{
@@ -131,7 +131,7 @@ fn instances_follow_other_shards_of_a_store_that_kept_the_rest() {
         }
         assert_eq!(new.total("requests", "/"), 192, "{before} to {after}");
         // All are there, where no lease can have ended on the way.
-        let there = members(&mut store(&server, after)).unwrap().len();
+        let there = members(&mut store(&server, after), &mut Retirement::default()).unwrap().len();
         assert!(there >= 16 || alive < DEADLINE, "{there}");
     }
 }

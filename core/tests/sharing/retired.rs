@@ -158,18 +158,27 @@ fn a_record_that_a_store_lost_is_counted_by_who_finds_it_out() {
 #[test]
 fn lost_records_are_in_the_metrics_of_who_finds_them_out() {
     let (folder, items) = (tempfile::tempdir().unwrap(), MemoryItems::new(true));
-    let [gone, finder] = ["gone", "finder"].map(|name| {
+    let named = |name: &str| {
         let folder = folder.path().join(name);
         fs::create_dir(&folder).unwrap();
         engine(&folder, &items)
-    });
-    gone.metrics().counter("requests", &[("path", "/")]).unwrap().add(5);
-    gone.sync().unwrap();
-    assert_eq!(items.lose(&format!("i:{}", gone.sync_status().identity.unwrap())), 1);
-    drop(gone);
-    finder.shared().unwrap();
-    let own = values(&finder.snapshot().unwrap());
-    assert_eq!(own["tallyport_sync_lost_records_total{}"], "1");
+    };
+    let finder = named("finder");
+    // Also of who only looks.
+    for (found, looks_only) in [("1", false), ("2", true)] {
+        let gone = named(found);
+        gone.metrics().counter("requests", &[("path", "/")]).unwrap().add(5);
+        gone.sync().unwrap();
+        assert_eq!(items.lose(&format!("i:{}", gone.sync_status().identity.unwrap())), 1);
+        drop(gone);
+        if looks_only {
+            finder.members().unwrap();
+        } else {
+            finder.shared().unwrap();
+        }
+        let own = values(&finder.snapshot().unwrap());
+        assert_eq!(own["tallyport_sync_lost_records_total{}"], found);
+    }
 }
 
 /// An engine of the arena in a folder, with a host's own store.
