@@ -28,7 +28,7 @@ use tallyport_core::{
     model::{Clock, Error, ErrorKind},
     plugin::{Health, Sha256},
 };
-use tallyport_tests::{Compiler, built, compile, plugin, repo_root, run};
+use tallyport_tests::{Compiler, built, compile, copy_program, plugin, repo_root, run};
 use tracing::{Event, Metadata, Subscriber, field, span};
 
 /// How long a test waits for what must happen: long, because it only matters when it fails.
@@ -716,11 +716,12 @@ fn nonsense_from_a_helper_is_refused_and_the_host_goes_on() {
     let program = folder.path().join("bad_helper");
     let source = repo_root().join("tests/hosts/bad_helper.c");
     compile(Compiler::Gcc, "c99", &[&source], &[], &program).expect("the helper");
-    let script = folder.path().join("helper");
+    let [written, script] = ["written", "helper"].map(|name| folder.path().join(name));
     for seed in 0..rounds {
         // The environment of this process belongs to every test in it.
         let text = format!("#!/bin/sh\nTALLYPORT_TEST_SEED={seed} exec {}\n", program.display());
-        fs::write(&script, text).unwrap();
+        fs::write(&written, text).unwrap();
+        copy_program(&written, &script);
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let mut config = Config::default();
         config.loading.plugin_host = Some(script.clone());

@@ -25,7 +25,7 @@ use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::load_file,
 };
-use tallyport_tests::{plugin, run};
+use tallyport_tests::{copy_program, plugin, run};
 use tempfile::TempDir;
 use tracing::{Event, Metadata, Subscriber, field, span};
 
@@ -220,7 +220,7 @@ fn as_nobody(place: &Place, program: &Path) -> String {
 /// This test program where everybody can run it.
 fn own_program(place: &Place) -> PathBuf {
     let program = place.root.path().join("host");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &program);
     mode(&program, 0o755);
     program
 }

@@ -19,7 +19,7 @@ use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::Sha256,
 };
-use tallyport_tests::{built, plugin, run};
+use tallyport_tests::{built, copy_program, plugin, run};
 
 fn helper() -> PathBuf {
     // A host that reaps every child cannot call cargo: its test says where the helper is.
@@ -171,7 +171,9 @@ fn bytes_that_passed_are_not_tried_again() {
     let count = folder.path().join("count");
     let counting = folder.path().join("counting-helper");
     let script = format!("#!/bin/sh\necho x >> {count:?}\nexec {:?} \"$@\"\n", helper());
-    fs::write(&counting, script).unwrap();
+    let text = folder.path().join("text");
+    fs::write(&text, script).unwrap();
+    copy_program(&text, &counting);
     let _ = run(Command::new("chmod").args(["755"]).arg(&counting)).success();
     let mut config = Config::default();
     config.loading.plugin_host = Some(counting);

@@ -18,7 +18,7 @@ use tallyport_core::{
     model::{Error, ErrorKind},
     plugin::{SearchPath, Sha256, Trust, platform},
 };
-use tallyport_tests::{plugin, run};
+use tallyport_tests::{copy_program, plugin, run};
 use tempfile::TempDir;
 
 /// A folder with a configuration's `plugins` folder and one of its search path.
@@ -258,7 +258,7 @@ fn a_setuid_host_believes_no_environment() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("host");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &program);
     chown(&program, Some(1), Some(1)).expect("this test changes owners, so it runs as root");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! - [`plugin`] compiles a plugin of `examples/plugins` or `tests/plugins` from C or C++.
 //! - [`built`] builds the workspace and names a file that came out.
-//! - [`compile`] and [`run`] are what these are made of.
+//! - [`compile`] and [`run`] are what these are made of; [`copy_program`] makes one that is a test's own.
 //! - [`python`] runs an independent reader of what was exported.
 //! - [`served`] runs `tallyport serve`, and asks it.
 //!
@@ -49,6 +49,14 @@ impl Output {
         assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
+}
+
+/// Copies a program to where a test runs it.
+///
+/// By another process: what this one has open to be written, a test beside may hand on to a child that it
+/// forks just then, and nobody can run it (`ETXTBSY`) until that has run its own program.
+pub fn copy_program(from: &Path, to: &Path) {
+    let _ = run(Command::new("cp").arg(from).arg(to)).success();
 }
 
 /// Runs a command to its end. One that cannot be started fails the test.
