@@ -126,7 +126,7 @@ impl Key {
 }
 
 /// Names and values of labels, as they follow a family's bytes.
-pub(crate) fn labels_of(bytes: &[u8]) -> impl Iterator<Item = Result<(&str, &str), Error>> {
+fn labels_of(bytes: &[u8]) -> impl Iterator<Item = Result<(&str, &str), Error>> {
     let mut rest = Some(Reader::new(bytes));
     std::iter::from_fn(move || {
         let mut read = rest.take()?;
